@@ -55,6 +55,21 @@ def origin(url: str) -> tuple[str, str, int]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
 
 
+def canonical_url(url: str, configured: str, recorded: str) -> str:
+    """Return ``url`` as recordings carry it: below ``recorded`` what is below ``configured``.
+
+    A URL of another origin is returned as it is.
+    """
+    if origin(url) != origin(configured):
+        return url
+    parts, base = urlsplit(url), urlsplit(configured)
+    prefix = base.path.rstrip("/")
+    inside = parts.path == prefix or parts.path.startswith(f"{prefix}/")
+    path = parts.path[len(prefix) :] if inside else parts.path
+    query = "" if parts.query == base.query else f"?{parts.query}"
+    return f"{recorded.rstrip('/')}{path or '/'}{query}"
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether ``host`` is this machine: ``localhost``, 127.0.0.0/8 or ::1."""
     if host.lower() == "localhost":
@@ -110,8 +125,7 @@ class ConnexConfig:
     def __repr__(self) -> str:
         shown = ", ".join(f"{item.name}={getattr(self, item.name)!r}" for item in fields(self) if item.repr)
         return (
-            f"ConnexConfig({shown}, api_key={mask_key(self.api_key)!r}, "
-            f"api_secret={mask_secret(self.api_secret)!r})"
+            f"ConnexConfig({shown}, api_key={mask_key(self.api_key)!r}, api_secret={mask_secret(self.api_secret)!r})"
         )
 
     @property

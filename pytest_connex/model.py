@@ -93,13 +93,5 @@ class OtherFrame(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Frame: TypeAlias = (
-    Snapshot
-    | Update
-    | Authenticated
-    | Subscribed
-    | Unsubscribed
-    | Pong
-    | Heartbeat
-    | ErrorEvent
-    | OtherFrame
+    Snapshot | Update | Authenticated | Subscribed | Unsubscribed | Pong | Heartbeat | ErrorEvent | OtherFrame
 )

@@ -14,13 +14,20 @@ import hmac
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, DecimalException
 from typing import NoReturn
 from urllib.parse import quote
 
-from .errors import AuthenticationError, ConnexError, DataFormatError, RateLimitError, RequestError, SubscriptionError
+from .errors import (
+    AuthenticationError,
+    ConnexError,
+    DataFormatError,
+    RateLimitError,
+    RequestError,
+    SubscriptionError,
+)
 from .model import (
     JSON,
     Authenticated,
@@ -377,7 +384,7 @@ def _error_event(payload: Mapping[str, JSON]) -> ErrorEvent:
     return ErrorEvent(code=_member(payload, "code", str), message=_member(payload, "message", str))
 
 
-_EVENTS = {
+_EVENTS: dict[str, Callable[[Mapping[str, JSON]], Frame]] = {
     "authenticated": lambda p: Authenticated(timestamp=_member(p, "timestamp", int)),
     "subscribed": lambda p: Subscribed(
         channel=_member(p, "channel", str), symbol=_member(p, "symbol", str), depth=_member(p, "depth", int)

@@ -1,0 +1,202 @@
+"""The server half of a WebSocket connection that the client under test really opens.
+
+:class:`Endpoint` speaks the protocol over one half of a socket pair, whose other half a real
+``websockets.connect`` gets; what is said is up to its :class:`Behaviour`: a replay or a relay. Nothing here
+logs, because what passes through may be secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from websockets.datastructures import Headers
+from websockets.frames import Close, Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+
+from .events import Payload
+
+SILENT = logging.Logger("pytest_connex.cassette")
+"""A logger that says nothing, for whatever insists on having one."""
+SILENT.disabled = True
+
+
+class Behaviour(Protocol):
+    """What an endpoint says. Every method is called on the loop of the connection.
+
+    Attributes:
+        refusal: What the client's dial raises instead of the loss of the connection that it sees.
+    """
+
+    refusal: BaseException | None
+
+    def dialled(self, endpoint: Endpoint, request: Request) -> None:
+        """Answer the handshake, now or later: ``endpoint.accept`` or ``endpoint.reject``."""
+
+    def received(self, message: Payload) -> None:
+        """Take a message of the client."""
+
+    def writable(self) -> None:
+        """Go on writing: the client's buffers accept data again."""
+
+    def ended(self, code: int, reason: str) -> None:
+        """The client closed, or is gone (1006). Called once, and not after the endpoint closed first."""
+
+
+class Endpoint(asyncio.Protocol):
+    """A WebSocket server for one connection: the handshake, control frames, and messages in both directions.
+
+    The messages of the server are framed here rather than by websockets' ``send_text``, in batches: replay
+    is bound by it.
+    """
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.writing = True
+        self._behaviour = behaviour
+        self._subprotocol: str | None = None
+        self._protocol = ServerProtocol(
+            max_size=None, logger=SILENT, select_subprotocol=lambda _, offered: self._choice(offered)
+        )
+        self._request: Request | None = None
+        self._fragments: list[bytes] = []
+        self._opcode = Opcode.TEXT
+        self._over = False
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start."""
+        self._transport = transport
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (a stream socket has no other)
+        self._stream = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the client."""
+        self._protocol.receive_data(data)
+        self._process()
+
+    def eof_received(self) -> None:
+        """The client sends nothing more."""
+        self._protocol.receive_eof()
+        self._process()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._end(1006, "")
+
+    def pause_writing(self) -> None:
+        """The client's buffers are full."""
+        self.writing = False
+
+    def resume_writing(self) -> None:
+        """The client's buffers accept data again."""
+        self.writing = True
+        if not self._over:
+            self._behaviour.writable()
+
+    # what a behaviour does
+
+    def accept(self, subprotocol: str | None, headers: dict[str, str]) -> None:
+        """Accept the handshake."""
+        self._subprotocol = subprotocol
+        if self._request is None or self._stream.is_closing():
+            return
+        response = self._protocol.accept(self._request)
+        for name, value in headers.items():
+            response.headers[name] = value
+        self._protocol.send_response(response)
+        self._flush()
+
+    def reject(self, status: int, headers: dict[str, str], body: str) -> None:
+        """Answer the handshake with an HTTP status."""
+        if self._stream.is_closing():
+            return
+        self._over = True
+        encoded = body.encode()
+        answer = Headers(headers)
+        for name in ("Content-Length", "Connection", "Content-Encoding", "Transfer-Encoding"):
+            answer.pop(name, None)
+        answer["Content-Length"] = str(len(encoded))
+        answer["Connection"] = "close"
+        phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Unknown"
+        self._protocol.send_response(Response(status, phrase, answer, encoded))
+        self._flush()
+
+    def send(self, messages: Sequence[Payload]) -> None:
+        """Write messages, in one go."""
+        chunks = []
+        for message in messages:
+            text = isinstance(message, str)
+            payload = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else message
+            chunks.append(_frame_head(0x81 if text else 0x82, len(payload)))
+            chunks.append(payload)
+        self._stream.write(b"".join(chunks))
+
+    def close(self, code: int, reason: str) -> None:
+        """Close with a close frame, or with none for 1005."""
+        if self._over:
+            return
+        self._over = True
+        if code == 1005:
+            self._protocol.send_close()
+        else:
+            self._protocol.send_close(code, reason)
+        self._flush()
+
+    def abort(self) -> None:
+        """End the connection without a close frame, after what was written has arrived."""
+        self._over = True
+        self._stream.close()
+
+    # inside
+
+    def _choice(self, offered: Sequence[Any]) -> Any:
+        return self._subprotocol if self._subprotocol in offered else None
+
+    def _process(self) -> None:
+        for event in self._protocol.events_received():
+            if isinstance(event, Request):
+                self._request = event
+                self._behaviour.dialled(self, event)
+            elif isinstance(event, Frame):
+                self._take(event)
+        self._flush()
+
+    def _take(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            close = Close.parse(frame.data)
+            self._end(close.code, close.reason)
+            return
+        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT) or self._over:
+            return
+        if frame.opcode is not Opcode.CONT:
+            self._opcode = frame.opcode
+        self._fragments.append(bytes(frame.data))
+        if frame.fin:
+            whole = b"".join(self._fragments)
+            self._fragments.clear()
+            self._behaviour.received(whole.decode("utf-8", "replace") if self._opcode is Opcode.TEXT else whole)
+
+    def _end(self, code: int, reason: str) -> None:
+        if not self._over:
+            self._over = True
+            self._behaviour.ended(code, reason)
+
+    def _flush(self) -> None:
+        for data in self._protocol.data_to_send():
+            if data:
+                self._stream.write(data)
+            else:
+                self._stream.close()
+
+
+def _frame_head(first: int, length: int) -> bytes:
+    if length < 126:
+        return bytes((first, length))
+    if length < 65_536:
+        return bytes((first, 126)) + length.to_bytes(2, "big")
+    return bytes((first, 127)) + length.to_bytes(8, "big")

@@ -1,0 +1,269 @@
+"""One test's HTTP recording: what this package asks of pytest-recording and VCR.py, and guards there.
+
+VCR records, matches and plays. It is told here which hosts and secrets to replace, how bodies are compared,
+and to hand over the file instead of writing it. Its weak spots are covered: a file that cannot be read is an
+error, a request that is not recorded is remembered even when the client swallows the exception, and an
+interaction that was never played is found.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import yaml
+from vcr.cassette import Cassette
+from vcr.persisters.filesystem import CassetteNotFoundError
+from vcr.request import Request
+from vcr.serialize import deserialize, serialize
+
+from ..config import RECORDED_REST_URL, ConnexConfig, canonical_url, origin
+from ..errors import CassetteError, CassetteMismatch, CassetteMissing, CassetteUnplayed
+from ..protocol import Dialect
+from .matching import differences
+from .redaction import Redactor
+
+MATCH_ON = ("method", "scheme", "host", "port", "path", "connex_query", "connex_body")
+
+
+class HttpRecording:
+    """The HTTP half of one test's recordings.
+
+    Args:
+        path: Where the recording is, or will be.
+        recording: Whether this run makes it; otherwise it is played.
+        facts: What the file says of itself: source, generator, test, time.
+        settings: Returns the configuration, the dialect and the redactor of the test.
+        miss: Told of the verdict when the test asks for what is not recorded.
+        again: The command that records the test again.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        recording: bool,
+        facts: dict[str, str],
+        settings: Callable[[], tuple[ConnexConfig, Dialect, Redactor]],
+        miss: Callable[[CassetteError], None],
+        again: str,
+    ) -> None:
+        self.path = path
+        self.text: str | None = None
+        self._recording = recording
+        self._facts = facts
+        self._settings = settings
+        self._miss = miss
+        self._again = again
+        self._cassette: Cassette | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Return the keyword arguments of the ``vcr`` marker."""
+        return {
+            "record_mode": "all" if self._recording else "none",
+            "match_on": MATCH_ON,
+            "before_record_request": self._redact_request,
+            "before_record_response": self._redact_response,
+            "decode_compressed_response": True,
+            "drop_unused_requests": self._recording,
+            "allow_playback_repeats": False,
+            "filter_headers": (),
+            "serializer": "yaml",
+        }
+
+    def configure(self, vcr: Any) -> None:
+        """Take part in pytest-recording's ``pytest_recording_configure`` hook."""
+        vcr.register_persister(self)
+        vcr.register_matcher("connex_query", self._same_query)
+        vcr.register_matcher("connex_body", self._same_body)
+
+    def attach(self, cassette: Cassette | None) -> None:
+        """Watch ``cassette``, the one pytest-recording opened for this test, for misses."""
+        self._cassette = cassette
+        if cassette is None or self._recording:
+            return
+        playable = cassette.can_play_response_for
+
+        def watched(request: Request) -> Any:
+            answer = playable(request)
+            if not answer and cassette.filter_request(request):
+                self._miss(self._verdict_on(request))
+            return answer
+
+        cassette.can_play_response_for = watched
+
+    def unplayed(self) -> CassetteUnplayed | None:
+        """Return what of the recording the test has not used, or None when it used it up."""
+        if self._cassette is None or self._recording:
+            return None
+        counts = self._cassette.play_counts
+        left = [request for index, request in enumerate(self._cassette.requests) if not counts[index]]
+        if not left:
+            return None
+        listing = "".join(f"\n  {request.method} {request.uri}" for request in left)
+        return CassetteUnplayed(f"the test left a part of its recording unused:{listing}\n{self._again}", self.path)
+
+    # VCR's persister: it calls these two
+
+    def load_cassette(self, cassette_path: str, serializer: Any) -> Any:
+        """Return the recorded interactions; the path pytest-recording made up is ignored."""
+        if self._recording or not self.path.exists():
+            raise CassetteNotFoundError(f"no recording at {self.path}")
+        try:
+            text = self.path.read_text("utf-8")
+            data = serializer.deserialize(text)
+        except (OSError, UnicodeDecodeError) as exc:
+            raise CassetteError(f"the recording cannot be read: {exc}", self.path) from exc
+        except yaml.YAMLError as exc:
+            mark = getattr(exc, "problem_mark", None)
+            line = mark.line + 1 if mark else 1
+            raise CassetteError(f"not YAML: {getattr(exc, 'problem', exc)}", self.path, line) from exc
+        self._check(data, len(text.splitlines()))
+        try:
+            return deserialize(text, _Read(data))
+        except Exception as exc:
+            raise CassetteError(f"not a recording of HTTP: {exc!r}", self.path, 1) from exc
+
+    def save_cassette(self, cassette_path: str, cassette_dict: Any, serializer: Any) -> None:
+        """Keep what was recorded; it is written when the test has passed."""
+        interactions = len(cassette_dict["requests"])
+        facts = {**self._facts, "interactions": interactions}
+        self.text = serializer.serialize({"connex": facts}) + serialize(cassette_dict, serializer)
+
+    def _check(self, data: Any, lines: int) -> None:
+        if not isinstance(data, dict) or not isinstance(data.get("interactions"), list):
+            raise CassetteError("not a recording of HTTP: it has no interactions", self.path, 1)
+        counted = data.get("connex", {}).get("interactions") if isinstance(data.get("connex"), dict) else None
+        if counted is not None and counted != len(data["interactions"]):
+            raise CassetteError(
+                f"the recording is truncated: it counts {counted} interactions, found {len(data['interactions'])}",
+                self.path,
+                lines,
+            )
+
+    # hosts and secrets
+
+    def _redact_request(self, request: Request) -> Request | None:
+        config, _, redactor = self._settings()
+        base = config.rest_url or RECORDED_REST_URL
+        if origin(request.uri) != origin(base):
+            return None
+        request.uri = redactor.text(canonical_url(request.uri, base, RECORDED_REST_URL))
+        body = _decoded(request.body, request.headers, self.path)
+        if body is not None:
+            request.body = redactor.binary(body)
+        for name in list(request.headers):
+            if name.lower() in ("content-encoding", "host"):
+                del request.headers[name]
+            else:
+                request.headers[name] = redactor.header(name, _as_text(request.headers[name]))
+        return request
+
+    def _redact_response(self, response: dict[str, Any]) -> dict[str, Any]:
+        config, _, redactor = self._settings()
+        for name, values in response["headers"].items():
+            response["headers"][name] = [
+                redactor.header(name, self._canonical_location(name, value, config.rest_url)) for value in values
+            ]
+            if name.lower() == "content-encoding":
+                raise CassetteError(
+                    f"the answer is encoded with {values}, which cannot be searched for secrets", self.path
+                )
+        body = response["body"]
+        if isinstance(body.get("string"), (bytes, str)):
+            body["string"] = redactor.payload(body["string"])
+            for name in response["headers"]:
+                if name.lower() == "content-length":
+                    response["headers"][name] = [str(len(body["string"]))]
+        return response
+
+    @staticmethod
+    def _canonical_location(name: str, value: str, base: str) -> str:
+        if name.lower() in ("location", "content-location") and "://" in value:
+            return canonical_url(value, base or RECORDED_REST_URL, RECORDED_REST_URL)
+        return value
+
+    # matching
+
+    def _same_query(self, actual: Request, recorded: Request) -> None:
+        volatile = self._settings()[1].volatile_query
+        left, right = (
+            sorted(
+                (name, "" if name in volatile else value)
+                for name, value in parse_qsl(urlsplit(request.uri).query, keep_blank_values=True)
+            )
+            for request in (recorded, actual)
+        )
+        if left != right:
+            raise AssertionError(f"expected {left}, actual {right}")
+
+    def _same_body(self, actual: Request, recorded: Request) -> None:
+        volatile = self._settings()[1].volatile_paths
+        found = differences(_body_text(recorded), _body_text(actual), volatile)
+        if found:
+            raise AssertionError("; ".join(map(str, found)))
+
+    def _verdict_on(self, request: Request) -> CassetteError:
+        _, _, redactor = self._settings()
+        asked = f"{request.method} {redactor.text(request.uri)}"
+        cassette = self._cassette
+        if cassette is None or not cassette.requests:
+            return CassetteMissing(f"nothing is recorded for {asked}\n{self._again}", self.path)
+        recorded = "".join(
+            f"\n  {known.method} {known.uri}{' (played)' if cassette.play_counts[index] else ''}"
+            for index, known in enumerate(cassette.requests)
+        )
+        differing = "".join(
+            f"\n  {name}: {detail}"
+            for _, _, failed in cassette.find_requests_with_most_matches(request)[:1]
+            for name, detail in failed
+        )
+        return CassetteMismatch(
+            f"{asked} is not recorded, or was played already\nrecorded are:{recorded}"
+            f"{differing and chr(10) + 'the closest differs in:' + differing}\n{self._again}",
+            self.path,
+        )
+
+
+class _Read:
+    """A serializer whose work is done already."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    def deserialize(self, text: str) -> Any:
+        return self._data
+
+
+def _decoded(body: Any, headers: Any, path: Path) -> bytes | None:
+    if body is None:
+        return None
+    raw = body.encode() if isinstance(body, str) else body.read() if hasattr(body, "read") else body
+    content = raw if isinstance(raw, (bytes, bytearray)) else b"".join(raw)
+    encoding = _as_text(headers.get("Content-Encoding", "")).lower()
+    try:
+        if encoding in ("gzip", "x-gzip"):
+            return gzip.decompress(content)
+        if encoding == "deflate":
+            return zlib.decompress(content)
+    except (OSError, EOFError, zlib.error) as exc:
+        raise CassetteError(f"the body of a request is not {encoding}: {exc}", path) from exc
+    if encoding not in ("", "identity"):
+        raise CassetteError(f"a request body is encoded with {encoding}, which cannot be searched for secrets", path)
+    return bytes(content)
+
+
+def _body_text(request: Request) -> str | bytes:
+    body = request.body or b""
+    content = body.encode() if isinstance(body, str) else bytes(body)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content
+
+
+def _as_text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)

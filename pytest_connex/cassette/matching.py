@@ -1,0 +1,91 @@
+"""Telling whether what the client sends is what the recording says it sent.
+
+JSON is compared by value: the order of keys does not matter, numbers must be written the same (``1.10`` is
+not ``1.1``), and members at volatile paths may hold anything. What is not JSON must be the same to the byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any, NamedTuple, TypeAlias
+
+from .events import Payload
+
+_Document: TypeAlias = Any
+
+
+class Difference(NamedTuple):
+    """One place where two messages differ; ``path`` is dotted, and empty for the message as a whole."""
+
+    path: str
+    expected: str
+    actual: str
+
+    def __str__(self) -> str:
+        return f"{self.path or 'message'}: expected {self.expected}, actual {self.actual}"
+
+
+class _Number(NamedTuple):
+    """A JSON number as it is written."""
+
+    written: str
+
+
+def differences(expected: Payload, actual: Payload, volatile: Collection[str] = ()) -> list[Difference]:
+    """Return where ``actual`` differs from ``expected``; nothing when it matches.
+
+    Args:
+        expected: The recorded message.
+        actual: The message the client sent.
+        volatile: Dotted paths whose values do not count; positions in arrays are left out of a path.
+    """
+    if expected == actual:
+        return []
+    if isinstance(expected, str) and isinstance(actual, str):
+        left, right = _read(expected), _read(actual)
+        if left is not None and right is not None:
+            return list(_compare(left[0], right[0], "", "", frozenset(volatile)))
+    return [Difference("", _show(expected), _show(actual))]
+
+
+def _read(text: str) -> tuple[_Document] | None:
+    try:
+        return (json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number),)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _compare(
+    expected: _Document, actual: _Document, path: str, key: str, volatile: frozenset[str]
+) -> list[Difference]:
+    if key in volatile or expected == actual:
+        return []
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        found = []
+        for name in sorted(expected.keys() | actual.keys()):
+            inner, inner_key = f"{path}.{name}".lstrip("."), f"{key}.{name}".lstrip(".")
+            if name not in actual:
+                found.append(Difference(inner, _show(expected[name]), "nothing"))
+            elif name not in expected:
+                found.append(Difference(inner, "nothing", _show(actual[name])))
+            else:
+                found += _compare(expected[name], actual[name], inner, inner_key, volatile)
+        return found
+    if isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        found = []
+        for index, (left, right) in enumerate(zip(expected, actual, strict=True)):
+            found += _compare(left, right, f"{path}[{index}]", key, volatile)
+        return found
+    return [Difference(path, _show(expected), _show(actual))]
+
+
+def _show(value: _Document, limit: int = 200) -> str:
+    if isinstance(value, _Number):
+        return value.written
+    text = repr(value) if isinstance(value, (str, bytes)) else json.dumps(value, default=_plain)
+    return text if len(text) <= limit else f"{text[:limit]}... (+{len(text) - limit} characters)"
+
+
+def _plain(value: object) -> str:
+    return str(value)

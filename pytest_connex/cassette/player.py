@@ -1,0 +1,311 @@
+"""Playing a WebSocket recording: which recorded connection a dial becomes, and what may be delivered when.
+
+A sans-I/O core. :meth:`Player.dial` answers a dial with a :class:`Playback`; its owner hands every message
+of the client to :meth:`Playback.sent` and, after it, writes what :meth:`Playback.deliver` returns. When that
+is nothing, :meth:`Playback.waiting` says what has to happen next.
+
+*Claim.* Several recorded connections may fit one dial. A playback follows all of them for as long as they
+agree, and becomes one of them at the first message that tells them apart; where nothing does, the one that
+was dialled first. A tentative claim is held all the while, so that two playbacks never end on one recording.
+
+*Causality.* A received message is due once every message recorded as sent before it has been sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from ..errors import CassetteMismatch, CassetteUnplayed
+from .events import Answer, Closed, Event, Open, Payload, Received, Sent
+from .matching import differences
+from .redaction import Redactor
+from .store import RecordedConnection, Recording
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How messages are compared and what a test must use up.
+
+    Attributes:
+        volatile: Dotted paths whose values differ in every run.
+        redactor: Applied to what the client sends before it is compared, as it was when it was recorded.
+        strict: Whether received messages after the last sent one must be delivered too.
+        again: The command that records the test again, for messages.
+    """
+
+    volatile: Collection[str]
+    redactor: Redactor
+    strict: bool = False
+    again: str = ""
+
+
+class Waiting(NamedTuple):
+    """What a playback cannot go on without.
+
+    ``closed`` is set when the recorded end is due; otherwise a message of the client is, or, with ``line``
+    naming the close, its close. ``gap`` is how long that took when it was recorded, in seconds.
+    """
+
+    closed: Closed | None
+    line: int
+    gap: float
+
+
+class _Track:
+    """Two cursors on one recorded connection: what is due, and what the client is expected to send."""
+
+    def __init__(self, connection: RecordedConnection) -> None:
+        self.connection = connection
+        self.sent = 0
+        self.delivered = 0
+        self._gates_passed = 0
+        self._events = connection.events()
+        self._expected = connection.sent()
+        self._last_at = connection.dial.at
+        self.expected = next(self._expected, None)
+        next(self._events)  # the answer, which the dial has taken already
+        self.line, self.event = self._advance()
+
+    def _advance(self) -> tuple[int, Event]:
+        self.line, self.event = next(self._events)
+        return self.line, self.event
+
+    def due(self) -> Event | None:
+        """Return the next event that may happen now: a message, or the end; None before a gate."""
+        while type(self.event) is Sent:
+            if self._gates_passed == self.sent:
+                return None
+            self._gates_passed += 1
+            self._last_at = self.event.at
+            self._advance()
+        return self.event
+
+    def take(self) -> None:
+        """Go on after a delivered message."""
+        self._last_at = self.event.at
+        self.delivered += 1
+        self._advance()
+
+    def accept(self) -> None:
+        """Go on after the expected message was sent."""
+        self.sent += 1
+        self.expected = next(self._expected, None)
+
+    def gap(self) -> float:
+        return max(0.0, self.event.at - self._last_at)
+
+
+class Playback:
+    """One connection of the client, played from the recording."""
+
+    def __init__(self, player: Player, tracks: list[_Track]) -> None:
+        self._player = player
+        self.tracks = tracks
+        self.answer: Answer = Open(conn=0, at=0.0)
+
+    @property
+    def track(self) -> _Track:
+        """The recorded connection this playback is, or will be when nothing tells otherwise."""
+        return self._player.held_by(self)
+
+    def sent(self, message: Payload) -> None:
+        """Take a message of the client.
+
+        Raises:
+            CassetteMismatch: The recording expects another one, or none.
+        """
+        fitting = [track for track in self.tracks if self._fits(track, message)]
+        if not fitting:
+            raise self._mismatch(self.track, message)
+        self._player.narrow(self, fitting)
+        for track in fitting:
+            track.accept()
+
+    def deliver(self, limit: int) -> list[Payload]:
+        """Return the messages that are due now, at most ``limit``; nothing when it has to wait."""
+        batch: list[Payload] = []
+        while len(batch) < limit:
+            if len(self.tracks) > 1 and not self._agree():
+                self._player.narrow(self, [self.track])
+            track = self.tracks[0]
+            event = track.due()
+            if type(event) is not Received:
+                break
+            batch.append(event.payload)
+            for track in self.tracks:
+                track.take()
+        return batch
+
+    def waiting(self) -> Waiting:
+        """Say what has to happen next, after :meth:`deliver` returned nothing."""
+        track = self.track
+        event = track.due()
+        ending = event if isinstance(event, Closed) and event.by != "client" else None
+        return Waiting(ending, track.line, track.gap())
+
+    def _fits(self, track: _Track, message: Payload) -> bool:
+        return track.expected is not None and not self._differences(track.expected[1], message)
+
+    def _differences(self, expected: Sent, message: Payload) -> list[str]:
+        rules = self._player.rules
+        if not differences(expected.payload, message, rules.volatile):
+            return []
+        redacted = rules.redactor.payload(message)
+        return [str(found) for found in differences(expected.payload, redacted, rules.volatile)]
+
+    def _agree(self) -> bool:
+        """Tell whether the next thing to happen is the same on every track that still fits."""
+        dues = [track.due() for track in self.tracks]
+        if all(due is None for due in dues):
+            return True
+        first = dues[0]
+        return type(first) is Received and all(
+            type(due) is Received and due.payload == first.payload for due in dues[1:]
+        )
+
+    def _mismatch(self, track: _Track, message: Payload) -> CassetteMismatch:
+        path, rules = self._player.recording.path, self._player.rules
+        actual = rules.redactor.payload(message)
+        if track.expected is None:
+            return CassetteMismatch(
+                f"the client sent a message on connection {track.connection.number}, "
+                f"where nothing more is recorded as sent\n  actual: {actual!r}\n{rules.again}",
+                path,
+                track.line,
+            )
+        line, expected = track.expected
+        listing = "".join(f"\n  {found}" for found in self._differences(expected, message))
+        return CassetteMismatch(
+            "the client sent another message than the recording expects\n"
+            f"  expected: {expected.payload!r}\n  actual:   {actual!r}{listing}\n{rules.again}",
+            path,
+            line,
+        )
+
+
+class Player:
+    """Plays one recording to the connections of one test."""
+
+    def __init__(self, recording: Recording, rules: Rules) -> None:
+        self.recording = recording
+        self.rules = rules
+        self._holders: dict[int, tuple[Playback, _Track]] = {}
+
+    def dial(self, url: str, subprotocols: Collection[str] = ()) -> Playback:
+        """Answer a dial of ``url``, with the host that recordings carry.
+
+        Raises:
+            CassetteMismatch: No recorded connection is left that fits.
+        """
+        offered = list(subprotocols)
+        candidates = [
+            _Track(connection)
+            for connection in self.recording.connections
+            if connection.number not in self._settled()
+            and _target(connection.dial.url) == _target(url)
+            and connection.dial.subprotocols == offered
+        ]
+        playback = Playback(self, candidates)
+        if not self._place(playback, set()):
+            raise self._no_candidate(url, offered)
+        chosen = playback.track.connection.answer
+        same = [track for track in candidates if _same_answer(track.connection.answer, chosen)]
+        self.narrow(playback, same)
+        playback.answer = chosen or playback.answer
+        return playback
+
+    def held_by(self, playback: Playback) -> _Track:
+        """Return the track that ``playback`` claims, for good or tentatively."""
+        return next(track for holder, track in self._holders.values() if holder is playback)
+
+    def narrow(self, playback: Playback, tracks: list[_Track]) -> None:
+        """Leave ``playback`` only ``tracks``, moving its claim when it is not among them."""
+        playback.tracks = tracks
+        held = self.held_by(playback)
+        if held in tracks:
+            return
+        del self._holders[held.connection.number]
+        if not self._place(playback, set()):
+            self._holders[held.connection.number] = (playback, held)
+            raise CassetteMismatch(
+                f"two connections of the test are the recorded connection {tracks[0].connection.number}\n"
+                f"{self.rules.again}",
+                self.recording.path,
+                tracks[0].connection.line,
+            )
+
+    def unplayed(self) -> CassetteUnplayed | None:
+        """Return what of the recording the test has not used, or None when it used it up."""
+        found = list(self._unplayed())
+        if not found:
+            return None
+        listing = "".join(f"\n  line {line}: {what}" for line, what in found)
+        return CassetteUnplayed(
+            f"the test left a part of its recording unused:{listing}\n{self.rules.again}",
+            self.recording.path,
+            found[0][0],
+        )
+
+    def _unplayed(self) -> Iterator[tuple[int, str]]:
+        for connection in self.recording.connections:
+            if connection.number not in self._holders:
+                yield connection.line, f"connection {connection.number} was never opened"
+                continue
+            _, track = self._holders[connection.number]
+            if track.expected is not None:
+                line, event = track.expected
+                yield line, f"never sent: {event.payload!r}"
+            elif self.rules.strict and track.delivered < connection.received_count:
+                left = connection.received_count - track.delivered
+                yield track.line, f"{left} received messages were never delivered"
+
+    def _settled(self) -> set[int]:
+        return {number for number, (holder, _) in self._holders.items() if len(holder.tracks) == 1}
+
+    def _place(self, playback: Playback, seen: set[int]) -> bool:
+        """Find a claim for ``playback``, moving those of others that have a choice."""
+        for track in playback.tracks:
+            if track.connection.number not in self._holders:
+                self._holders[track.connection.number] = (playback, track)
+                return True
+        for track in playback.tracks:
+            number = track.connection.number
+            if number in seen:
+                continue
+            seen.add(number)
+            holder, _ = self._holders[number]
+            if len(holder.tracks) > 1 and self._place(holder, seen):
+                self._release_other(holder, number)
+                self._holders[number] = (playback, track)
+                return True
+        return False
+
+    def _release_other(self, holder: Playback, number: int) -> None:
+        if self._holders.get(number, (None,))[0] is holder:
+            del self._holders[number]
+
+    def _no_candidate(self, url: str, subprotocols: list[str]) -> CassetteMismatch:
+        recorded = "".join(
+            f"\n  line {connection.line}: {connection.dial.url} {connection.dial.subprotocols or ''}"
+            for connection in self.recording.connections[:10]
+        )
+        return CassetteMismatch(
+            f"no recorded connection is left for {self.rules.redactor.text(url)} {subprotocols or ''}\n"
+            f"recorded are:{recorded or ' none'}\n{self.rules.again}",
+            self.recording.path,
+            self.recording.connections[-1].line if self.recording.connections else 1,
+        )
+
+
+def _target(url: str) -> tuple[str, str, str]:
+    parts = urlsplit(url)
+    return parts.netloc, parts.path or "/", parts.query
+
+
+def _same_answer(left: Answer | None, right: Answer | None) -> bool:
+    if not isinstance(left, Open) or not isinstance(right, Open):
+        return left is right
+    return (left.subprotocol, left.headers) == (right.subprotocol, right.headers)

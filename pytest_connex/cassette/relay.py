@@ -1,0 +1,180 @@
+"""Forwarding a client's WebSocket connections to the real server, and telling a recorder what passes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as websockets_connect
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.http11 import Request
+
+from .endpoint import SILENT, Behaviour, Endpoint
+from .events import Payload
+from .recorder import Recorder
+
+_PASSED_ON = ("origin", "subprotocols", "additional_headers", "user_agent_header", "compression")
+
+TRANSPORT_OPTIONS = (
+    "ssl",
+    "server_hostname",
+    "host",
+    "port",
+    "proxy",
+    "sock",
+    "local_addr",
+    "family",
+    "unix",
+    "path",
+)
+"""Beginnings of the options of ``websockets.connect`` that concern the way to the real server only."""
+
+
+class Relay:
+    """Forwards between a client and the real server, and tells a recorder.
+
+    Args:
+        recorder: Told of everything, at the moment it passes.
+        conn: The recorder's number of this connection.
+        upstream: Dials the real server.
+    """
+
+    def __init__(
+        self, recorder: Recorder, conn: int, upstream: Callable[[], Coroutine[Any, Any, ClientConnection]]
+    ) -> None:
+        self._recorder = recorder
+        self._conn = conn
+        self._dial = upstream
+        self._loop = asyncio.get_running_loop()
+        self._outgoing: asyncio.Queue[Payload | None] = asyncio.Queue()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._closing: tuple[int, str] = (1000, "")
+        self.refusal: BaseException | None = None
+
+    def dialled(self, endpoint: Endpoint, request: Request) -> None:
+        """Dial the real server, and answer as it does."""
+        self._endpoint = endpoint
+        self._task = self._loop.create_task(self._run())
+
+    def received(self, message: Payload) -> None:
+        """Pass on a message of the client."""
+        self._recorder.sent(self._conn, self._loop.time(), message)
+        self._outgoing.put_nowait(message)
+
+    def writable(self) -> None:
+        """Read on from the real server."""
+        self._writable.set()
+
+    def ended(self, code: int, reason: str) -> None:
+        """Pass on the client's close."""
+        self._recorder.closed(self._conn, self._loop.time(), "client", code, reason)
+        self._closing = (code, reason)
+        self._outgoing.put_nowait(None)
+
+    def stop(self) -> None:
+        """Give up the connection to the real server at once."""
+        if not self._loop.is_closed() and hasattr(self, "_task"):
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            upstream = await self._dial()
+        except InvalidStatus as exc:
+            response = exc.response
+            body = (response.body or b"").decode("utf-8", "replace")
+            headers = dict(response.headers.raw_items())
+            self._recorder.rejected(self._conn, self._loop.time(), response.status_code, headers, body)
+            self._endpoint.reject(response.status_code, headers, body)
+            return
+        except Exception as exc:  # noqa: BLE001  (handed to the client, which raises it from its dial)
+            self.refusal = exc
+            self._recorder.refused(self._conn, self._loop.time(), _as_os_error(exc))
+            self._endpoint.abort()
+            return
+        headers = dict(upstream.response.headers.raw_items()) if upstream.response else {}
+        kept = {k: v for k, v in headers.items() if not _is_handshake_header(k)}
+        self._recorder.opened(self._conn, self._loop.time(), upstream.subprotocol, kept)
+        self._endpoint.accept(upstream.subprotocol, kept)
+        forward = self._loop.create_task(self._forward(upstream))
+        try:
+            await self._backward(upstream)
+        finally:
+            forward.cancel()
+            upstream.transport.abort()
+
+    async def _backward(self, upstream: ClientConnection) -> None:
+        try:
+            while True:
+                message = await upstream.recv()
+                self._recorder.received(self._conn, self._loop.time(), message)
+                self._endpoint.send((message,))
+                if not self._endpoint.writing:
+                    self._writable.clear()
+                    await self._writable.wait()
+        except ConnectionClosed as exc:
+            frame = exc.rcvd
+            if frame is None:
+                self._recorder.closed(self._conn, self._loop.time(), "network", 1006, "")
+                self._endpoint.abort()
+            else:
+                self._recorder.closed(self._conn, self._loop.time(), "server", frame.code, frame.reason)
+                self._endpoint.close(frame.code, frame.reason)
+
+    async def _forward(self, upstream: ClientConnection) -> None:
+        while (message := await self._outgoing.get()) is not None:
+            try:
+                await upstream.send(message)
+            except ConnectionClosed:
+                return
+        code, reason = self._closing
+        if code in (1005, 1006):
+            upstream.transport.abort()
+        else:
+            await upstream.close(code, reason)
+
+
+def _as_os_error(exc: Exception) -> OSError:
+    if isinstance(exc, OSError):
+        return exc
+    return ConnectionAbortedError(None, f"{type(exc).__name__}: {exc}")
+
+
+def _is_handshake_header(name: str) -> bool:
+    lowered = name.lower()
+    return lowered.startswith("sec-websocket-") or lowered in ("upgrade", "connection", "content-length")
+
+
+class RelayDialler:
+    """Answers dials through the real server, and records."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._relays: list[Relay] = []
+
+    def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
+        """Dial the real server."""
+        loop = asyncio.get_running_loop()
+        headers = {name: str(value) for name, value in Headers(dial.get("additional_headers") or {}).raw_items()}
+        conn = self._recorder.dial(loop.time(), url, dial.get("subprotocols") or (), headers)
+
+        async def upstream() -> ClientConnection:
+            passed_on = {
+                name: value
+                for name, value in dial.items()
+                if name.startswith(TRANSPORT_OPTIONS)
+                or name in ("origin", "subprotocols", "additional_headers", "user_agent_header", "compression")
+            }
+            return await websockets_connect(url, max_size=None, logger=SILENT, **passed_on)
+
+        relay = Relay(self._recorder, conn, upstream)
+        self._relays.append(relay)
+        return relay
+
+    def stop(self) -> None:
+        """Give up what is still open."""
+        for relay in self._relays:
+            relay.stop()

@@ -1,0 +1,318 @@
+"""One test's recordings, from its first request to the verdict.
+
+A :class:`CassetteSession` answers what the test asks (from a recording, or through the real server while it
+records), remembers the first thing that went wrong, and at the end either writes both files as one unit or
+says what was left unused. It knows pytest only as somebody who calls it in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import CodeType
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..config import RECORDED_KEY, RECORDED_SECRET, RECORDED_WS_URL, ConnexConfig, canonical_url
+from ..errors import CassetteError, CassetteMissing, ReplayAborted
+from ..protocol import Dialect
+from .redaction import Redactor
+from .writing import TextWriter
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import connect
+
+    from .endpoint import Behaviour
+    from .events import Event
+    from .http import HttpRecording
+    from .recorder import Recorder
+    from .relay import RelayDialler
+    from .replay import ReplayDialler
+    from .store import Recording
+    from .writing import CassetteWriter
+
+Action = Literal["replay", "record", "pass"]
+
+PATIENCE = 20
+"""How often a test may go on asking after a verdict before it is ended."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the run wants of one test's recordings.
+
+    Attributes:
+        action: Play them, make them, or leave them alone.
+        test: The test's node id.
+        stem: Where they are, without ``.ws.jsonl`` and ``.yaml``.
+        source: What stands behind the URLs while recording: ``sandbox`` or ``live``.
+        generator: What makes them, with its version.
+        replay_timeout: How long a client may wait beyond the recorded gap, in seconds.
+        again: The command that records the test.
+        code: The code of the test function, by which its task is found.
+        secrets: Values to replace besides the credentials.
+        strict: Whether every received message must be delivered.
+    """
+
+    action: Action
+    test: str
+    stem: Path
+    source: str
+    generator: str
+    replay_timeout: float = 5.0
+    again: str = ""
+    code: CodeType | None = None
+    secrets: tuple[str, ...] = ()
+    strict: bool = False
+
+    @property
+    def websocket_path(self) -> Path:
+        """The WebSocket recording."""
+        return self.stem.with_name(f"{self.stem.name}.ws.jsonl")
+
+    @property
+    def http_path(self) -> Path:
+        """The HTTP recording."""
+        return self.stem.with_name(f"{self.stem.name}.yaml")
+
+    def exists(self) -> bool:
+        """Whether there is a recording of either kind."""
+        return self.websocket_path.exists() or self.http_path.exists()
+
+
+@dataclass
+class Account:
+    """Which files a test read, wrote and missed, for the report; paths as text."""
+
+    read: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+class CassetteSession:
+    """The recordings of one running test.
+
+    Args:
+        plan: What to do.
+        settings: Returns the configuration and the dialect of the test, once its fixtures know them.
+    """
+
+    def __init__(self, plan: Plan, settings: Callable[[], tuple[ConnexConfig, Dialect]]) -> None:
+        self.plan = plan
+        self.account = Account()
+        self.verdict: CassetteError | None = None
+        self.http: HttpRecording | None = None
+        self._settings = settings
+        self._redactor: Redactor | None = None
+        self._recording: Recording | None = None
+        self._replay: ReplayDialler | None = None
+        self._relay: RelayDialler | None = None
+        self._recorder: Recorder | None = None
+        self._writer: CassetteWriter | None = None
+        self._asked_again = 0
+        self._closed = False
+
+    def open(self) -> None:
+        """Read what is there, before the test starts.
+
+        Raises:
+            CassetteError: A recording cannot be read.
+        """
+        if self.plan.action == "pass":
+            return
+        from .http import HttpRecording
+
+        recording = self.plan.action == "record"
+        self.http = HttpRecording(
+            self.plan.http_path, recording, self._facts(), self._all_settings, self.fail, self.plan.again
+        )
+        if recording:
+            return
+        paths = (self.plan.websocket_path, self.plan.http_path)
+        self.account.read += [str(path) for path in paths if path.exists()]
+        if self.plan.websocket_path.exists():
+            from .store import Recording
+
+            self._recording = Recording(self.plan.websocket_path)
+
+    # what the test asks
+
+    def connect(self) -> type[connect]:
+        """Return what the test uses in place of ``websockets.connect``."""
+        if self.plan.action == "pass":
+            from websockets.asyncio.client import connect
+
+            return connect
+        from .connect import connector
+
+        return connector(self)
+
+    def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
+        """Answer a dial of the test.
+
+        Raises:
+            ReplayAborted: The test goes on dialling after its verdict.
+            OSError: The recording has the dial refused.
+        """
+        if self.verdict is not None:
+            from .replay import Verdict
+
+            self._ask_again()
+            return Verdict(self.verdict)
+        if self.plan.action == "record":
+            return self._relay_dialler().behaviour(url, dial)
+        if self._recording is None:
+            from .replay import Verdict
+
+            missing = CassetteMissing(
+                f"no WebSocket is recorded for this test\n{self.plan.again}", self.plan.websocket_path
+            )
+            self.fail(missing)
+            return Verdict(missing)
+        return self._replay_dialler(self._recording).behaviour(url, dial)
+
+    def fail(self, verdict: CassetteError) -> None:
+        """Remember ``verdict`` if it is the first, and see to it that the test ends.
+
+        Raises:
+            ReplayAborted: The test goes on asking after its verdict.
+        """
+        if self.verdict is not None:
+            self._ask_again()
+            return
+        self.verdict = verdict
+        if isinstance(verdict, CassetteMissing) and verdict.path is not None:
+            self.account.missing.append(str(verdict.path))
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        loop.call_later(self.plan.replay_timeout, self._cancel_test)
+
+    # the end of the test
+
+    def close(self) -> None:
+        """The test and its fixtures are over: nothing more is recorded."""
+        if self._relay is not None:
+            self._relay.stop()
+        if self._recorder is not None:
+            self._recorder.finish()
+        self._closed = True
+
+    def unplayed(self) -> CassetteError | None:
+        """Return what the test left unused, when nothing worse is known."""
+        if self.plan.action != "replay" or self.verdict is not None:
+            return None
+        if self.http is not None and (error := self.http.unplayed()):
+            return error
+        if self._recording is None:
+            return None
+        return self._replay_dialler(self._recording).player.unplayed()
+
+    def commit(self) -> None:
+        """Write what was recorded: both files, or none of them.
+
+        Raises:
+            CassetteError: One of them cannot be written, or holds a secret; the old ones are as they were.
+        """
+        if self.plan.action != "record":
+            return
+        finished = [writer for writer in (self._writer, self._http_writer()) if writer is not None]
+        try:
+            for writer in finished:
+                writer.finish()
+        except CassetteError:
+            for writer in finished:
+                writer.discard()
+            raise
+        for writer in finished:
+            writer.commit()
+            self.account.written.append(str(writer.path))
+        for path in (self.plan.websocket_path, self.plan.http_path):
+            if str(path) not in self.account.written:
+                path.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Throw away what was recorded: the test did not pass."""
+        if self._writer is not None:
+            self._writer.discard()
+
+    # inside
+
+    def _facts(self) -> dict[str, str]:
+        return {
+            "recorded_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "source": self.plan.source,
+            "generator": self.plan.generator,
+            "test": self.plan.test,
+        }
+
+    def _all_settings(self) -> tuple[ConnexConfig, Dialect, Redactor]:
+        config, dialect = self._settings()
+        if self._redactor is None:
+            values = dict.fromkeys(self.plan.secrets, "connex-recorded-value")
+            if self.plan.action == "record":
+                values[config.api_key or ""] = RECORDED_KEY
+                values[config.api_secret or ""] = RECORDED_SECRET
+            self._redactor = Redactor(values, dialect.secret_fields)
+        return config, dialect, self._redactor
+
+    def _replay_dialler(self, recording: Recording) -> ReplayDialler:
+        if self._replay is None:
+            from .player import Player, Rules
+            from .replay import ReplayDialler
+
+            _, dialect, redactor = self._all_settings()
+            rules = Rules(dialect.volatile_paths, redactor, self.plan.strict, self.plan.again)
+            self._replay = ReplayDialler(Player(recording, rules), self.plan.replay_timeout, self.fail)
+        return self._replay
+
+    def _relay_dialler(self) -> RelayDialler:
+        if self._relay is None:
+            from .events import FORMAT, VERSION, Header
+            from .recorder import Recorder
+            from .relay import RelayDialler
+            from .writing import CassetteWriter
+
+            config, _, redactor = self._all_settings()
+            header = Header(FORMAT, VERSION, **self._facts())
+            self._writer = CassetteWriter(self.plan.websocket_path, header, redactor)
+            self._recorder = Recorder(
+                self._record, redactor, lambda url: canonical_url(url, config.ws_url, RECORDED_WS_URL)
+            )
+            self._relay = RelayDialler(self._recorder)
+        return self._relay
+
+    def _record(self, event: Event) -> None:
+        """Write an event; what stops it fails the test instead of the connection."""
+        if self._writer is None or self._closed:
+            return
+        try:
+            self._writer.write(event)
+        except CassetteError as exc:
+            self._writer.discard()
+            self._writer = None
+            self.fail(exc)
+
+    def _http_writer(self) -> TextWriter | None:
+        if self.http is None or self.http.text is None:
+            return None
+        return TextWriter(self.plan.http_path, self.http.text, self._all_settings()[2])
+
+    def _ask_again(self) -> None:
+        self._asked_again += 1
+        if self._asked_again > PATIENCE:
+            self._cancel_test()
+            raise ReplayAborted(f"the test went on after its verdict: {self.verdict}")
+
+    def _cancel_test(self) -> None:
+        """Cancel the task of the test, or every task of its loop where it cannot be told."""
+        try:
+            tasks = asyncio.all_tasks()
+        except RuntimeError:
+            return
+        of_test = [task for task in tasks if getattr(task.get_coro(), "cr_code", None) is self.plan.code]
+        for task in of_test or tasks:
+            task.cancel()

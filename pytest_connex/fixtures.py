@@ -1,0 +1,142 @@
+"""The fixtures. Each is thin, and imports its engine when it is requested.
+
+Everything below takes its URLs and keys from ``connex_config``, or, in a test with a sandbox of its own, from
+that sandbox; so the mode of the run changes a configuration and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from .config import ConnexConfig, recorded_config
+from .run import RUN, SESSION, owns_sandbox
+
+if TYPE_CHECKING:
+    import respx
+    from websockets.asyncio.client import connect
+
+    from .client.rest import ConnexRest
+    from .client.rest_async import ConnexRestAsync
+    from .client.websocket import ConnexWebSocket
+    from .protocol import Dialect
+    from .sandbox.server import Sandbox
+
+_HTTPX_HINT = "{name} needs the extra httpx: pip install 'pytest-connex[httpx]'"
+
+
+@pytest.fixture(scope="session")
+def connex_config(request: pytest.FixtureRequest) -> ConnexConfig:
+    """Where Connex is and who is asking, in the mode of this run; frozen."""
+    run = request.config.stash[RUN]
+    if run.options.mode == "recorded":
+        return recorded_config(**run.options.client)
+    if run.options.mode == "live":
+        return run.live
+    sandbox: Sandbox = request.getfixturevalue("_connex_shared_sandbox")
+    return replace(sandbox.config, **run.options.client)
+
+
+@pytest.fixture(scope="session")
+def connex_dialect() -> Dialect:
+    """How Connex is spoken to; override it to change a choice that is not confirmed."""
+    from .protocol import Dialect
+
+    return Dialect()
+
+
+@pytest.fixture(scope="session")
+def _connex_shared_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """The sandbox behind ``--connex-sandbox``: one for a whole run, or for each worker of it."""
+    yield from _sandbox(request)
+
+
+@pytest.fixture
+def connex_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """A sandbox exchange of the test's own, in every mode: its URLs, its keys, its faults."""
+    yield from _sandbox(request)
+
+
+def _sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    from .sandbox.server import Sandbox
+
+    run = request.config.stash[RUN]
+    with Sandbox(seed=run.options.seed, interval=run.options.interval) as sandbox:
+        if run.masking is not None:
+            run.masking.hide(sandbox.api_key, sandbox.api_secret)
+        yield sandbox
+
+
+def _settings(request: pytest.FixtureRequest) -> ConnexConfig:
+    """The configuration of this test: its own sandbox's, or the run's."""
+    if owns_sandbox(request.node):
+        sandbox: Sandbox = request.getfixturevalue("connex_sandbox")
+        return replace(sandbox.config, **request.config.stash[RUN].options.client)
+    config: ConnexConfig = request.getfixturevalue("connex_config")
+    return config
+
+
+@pytest.fixture
+def connex_rest(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Iterator[ConnexRest]:
+    """A ``requests.Session`` on the REST API, authenticated."""
+    from .client.rest import ConnexRest
+
+    with ConnexRest(_settings(request), connex_dialect) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def connex_rest_async(
+    request: pytest.FixtureRequest, connex_dialect: Dialect
+) -> AsyncIterator[ConnexRestAsync]:
+    """The asynchronous twin of ``connex_rest``, on httpx."""
+    try:
+        from .client.rest_async import ConnexRestAsync
+    except ImportError:
+        pytest.fail(_HTTPX_HINT.format(name="connex_rest_async"), pytrace=False)
+    async with ConnexRestAsync(_settings(request), connex_dialect) as client:
+        yield client
+
+
+@pytest.fixture
+def connex_respx(request: pytest.FixtureRequest) -> Iterator[respx.MockRouter]:
+    """A respx router on the configured base URL, for answers scripted by hand."""
+    try:
+        import respx
+    except ImportError:
+        pytest.fail(_HTTPX_HINT.format(name="connex_respx"), pytrace=False)
+    with respx.mock(base_url=_settings(request).rest_url, assert_all_called=False) as router:
+        yield router
+
+
+@pytest.fixture
+def connex_connect(request: pytest.FixtureRequest) -> type[connect]:
+    """What a test hands to its client where ``websockets.connect`` stood, right for the mode of the run."""
+    return request.node.stash[SESSION].connect()
+
+
+@pytest.fixture
+def connex_ws_connect(
+    request: pytest.FixtureRequest, connex_dialect: Dialect, connex_connect: type[connect]
+) -> Callable[..., ConnexWebSocket]:
+    """Make WebSocket clients: ``async with connex_ws_connect() as ws``; keyword arguments go to the client."""
+    from .client.websocket import ConnexWebSocket
+
+    config = _settings(request)
+
+    def make(**settings: Any) -> ConnexWebSocket:
+        options: dict[str, Any] = {"config": config, "dialect": connex_dialect, "connect": connex_connect}
+        return ConnexWebSocket(**(options | settings))
+
+    return make
+
+
+@pytest_asyncio.fixture
+async def connex_ws(connex_ws_connect: Callable[..., ConnexWebSocket]) -> AsyncIterator[ConnexWebSocket]:
+    """A WebSocket client: connected, authenticated when there are credentials, closed at teardown."""
+    async with connex_ws_connect() as client:
+        yield client

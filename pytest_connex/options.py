@@ -1,0 +1,204 @@
+"""The command-line options and ini settings, declared once and read once.
+
+:func:`declare` adds them to pytest, :func:`read` turns what the user gave into :class:`RunOptions` and refuses
+values that cannot be used. What a run does with them is :mod:`pytest_connex.plugin`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+import pytest
+
+from .config import Mode
+
+RECORD_MODES = ("once", "rewrite")
+MISSING_POLICIES = ("fail", "skip")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the user asked of this run.
+
+    Attributes:
+        mode: Where traffic goes.
+        record: How recordings are made, or None when they are not.
+        cassette_dir: The folder of the recordings.
+        replay_timeout: How long a client may wait beyond a recorded gap, in seconds.
+        missing: What becomes of a recorded test that has no recording.
+        allow_uvloop: Whether recorded tests may run on uvloop, around the network block.
+        seed: The seed of sandboxes.
+        interval: The seconds between two order-book updates of a sandbox.
+        client: Settings of :class:`~pytest_connex.config.ConnexConfig` by name.
+    """
+
+    mode: Mode
+    record: Literal["once", "rewrite"] | None
+    cassette_dir: Path
+    replay_timeout: float
+    missing: Literal["fail", "skip"]
+    allow_uvloop: bool
+    seed: int
+    interval: float
+    client: dict[str, Any]
+
+    @property
+    def command(self) -> str:
+        """The options that run tests the way this run does."""
+        return {"recorded": "pytest", "sandbox": "pytest --connex-sandbox", "live": "pytest --connex-live"}[self.mode]
+
+
+class _Setting(NamedTuple):
+    """A value with a CLI form ``--connex-...`` and an ini form ``connex_...``."""
+
+    name: str
+    default: str
+    read: Callable[[str], Any]
+    help: str
+
+    @property
+    def ini(self) -> str:
+        return f"connex_{self.name}"
+
+    @property
+    def option(self) -> str:
+        return f"--connex-{self.name.replace('_', '-')}"
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError("a number of seconds above zero")
+    return value
+
+
+def _delay(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError("a number of seconds, zero or more")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError("a whole number, zero or more")
+    return value
+
+
+def _boolean(text: str) -> bool:
+    values = {
+        "true": True,
+        "1": True,
+        "yes": True,
+        "on": True,
+        "false": False,
+        "0": False,
+        "no": False,
+        "off": False,
+    }
+    if text.strip().lower() not in values:
+        raise ValueError("true or false")
+    return values[text.strip().lower()]
+
+
+def _policy(text: str) -> str:
+    if text not in MISSING_POLICIES:
+        raise ValueError(" or ".join(MISSING_POLICIES))
+    return text
+
+
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise ValueError("a folder")
+    return Path(text)
+
+
+_SETTINGS = (
+    _Setting("cassette_dir", "cassettes", _folder, "folder of the recordings, below the rootdir"),
+    _Setting("replay_timeout", "5", _seconds, "seconds a client may wait beyond a recorded gap"),
+    _Setting("missing_cassette", "fail", _policy, "what becomes of a test without recording: fail or skip"),
+    _Setting(
+        "allow_uvloop",
+        "false",
+        _boolean,
+        "run recorded tests on uvloop, which the network block cannot reach",
+    ),
+    _Setting("allow_plaintext", "false", _boolean, "allow http:// and ws:// for hosts that are not loopback"),
+    _Setting("sandbox_seed", "7", int, "seed of the sandbox's markets"),
+    _Setting("sandbox_interval", "0.05", _seconds, "seconds between two order-book updates of the sandbox"),
+    _Setting("timeout", "10", _seconds, "seconds one REST request may take"),
+    _Setting("ws_timeout", "30", _seconds, "seconds to wait for one WebSocket frame"),
+    _Setting("max_retries", "3", _count, "retries of a REST request, attempts of a WebSocket session"),
+    _Setting("retry_delay", "5", _delay, "seconds between attempts: attempt k is followed by k times this"),
+)
+_CLIENT = ("timeout", "ws_timeout", "max_retries", "retry_delay", "allow_plaintext")
+_WANTED = {
+    int: "a whole number",
+    _seconds: "a number of seconds above zero",
+    _count: "a whole number, zero or more",
+}
+
+
+def declare(parser: pytest.Parser) -> None:
+    """Add every option and ini setting."""
+    group = parser.getgroup("connex", "Connex integration tests")
+    group.addoption("--connex-live", action="store_true", help="send traffic to CONNEX_REST_URL and CONNEX_WS_URL")
+    group.addoption("--connex-sandbox", action="store_true", help="send traffic to the embedded sandbox")
+    group.addoption(
+        "--connex-record",
+        nargs="?",
+        const="once",
+        metavar="once|rewrite",
+        help="with one of the two above: write recordings, only missing ones (once) or all (rewrite)",
+    )
+    for setting in _SETTINGS:
+        group.addoption(
+            setting.option,
+            metavar="VALUE",
+            help=f"{setting.help} (ini: {setting.ini}, default: {setting.default})",
+        )
+        parser.addini(setting.ini, setting.help, default=setting.default)
+
+
+def read(config: pytest.Config) -> RunOptions:
+    """Return what the user asked.
+
+    Raises:
+        pytest.UsageError: A value, or a combination, cannot be used; the message lists the valid ones.
+    """
+    live, sandbox = config.getoption("--connex-live"), config.getoption("--connex-sandbox")
+    record = config.getoption("--connex-record")
+    if live and sandbox:
+        raise pytest.UsageError("--connex-live and --connex-sandbox exclude each other: choose one")
+    if record is not None and record not in RECORD_MODES:
+        raise pytest.UsageError(
+            f"--connex-record={record}: choose --connex-record=once or --connex-record=rewrite, with the equals sign"
+        )
+    if record and not (live or sandbox):
+        raise pytest.UsageError("--connex-record needs something to record: add --connex-sandbox or --connex-live")
+    values = {setting.name: _value(config, setting) for setting in _SETTINGS}
+    return RunOptions(
+        mode="live" if live else "sandbox" if sandbox else "recorded",
+        record=record,
+        cassette_dir=config.rootpath / values["cassette_dir"],
+        replay_timeout=values["replay_timeout"],
+        missing=cast(Literal["fail", "skip"], values["missing_cassette"]),
+        allow_uvloop=values["allow_uvloop"],
+        seed=values["sandbox_seed"],
+        interval=values["sandbox_interval"],
+        client={name: values[name] for name in _CLIENT},
+    )
+
+
+def _value(config: pytest.Config, setting: _Setting) -> Any:
+    given = config.getoption(setting.option)
+    source, text = (setting.option, given) if given is not None else (setting.ini, str(config.getini(setting.ini)))
+    try:
+        return setting.read(text)
+    except ValueError as exc:
+        wanted = _WANTED.get(setting.read, str(exc))
+        raise pytest.UsageError(f"{source} = {text!r}: expected {wanted}") from exc

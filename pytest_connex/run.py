@@ -1,0 +1,163 @@
+"""What the plugin knows of a run and of each test in it, and the rules that follow from the mode.
+
+State is kept in stashes of pytest's own objects. Rules that can be decided from markers, fixture names and
+options are here; hooks are in :mod:`pytest_connex.plugin`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig
+from .options import RunOptions
+
+if TYPE_CHECKING:
+    from .cassette.session import Action, CassetteSession, Plan
+    from .report.masking import Masking
+
+MARKERS = ("connex", "connex_live", "connex_recorded", "connex_sandbox")
+LOOPBACK = (r"127\.0\.0\.1\Z", r"::1\Z", r"localhost\Z")
+MIN_SECRET = 8
+
+_REST_FIXTURES = frozenset({"connex_rest", "connex_rest_async", "connex_respx"})
+_WS_FIXTURES = frozenset({"connex_ws", "connex_ws_connect", "connex_connect"})
+_NAME_LIMIT = 120
+
+
+@dataclass
+class Run:
+    """One run: what the user asked, and what is known of Connex.
+
+    Attributes:
+        options: What the user asked.
+        live: The configuration of a live run; empty otherwise.
+        extra: Secret values that the hook ``pytest_connex_secrets`` gave.
+        masking: Hides secrets in reports and logs, where there are any.
+    """
+
+    options: RunOptions
+    live: ConnexConfig
+    extra: tuple[str, ...] = field(default=(), repr=False)
+    masking: Masking | None = field(default=None, repr=False)
+
+
+RUN = pytest.StashKey[Run]()
+SESSION: pytest.StashKey[CassetteSession] = pytest.StashKey()
+PASSED = pytest.StashKey[bool]()
+
+
+def uses_connex(item: pytest.Item) -> bool:
+    """Tell whether a test uses Connex: by marker, or by requesting a ``connex_*`` fixture."""
+    names: list[str] = getattr(item, "fixturenames", [])
+    return any(name.startswith("connex_") for name in names) or any(
+        item.get_closest_marker(marker) for marker in MARKERS
+    )
+
+
+def owns_sandbox(item: pytest.Item) -> bool:
+    """Tell whether a test has a sandbox of its own in every mode."""
+    return bool(item.get_closest_marker("connex_sandbox")) or "connex_sandbox" in getattr(item, "fixturenames", [])
+
+
+def skip_reason(item: pytest.Item, options: RunOptions) -> str | None:
+    """Return why a test cannot run in this mode, with the switch that would run it."""
+    if item.get_closest_marker("connex_live") and options.mode != "live":
+        return "needs the live gateway: run with --connex-live"
+    if item.get_closest_marker("connex_recorded") and (options.mode != "recorded"):
+        return f"runs from its recording only: run without --connex-{options.mode}"
+    return None
+
+
+def needs(item: pytest.Item) -> set[str]:
+    """Return the variables a live run of the test needs."""
+    if owns_sandbox(item) or not uses_connex(item):
+        return set()
+    names = set(getattr(item, "fixturenames", []))
+    found: set[str] = set()
+    if names & _REST_FIXTURES:
+        found |= {REST_URL, API_KEY, API_SECRET}
+    if names & _WS_FIXTURES:
+        found.add(WS_URL)
+    return found or {REST_URL, WS_URL}
+
+
+def action(item: pytest.Item, run: Run, plan_exists: bool) -> Action:
+    """Return what the run does with the recordings of a test."""
+    if owns_sandbox(item):
+        return "pass"
+    if run.options.mode == "recorded":
+        return "replay"
+    if run.options.record == "rewrite" or (run.options.record == "once" and not plan_exists):
+        return "record"
+    return "pass"
+
+
+def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
+    """Return what the run wants of the recordings of a test."""
+    from .cassette.session import Plan
+
+    options = run.options
+    function = getattr(item, "function", None)
+    made = Plan(
+        action="pass",
+        test=item.nodeid,
+        stem=options.cassette_dir / _module_folder(item) / _file_name(item),
+        source=options.mode,
+        generator=generator,
+        replay_timeout=options.replay_timeout,
+        again=f"record it again: pytest --connex-sandbox --connex-record=rewrite '{item.nodeid}' (or --connex-live)",
+        code=getattr(function, "__code__", None),
+        secrets=run.extra,
+        strict=bool(_marker_setting(item, "strict")),
+    )
+    return replace(made, action=action(item, run, made.exists()))
+
+
+def refuse_short_secrets(values: Iterable[str | None]) -> None:
+    """Stop a recording run whose secrets are too short to be replaced without hitting innocent text."""
+    if count := sum(len(value) < MIN_SECRET for value in values if value):
+        raise pytest.UsageError(
+            f"--connex-record: {count} secret value(s) have fewer than {MIN_SECRET} characters and cannot be kept "
+            "out of recordings; record with longer ones"
+        )
+
+
+def runs_on_uvloop(item: pytest.Item) -> bool:
+    """Tell whether a test's event loop comes from uvloop, which goes around the network block."""
+    if "uvloop" not in sys.modules:
+        return False
+    callspec = getattr(item, "callspec", None)
+    values = [*getattr(item, "funcargs", {}).values(), *(callspec.params.values() if callspec else ())]
+    return any(_module_of(value).partition(".")[0] == "uvloop" for value in values)
+
+
+def _marker_setting(item: pytest.Item, name: str) -> Any:
+    marker = item.get_closest_marker("connex")
+    return marker.kwargs.get(name) if marker else None
+
+
+def _module_of(value: object) -> str:
+    return str(getattr(value, "__module__", None) or type(value).__module__)
+
+
+def _module_folder(item: pytest.Item) -> Path:
+    path = item.path.with_suffix("")
+    root = item.config.rootpath
+    return path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
+
+
+def _file_name(item: pytest.Item) -> str:
+    owner = getattr(item, "cls", None)
+    name = f"{owner.__name__}.{item.name}" if owner else item.name
+    safe = re.sub(r"[^A-Za-z0-9._=+,@\[\]-]", "-", name)[:_NAME_LIMIT]
+    if safe == name:
+        return name
+    return f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -1,0 +1,3 @@
+"""Configuration of this repository's own tests: the plugin itself is installed as everybody's is."""
+
+pytest_plugins = ["pytester"]

@@ -99,6 +99,4 @@ def test_every_missing_variable_is_named_at_once(monkeypatch, tmp_path):
     with pytest.raises(ConfigError) as caught:
         check_health()
     assert isinstance(caught.value, EnvironmentError)
-    assert str(caught.value) == (
-        "Missing Connex configuration: CONNEX_REST_URL, CONNEX_API_KEY, CONNEX_API_SECRET"
-    )
+    assert str(caught.value) == ("Missing Connex configuration: CONNEX_REST_URL, CONNEX_API_KEY, CONNEX_API_SECRET")

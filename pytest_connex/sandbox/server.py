@@ -153,9 +153,7 @@ class _Line:
 def _faulty(fault: Answer) -> web.Response:
     body = {"error": "fault", "message": "a scripted fault", "code": fault.status, "details": {}}
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-    return web.Response(
-        status=fault.status, headers=headers, text=json.dumps(body), content_type="application/json"
-    )
+    return web.Response(status=fault.status, headers=headers, text=json.dumps(body), content_type="application/json")
 
 
 class Sandbox:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import respx
     from websockets.asyncio.client import connect
 
+    from .cassette.session import CassetteSession
     from .client.rest import ConnexRest
     from .client.rest_async import ConnexRestAsync
     from .client.websocket import ConnexWebSocket
@@ -116,7 +117,8 @@ def connex_respx(request: pytest.FixtureRequest) -> Iterator[respx.MockRouter]:
 @pytest.fixture
 def connex_connect(request: pytest.FixtureRequest) -> type[connect]:
     """What a test hands to its client where ``websockets.connect`` stood, right for the mode of the run."""
-    return request.node.stash[SESSION].connect()
+    session: CassetteSession = request.node.stash[SESSION]
+    return session.connect()
 
 
 @pytest.fixture

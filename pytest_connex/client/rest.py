@@ -71,7 +71,7 @@ class ConnexRest(requests.Session):
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """Keep the credentials at their origin when a redirect leads elsewhere."""
-        super().rebuild_auth(prepared_request, response)
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
         self._credentials.apply(prepared_request.url or "", prepared_request.headers)
 
     def check(self, response: requests.Response) -> JSON:

@@ -52,7 +52,7 @@ class SandboxServer:
         self._interval = interval
         self._host = host
         self._port = port
-        self._open: set[web.Request] = set()
+        self._open: set[_Line] = set()
 
     async def start(self) -> int:
         """Listen, and return the port.
@@ -82,9 +82,8 @@ class SandboxServer:
 
     def drop(self) -> None:
         """Abort every WebSocket connection, without a close frame."""
-        for request in list(self._open):
-            if request.transport is not None:
-                request.transport.abort()
+        for line in list(self._open):
+            line.drop()
 
     async def _rest(self, request: web.Request) -> web.Response:
         if fault := self._faults.next_answer():
@@ -101,9 +100,9 @@ class SandboxServer:
         if not socket.can_prepare(request).ok:
             return web.Response(status=400, text="this is a WebSocket endpoint")
         await socket.prepare(request)
-        self._open.add(request)
         session = self._exchange.open_session(_now_ms())
         line = _Line(request, socket, self._faults.next_ending())
+        self._open.add(line)
         ticking = asyncio.create_task(self._tick(session, line))
         try:
             async for message in socket:
@@ -111,7 +110,7 @@ class SandboxServer:
                     await line.send(session.receive(message.data, _now_ms()))
         finally:
             ticking.cancel()
-            self._open.discard(request)
+            self._open.discard(line)
         return socket
 
     async def _tick(self, session: Session, line: _Line) -> None:
@@ -146,7 +145,11 @@ class _Line:
     async def _end(self, ending: Ending) -> None:
         if ending.code is not None:
             await self._socket.close(code=ending.code, message=ending.reason.encode())
-        elif self._request.transport is not None:
+        else:
+            self.drop()
+
+    def drop(self) -> None:
+        if self._request.transport is not None:
             self._request.transport.abort()
 
 

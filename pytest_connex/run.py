@@ -117,6 +117,7 @@ def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
         code=getattr(function, "__code__", None),
         secrets=run.extra,
         strict=bool(_marker_setting(item, "strict")),
+        scripted_http="connex_respx" in getattr(item, "fixturenames", ()),
     )
     return replace(made, action=action(item, run, made.exists()))
 

@@ -149,7 +149,7 @@ class HttpRecording:
     def _redact_request(self, request: Request) -> Request | None:
         config, _, redactor = self._settings()
         base = config.rest_url or RECORDED_REST_URL
-        if origin(request.uri) != origin(base):
+        if origin(request.uri) not in (origin(base), origin(RECORDED_REST_URL)):
             return None
         request.uri = redactor.text(canonical_url(request.uri, base, RECORDED_REST_URL))
         body = _decoded(request.body, request.headers, self.path)

@@ -54,6 +54,7 @@ class Plan:
         code: The code of the test function, by which its task is found.
         secrets: Values to replace besides the credentials.
         strict: Whether every received message must be delivered.
+        scripted_http: Whether the test scripts its HTTP answers, so that HTTP is not recorded.
     """
 
     action: Action
@@ -66,6 +67,7 @@ class Plan:
     code: CodeType | None = None
     secrets: tuple[str, ...] = ()
     strict: bool = False
+    scripted_http: bool = False
 
     @property
     def websocket_path(self) -> Path:
@@ -122,12 +124,13 @@ class CassetteSession:
         """
         if self.plan.action == "pass":
             return
-        from .http import HttpRecording
-
         recording = self.plan.action == "record"
-        self.http = HttpRecording(
-            self.plan.http_path, recording, self._facts(), self._all_settings, self.fail, self.plan.again
-        )
+        if not self.plan.scripted_http:
+            from .http import HttpRecording
+
+            self.http = HttpRecording(
+                self.plan.http_path, recording, self._facts(), self._all_settings, self.fail, self.plan.again
+            )
         if recording:
             return
         paths = (self.plan.websocket_path, self.plan.http_path)

@@ -164,6 +164,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     _mark(item, run, session)
     try:
         yield
+    except CassetteError as exc:
+        session.fail(exc)
     except BaseException as exc:
         if session.verdict is None or isinstance(exc, (KeyboardInterrupt, pytest.exit.Exception)):
             raise

@@ -62,13 +62,15 @@ class Recorder:
 
     def sent(self, conn: int, now: float, message: Payload) -> None:
         """Note a message of the client."""
-        text, binary = self._split(message)
-        self._write(Sent(conn, self._at(now), text, binary))
+        if self._alive.get(conn):
+            text, binary = self._split(message)
+            self._write(Sent(conn, self._at(now), text, binary))
 
     def received(self, conn: int, now: float, message: Payload) -> None:
-        """Note a message of the server, at the moment it arrived."""
-        text, binary = self._split(message)
-        self._write(Received(conn, self._at(now), text, binary))
+        """Note a message of the server, at the moment it arrived; after the client's close none counts."""
+        if self._alive.get(conn):
+            text, binary = self._split(message)
+            self._write(Received(conn, self._at(now), text, binary))
 
     def closed(
         self, conn: int, now: float, by: Literal["server", "client", "network"], code: int, reason: str

@@ -117,11 +117,7 @@ class CassetteSession:
         self._closed = False
 
     def open(self) -> None:
-        """Read what is there, before the test starts.
-
-        Raises:
-            CassetteError: A recording cannot be read.
-        """
+        """Read what is there, before the test starts; a recording that cannot be read is the verdict."""
         if self.plan.action == "pass":
             return
         recording = self.plan.action == "record"
@@ -138,7 +134,10 @@ class CassetteSession:
         if self.plan.websocket_path.exists():
             from .store import Recording
 
-            self._recording = Recording(self.plan.websocket_path)
+            try:
+                self._recording = Recording(self.plan.websocket_path)
+            except CassetteError as exc:
+                self.fail(exc)
 
     # what the test asks
 

@@ -1,0 +1,80 @@
+"""A project of somebody else's, with one test file, for the tests of the plugin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_connex.config import VARIABLES
+
+INI = """
+[pytest]
+asyncio_mode = auto
+asyncio_default_fixture_loop_scope = function
+"""
+
+BOTH = """
+import requests
+
+def test_rest(connex_config):
+    response = requests.get(
+        connex_config.rest_url + "/v1/status",
+        headers={"X-CONNEX-API-KEY": connex_config.api_key, "X-CONNEX-API-SECRET": connex_config.api_secret},
+    )
+    assert response.json()["status"] == "healthy"
+
+async def test_ws(connex_config, connex_connect):
+    async with connex_connect(connex_config.ws_url) as ws:
+        await ws.send('{"action": "ping", "id": 7, "note": "one"}')
+        assert '"pong"' in await ws.recv()
+"""
+
+
+class Project:
+    """Runs pytest in a folder of its own, which begins without any Connex variable."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester = pytester
+        self.path = pytester.path
+        pytester.makeini(INI)
+
+    def test(self, source: str) -> None:
+        self.pytester.makepyfile(test_it=source)
+
+    def ini(self, lines: str) -> None:
+        self.pytester.makeini(f"{INI}{lines}\n")
+
+    def run(self, *args: str) -> pytest.RunResult:
+        return self.pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider", *args)
+
+    def run_apart(self, *args: str, timeout: float = 60) -> pytest.RunResult:
+        return self.pytester.runpytest_subprocess("-p", "no:randomly", *args, timeout=timeout)
+
+    def record(self, *args: str) -> pytest.RunResult:
+        result = self.run("--connex-sandbox", "--connex-record=rewrite", *args)
+        assert result.ret == 0, result.stdout.str()
+        return result
+
+    @property
+    def ws(self) -> Path:
+        return self.path / "cassettes" / "test_it" / "test_ws.ws.jsonl"
+
+    @property
+    def http(self) -> Path:
+        return self.path / "cassettes" / "test_it" / "test_rest.yaml"
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    return Project(pytester)
+
+
+@pytest.fixture
+def recorded(project: Project) -> Project:
+    """A project whose two tests are recorded."""
+    project.test(BOTH)
+    project.record()
+    return project

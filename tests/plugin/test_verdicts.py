@@ -1,0 +1,223 @@
+"""What replay fails a test for, and that it does so whatever the client makes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import BOTH
+
+STUBBORN_WS = """
+async def test_ws(connex_config, connex_connect):
+    while True:
+        try:
+            async with connex_connect(connex_config.ws_url) as ws:
+                await ws.send({message!r})
+                await ws.recv()
+        except Exception:
+            pass
+"""
+STUBBORN_HTTP = """
+import requests
+
+def test_rest(connex_config):
+    while True:
+        try:
+            requests.get(connex_config.rest_url + "/v1/other")
+        except Exception:
+            pass
+"""
+IDLE = """
+import asyncio
+
+async def test_ws(connex_config, connex_connect):
+    try:
+        async with connex_connect(connex_config.ws_url) as ws:
+            await ws.send("something else")
+            await ws.recv()
+    except Exception:
+        pass
+    await asyncio.Event().wait()
+"""
+
+
+def failed(result: pytest.RunResult, *lines: str) -> None:
+    """One test FAILED; it is not an error of its setup or teardown."""
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    outcomes = result.parseoutcomes()
+    assert outcomes.get("failed") == 1
+    assert "errors" not in outcomes
+    result.stdout.fnmatch_lines([f"*{line}*" for line in lines])
+
+
+def test_a_recording_replays(recorded):
+    recorded.run().assert_outcomes(passed=2)
+    recorded.run().assert_outcomes(passed=2)
+
+
+def test_a_changed_character_of_a_sent_frame_is_a_mismatch(recorded):
+    recorded.ws.write_text(recorded.ws.read_text().replace("one", "two"))
+    failed(
+        recorded.run(),
+        "CassetteMismatch: *test_ws.ws.jsonl:4: the client sent another message than the recording expects",
+        'note: expected "two", actual "one"'.replace('"', "'"),
+        "record it again: pytest --connex-sandbox --connex-record=rewrite 'test_it.py::test_ws'",
+    )
+
+
+def test_a_missing_last_line_is_an_error_with_its_line(recorded):
+    lines = recorded.ws.read_text().splitlines(keepends=True)
+    recorded.ws.write_text("".join(lines[:-1]))
+    failed(recorded.run(), f"CassetteError: *test_ws.ws.jsonl:{len(lines) - 1}: the recording is truncated")
+
+
+def test_garbage_in_a_line_is_an_error_with_its_line(recorded):
+    lines = recorded.ws.read_text().splitlines(keepends=True)
+    lines[2] = "garbage\n"
+    recorded.ws.write_text("".join(lines))
+    failed(recorded.run(), "CassetteError: *test_ws.ws.jsonl:3: not an event")
+
+
+def test_a_damaged_http_recording_is_an_error_with_its_line(recorded):
+    recorded.http.write_text("interactions: [\n  }")
+    failed(recorded.run(), "CassetteError: *test_rest.yaml:2: not YAML")
+
+
+def test_a_shortened_http_recording_is_an_error(recorded):
+    text = recorded.http.read_text()
+    recorded.http.write_text(text[: text.index("interactions:\n")] + "interactions: []\nversion: 1\n")
+    failed(recorded.run(), "CassetteError: *test_rest.yaml:*truncated: it counts 1 interactions, found 0")
+
+
+def test_missing_recordings_fail_with_the_command_that_makes_them(project):
+    project.test(BOTH)
+    result = project.run()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*CassetteMissing: *test_rest.yaml: nothing is recorded for GET https://rest.connex.invalid/v1/status",
+            "*CassetteMissing: *test_ws.ws.jsonl: no WebSocket is recorded for this test",
+            "*pytest --connex-sandbox --connex-record=rewrite 'test_it.py::test_ws'*",
+            "recordings: 0 read, 0 written, 2 missing",
+        ]
+    )
+
+
+def test_missing_recordings_can_be_skipped(project):
+    project.ini("connex_missing_cassette = skip")
+    project.test(BOTH)
+    project.run().assert_outcomes(skipped=2)
+
+
+def test_a_missing_recording_fails_even_when_a_fixture_dials(project):
+    project.test("async def test_ws(connex_ws): pass")
+    failed(project.run(), "CassetteMissing: *no WebSocket is recorded")
+
+
+@pytest.mark.parametrize("message", ["something else", '{"action": "ping", "id": 7, "note": "two"}'])
+def test_a_client_that_swallows_a_mismatch_still_ends_and_fails(recorded, message):
+    recorded.test(STUBBORN_WS.format(message=message))
+    failed(recorded.run_apart("-k", "test_ws"), "CassetteMismatch: *test_ws.ws.jsonl:4*")
+
+
+def test_a_client_that_swallows_a_missing_recording_still_ends_and_fails(project):
+    project.test(STUBBORN_WS.format(message="x"))
+    failed(project.run_apart(), "CassetteMissing: *test_ws.ws.jsonl*")
+
+
+@pytest.mark.parametrize("kind", ["mismatch", "missing"])
+def test_an_http_client_that_swallows_everything_still_ends_and_fails(project, kind):
+    if kind == "mismatch":
+        project.test(BOTH)
+        project.record()
+    project.test(STUBBORN_HTTP)
+    expected = "CassetteMismatch" if kind == "mismatch" else "CassetteMissing"
+    failed(project.run_apart(), f"{expected}: *test_rest.yaml*GET https://rest.connex.invalid/v1/other*")
+
+
+def test_a_test_that_waits_for_ever_after_a_mismatch_is_ended(recorded):
+    recorded.test(IDLE)
+    failed(recorded.run_apart("--connex-replay-timeout=0.2"), "CassetteMismatch: *test_ws.ws.jsonl:4*")
+
+
+def test_a_client_that_waits_for_more_than_was_recorded_fails(recorded):
+    recorded.test(BOTH.replace("await ws.recv()\n", "await ws.recv()\n        await ws.recv()\n"))
+    failed(recorded.run("-k", "test_ws", "--connex-replay-timeout=0.2"), "CassetteExhausted: *test_ws.ws.jsonl:6*")
+
+
+def test_a_message_never_sent_fails(recorded):
+    recorded.test("async def test_ws(connex_config, connex_connect):\n    await connex_connect(connex_config.ws_url)\n")
+    result = recorded.run("-k", "test_ws")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*CassetteUnplayed: *test_ws.ws.jsonl:4: the test left a part*", "*never sent*"])
+
+
+def test_a_connection_never_opened_fails(recorded):
+    recorded.test("def test_ws(connex_config): pass")
+    result = recorded.run()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*CassetteUnplayed*", "*line 2: connection 1 was never opened*"])
+
+
+def test_an_http_interaction_never_used_fails(recorded):
+    recorded.test("def test_rest(connex_config): pass")
+    result = recorded.run()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*CassetteUnplayed*", "*GET https://rest.connex.invalid/v1/status*"])
+
+
+def test_strict_forbids_unread_messages(project):
+    source = """
+        import pytest
+
+        @pytest.mark.connex(strict={strict})
+        async def test_ws(connex_config, connex_connect):
+            async with connex_connect(connex_config.ws_url, max_queue=1) as ws:
+                await ws.send('{{"action": "subscribe", "channel": "orderbook", "symbol": "ETH/USDT", "depth": 1}}')
+                for _ in range(3):
+                    await ws.recv()
+    """
+    project.test(source.format(strict=True))
+    project.record("--connex-sandbox-interval=0.01")
+    assert project.run().ret in (0, 1)
+    project.test(source.format(strict=False))
+    assert project.run().ret == 0
+
+
+def test_uvloop_is_refused_unless_allowed(recorded):
+    recorded.pytester.makeconftest(
+        """
+        import pytest, uvloop, warnings
+
+        @pytest.fixture(scope="session")
+        def event_loop_policy():
+            return uvloop.EventLoopPolicy()
+        """
+    )
+    refused = recorded.run_apart("-k", "test_ws", "-W", "ignore")
+    assert refused.ret == 1
+    refused.stdout.fnmatch_lines(["*a recorded test on uvloop is refused*connex_allow_uvloop = true*"])
+    assert recorded.run_apart("-k", "test_ws", "-W", "ignore", "--connex-allow-uvloop=true").ret == 0
+
+
+def test_a_recorded_test_cannot_reach_the_network(recorded):
+    recorded.test(
+        """
+        import socket, pytest
+
+        @pytest.mark.parametrize("host", ["192.0.2.1", "127.0.0.1"])
+        def test_blocked(connex_config, host):
+            with socket.socket() as raw, pytest.raises(RuntimeError, match="Network is disabled"):
+                raw.connect((host, 9))
+
+        def test_own_sandbox(connex_sandbox):
+            with socket.socket() as raw, pytest.raises(RuntimeError, match="Network is disabled"):
+                raw.connect(("127.0.0.11", 9))
+            import requests
+            assert requests.get(connex_sandbox.rest_url + "/v1/status").status_code == 401
+
+        def test_of_somebody_else():
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                socket.create_connection(server.getsockname()).close()
+        """
+    )
+    recorded.run().assert_outcomes(passed=4)

@@ -22,15 +22,16 @@ from .errors import CassetteError, CassetteMissing, ConfigError
 from .run import (
     LOOPBACK,
     PASSED,
+    REFUSAL,
     RUN,
     SESSION,
     Run,
-    needs,
     owns_sandbox,
     plan,
+    prepare,
+    refuse,
     refuse_short_secrets,
     runs_on_uvloop,
-    skip_reason,
     uses_connex,
 )
 
@@ -77,7 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from .report.terminal import TerminalSection
 
     config.pluginmanager.register(fixtures, "connex-fixtures")
-    config.pluginmanager.register(TerminalSection(config.rootpath), "connex-terminal")
+    config.pluginmanager.register(TerminalSection(config.rootpath, REFUSAL), "connex-terminal")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -121,27 +122,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what cannot run in this mode, and stop a live run that lacks a variable."""
-    run = config.stash[RUN]
-    required: set[str] = set()
-    for item in items:
-        if not uses_connex(item):
-            continue
-        if reason := skip_reason(item, run.options):
-            item.add_marker(pytest.mark.skip(reason=reason))
-            continue
-        required |= needs(item)
-        names: list[str] = getattr(item, "fixturenames", [])
-        wanted = ["connex_dialect", "connex_config"]
-        if owns_sandbox(item):
-            wanted = ["connex_dialect", "connex_sandbox"]
-        names[:0] = [name for name in wanted if name not in names]
-    if run.options.mode == "live":
-        missing = run.live.missing(*required, *run.live.half_credentials())
-        if missing:
-            raise pytest.UsageError(
-                f"--connex-live: {', '.join(missing)} not set, in the environment or in .env; "
-                "set them, or deselect the tests that need them"
-            )
+    if refusal := prepare(items, config.stash[RUN]):
+        refuse(config, items, refusal)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

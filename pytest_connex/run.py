@@ -27,6 +27,9 @@ MARKERS = ("connex", "connex_live", "connex_recorded", "connex_sandbox")
 LOOPBACK = (r"127\.0\.0\.1\Z", r"::1\Z", r"localhost\Z")
 MIN_SECRET = 8
 
+REFUSAL = "connex_refusal"
+"""Under this name a worker of a distributed run tells why the run cannot start."""
+
 _REST_FIXTURES = frozenset({"connex_rest", "connex_rest_async", "connex_respx"})
 _WS_FIXTURES = frozenset({"connex_ws", "connex_ws_connect", "connex_connect"})
 _NAME_LIMIT = 120
@@ -87,6 +90,41 @@ def needs(item: pytest.Item) -> set[str]:
     if names & _WS_FIXTURES:
         found.add(WS_URL)
     return found or {REST_URL, WS_URL}
+
+
+def prepare(items: list[pytest.Item], run: Run) -> str | None:
+    """Skip what cannot run in this mode, and let the rest know its configuration before anything else.
+
+    Returns:
+        Why a live run cannot start: every variable that a test needs and that is not set.
+    """
+    required: set[str] = set()
+    for item in filter(uses_connex, items):
+        if reason := skip_reason(item, run.options):
+            item.add_marker(pytest.mark.skip(reason=reason))
+            continue
+        required |= needs(item)
+        names: list[str] = getattr(item, "fixturenames", [])
+        wanted = ("connex_dialect", "connex_sandbox" if owns_sandbox(item) else "connex_config")
+        names[:0] = [name for name in wanted if name not in names]
+    if run.options.mode != "live":
+        return None
+    missing = run.live.missing(*required, *run.live.half_credentials())
+    if not missing:
+        return None
+    return (
+        f"--connex-live: {', '.join(missing)} not set, in the environment or in .env; "
+        "set them, or deselect the tests that need them"
+    )
+
+
+def refuse(config: pytest.Config, items: list[pytest.Item], message: str) -> None:
+    """Stop the run before its first test; a worker of a distributed run leaves it to the controller."""
+    output: dict[str, Any] | None = getattr(config, "workeroutput", None)
+    if output is None:
+        raise pytest.UsageError(message)
+    output[REFUSAL] = message
+    items.clear()
 
 
 def action(item: pytest.Item, run: Run, plan_exists: bool) -> Action:

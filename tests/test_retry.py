@@ -177,8 +177,7 @@ async def test_a_lost_connection_is_an_error_with_its_close_code(connex_sandbox,
     connex_sandbox.drop_connections()
 
     with pytest.raises(ConnectionLost) as caught:
-        while True:
-            await connex_ws.recv()
+        await anext(frame async for frame in connex_ws if frame is None)
     assert caught.value.code == 1006
 
 

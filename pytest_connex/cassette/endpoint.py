@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from websockets.datastructures import Headers
 from websockets.frames import Close, Frame, Opcode
@@ -70,9 +70,7 @@ class Endpoint(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start."""
-        self._transport = transport
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (a stream socket has no other)
-        self._stream = transport
+        self._stream = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the client."""

@@ -13,10 +13,12 @@ import pytest
 class TerminalSection:
     """Collects what the reports of tests say about recordings; on the controller of a distributed run too."""
 
-    def __init__(self, rootpath: Path) -> None:
+    def __init__(self, rootpath: Path, refusal_key: str) -> None:
         self._rootpath = rootpath
+        self._refusal_key = refusal_key
         self._modes: Counter[str] = Counter()
         self._files: dict[str, set[str]] = {"read": set(), "written": set(), "missing": set()}
+        self._refusal = ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the account that the plugin attached to a teardown report."""
@@ -27,8 +29,21 @@ class TerminalSection:
         for kind, files in self._files.items():
             files.update(account[kind])
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take from a worker of a distributed run why the run cannot start."""
+        self._refusal = getattr(node, "workeroutput", {}).get(self._refusal_key, self._refusal)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """End a run that a worker refused as the usage error it is."""
+        if self._refusal:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the section, if any test used Connex."""
+        if self._refusal:
+            terminalreporter.line(f"ERROR: {self._refusal}", red=True)
         if not self._modes:
             return
         terminalreporter.section("connex")

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import aiohttp.web  # noqa: F401
 import pytest
+import requests  # noqa: F401
+import vcr  # noqa: F401
 
+import pytest_connex.cassette.http
+import pytest_connex.cassette.replay
+import pytest_connex.cassette.writing
+import pytest_connex.client.websocket  # noqa: F401
 from pytest_connex.config import VARIABLES
+
+# The imports above are for the runs within this process: they forget the modules that they load themselves,
+# and a C extension, as PyYAML's, does not bear being loaded twice.
 
 INI = """
 [pytest]

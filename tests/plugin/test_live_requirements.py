@@ -45,7 +45,7 @@ def test_a_run_that_lacks_a_variable_runs_no_test(project, configure, distribute
     project.test(f"{WS_ONLY}\ndef test_other():\n    open('ran', 'w')\n")
     result = project.run_apart("--connex-live", *(["-n2"] if distributed else []))
 
-    assert result.ret != 0
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert not (project.path / "ran").exists()
     assert "CONNEX_WS_URL, CONNEX_API_SECRET not set" in result.stdout.str() + result.stderr.str()
     assert "INTERNALERROR" not in result.stdout.str()
@@ -109,6 +109,4 @@ def test_a_recorded_run_does_not_read_the_dotenv_file(project):
 def test_short_secrets_refuse_to_record(project, configure):
     configure(CONNEX_API_KEY="short")
     project.test(WS_ONLY)
-    refused(
-        project.run("--connex-live", "--connex-record"), "1 secret value(s) have fewer than 8 characters"
-    )
+    refused(project.run("--connex-live", "--connex-record"), "1 secret value(s) have fewer than 8 characters")

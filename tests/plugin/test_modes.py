@@ -46,9 +46,7 @@ def test_the_header_says_where_traffic_goes(project, monkeypatch):
     monkeypatch.setenv("CONNEX_API_KEY", "AKfYcbwXYZ0123456789abcd")
     monkeypatch.setenv("CONNEX_API_SECRET", "a-secret-of-some-length")
     result = project.run("--connex-live")
-    result.stdout.fnmatch_lines(
-        ["connex: live: REST not set, WebSocket wss://gateway.example, key AKfY...abcd"]
-    )
+    result.stdout.fnmatch_lines(["connex: live: REST not set, WebSocket wss://gateway.example, key AKfY...abcd"])
     assert "a-secret" not in result.stdout.str()
 
 

@@ -1,0 +1,262 @@
+"""Reading a recording: complete and in order, or one error that says where it is not."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pytest_connex.cassette.events import Closed, Dial, End, Open, Received, Refused, Rejected, Sent
+from pytest_connex.cassette.store import Recording
+from pytest_connex.errors import CassetteError
+
+from .conftest import HEADER, URL, Tape, Write
+
+HEAD = msgspec.json.encode(HEADER)
+EVENTS = [
+    Dial(1, 0.0, URL),
+    Open(1, 0.1),
+    Sent(1, 0.2, "hello"),
+    Received(1, 0.3, "world"),
+    Closed(1, 0.4, "client", 1000),
+]
+
+
+def lines_of(*events: object) -> list[bytes]:
+    return [HEAD, *map(msgspec.json.encode, events), msgspec.json.encode(End(len(events)))]
+
+
+GOOD = lines_of(*EVENTS)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "test_y.ws.jsonl"
+
+
+def refusal(path: Path, data: bytes) -> CassetteError:
+    path.write_bytes(data)
+    with pytest.raises(CassetteError) as caught:
+        Recording(path)
+    error = caught.value
+    assert type(error) is CassetteError
+    assert error.path == path
+    assert str(error).startswith(f"{path}:{error.line}: ")
+    return error
+
+
+def events_of(recording: Recording) -> list[list[tuple[int, object]]]:
+    return [[(connection.line, connection.dial), *connection.events()] for connection in recording.connections]
+
+
+def test_a_recording_is_read_with_its_lines(path):
+    path.write_bytes(b"\n".join(GOOD) + b"\n")
+    recording = Recording(path)
+    assert recording.header == HEADER
+    assert events_of(recording) == [list(enumerate(EVENTS, start=2))]
+    [connection] = recording.connections
+    assert list(connection.sent()) == [(4, EVENTS[2])]
+    assert (connection.number, connection.sent_count, connection.received_count) == (1, 1, 1)
+    assert connection.answer == EVENTS[1]
+
+
+def test_events_can_be_read_again_and_at_once(path):
+    path.write_bytes(b"\n".join(GOOD))
+    [connection] = Recording(path).connections
+    first, second = connection.events(), connection.events()
+    assert list(zip(first, second, strict=True)) == [(pair, pair) for pair in enumerate(EVENTS[1:], start=3)]
+
+
+def test_a_missing_newline_at_the_end_does_no_harm(path):
+    path.write_bytes(b"\n".join(GOOD))
+    assert len(Recording(path).connections) == 1
+
+
+def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(path):
+    path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(GOOD) + b"\r\n")
+    assert events_of(Recording(path)) == [list(enumerate(EVENTS, start=2))]
+
+
+def test_empty_lines_after_the_end_do_no_harm(path):
+    path.write_bytes(b"\n".join(GOOD) + b"\n\n \n")
+    assert len(Recording(path).connections) == 1
+
+
+def test_a_recording_without_connections_is_a_recording(path):
+    path.write_bytes(b"\n".join(lines_of()))
+    assert Recording(path).connections == []
+
+
+def test_a_later_version_is_refused_and_says_what_to_do(path):
+    data = b"\n".join([HEAD.replace(b'"version":1', b'"version":2'), *GOOD[1:]])
+    error = refusal(path, data)
+    assert error.line == 1
+    assert "'connex-ws' version 2; this release reads 'connex-ws' version 1: upgrade pytest-connex" in str(error)
+
+
+def test_another_format_is_refused(path):
+    error = refusal(path, b"\n".join([HEAD.replace(b"connex-ws", b"connex-xx"), *GOOD[1:]]))
+    assert (error.line, "'connex-xx' version 1" in str(error)) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "said"),
+    [
+        (b"", 1, "not the header"),
+        (b"\n", 1, "not the header"),
+        (b"garbage\n", 1, "not the header"),
+        (b"\xff\xfe\n", 1, "not the header"),
+        (b"\n".join(GOOD[1:]), 1, "not the header"),
+        (HEAD, 1, "truncated"),
+        (b"\n".join(GOOD[:-1]) + b"\n", 6, "truncated"),
+        (b"\n".join(GOOD[:-1]), 6, "truncated"),
+        (b"\n".join(GOOD)[:-3], 7, "not an event"),
+        (b"\n".join([*GOOD[:3], GOOD[3][:20]]), 4, "not an event"),
+        (b"\n".join([*GOOD[:3], b"garbage", *GOOD[3:]]), 4, "not an event: JSON is malformed"),
+        (b"\n".join([*GOOD[:3], b"", *GOOD[3:]]), 4, "not an event"),
+        (b"\n".join([*GOOD[:3], b'{"event":"sent","conn":1,"at":0.2,"text":"\xff"}', *GOOD[4:]]), 4, "not an event"),
+        (b"\n".join([HEAD, HEAD, *GOOD[1:]]), 2, "not an event"),
+        (b"\n".join([*GOOD[:-1], b'{"event":"end","events":4}']), 7, "the end event counts 4 events, found 5"),
+        (b"\n".join([*GOOD[:-2], GOOD[-1]]), 6, "the end event counts 5 events, found 4"),
+        (b"\n".join([*GOOD, GOOD[2]]), 8, "there is more after the end event"),
+    ],
+    ids=[
+        "empty", "empty-line", "garbage", "not-utf-8", "no-header", "header-only", "no-end", "no-end-no-newline",
+        "end-cut", "event-cut", "garbage-line", "blank-line", "bad-utf-8-line", "second-header", "end-counts-less",
+        "event-lost", "more-after-end",
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_complete_recording_is_refused_with_its_line(path, data, line, said):
+    error = refusal(path, data)
+    assert error.line == line
+    assert said in str(error)
+
+
+@pytest.mark.parametrize(
+    ("events", "line", "said"),
+    [
+        ([Open(1, 0.0)], 2, "connection 1 has not been dialled"),
+        ([Dial(1, 0.0, URL), Open(2, 0.0)], 3, "connection 2 has not been dialled"),
+        ([Dial(2, 0.0, URL)], 2, "connection 2 is dialled where 1 was expected"),
+        ([Dial(0, 0.0, URL)], 2, "connection 0 is dialled where 1 was expected"),
+        ([Dial(1, 0.0, URL), Dial(1, 0.0, URL)], 3, "connection 1 is dialled where 2 was expected"),
+        ([Dial(1, 0.0, URL), Sent(1, 0.0, "x")], 3, "connection 1 is not open"),
+        ([Dial(1, 0.0, URL), Received(1, 0.0, "x")], 3, "connection 1 is not open"),
+        ([Dial(1, 0.0, URL), Closed(1, 0.0, "server", 1000)], 3, "connection 1 is not open"),
+        ([*EVENTS[:2], Open(1, 0.2)], 4, "connection 1 is answered twice"),
+        ([*EVENTS[:2], Rejected(1, 0.2, 401)], 4, "connection 1 is answered twice"),
+        ([*EVENTS, Received(1, 0.5, "late")], 7, "connection 1 has ended already"),
+        ([*EVENTS, Closed(1, 0.5, "client", 1000)], 7, "connection 1 has ended already"),
+        ([Dial(1, 0.0, URL), Rejected(1, 0.0, 401), Open(1, 0.0)], 4, "connection 1 has ended already"),
+        ([Dial(1, 0.0, URL), Refused(1, 0.0, "OSError"), Sent(1, 0.0, "x")], 4, "connection 1 has ended already"),
+        ([*EVENTS[:3], Received(1, 0.1999, "x")], 5, "time runs backwards, from 0.2 to 0.1999"),
+        ([Dial(1, -1.0, URL)], 2, "time runs backwards, from 0.0 to -1.0"),
+        (EVENTS[:4], 6, "connection 1 never ends"),
+        ([Dial(1, 0.0, URL)], 3, "connection 1 never ends"),
+    ],
+)
+def test_events_out_of_order_are_refused_with_their_line(path, events, line, said):
+    error = refusal(path, b"\n".join(lines_of(*events)))
+    assert (error.line, said in str(error)) == (line, True)
+
+
+@pytest.mark.parametrize("what", ["folder", "missing"])
+def test_what_cannot_be_opened_is_refused_with_its_path(path, what):
+    if what == "folder":
+        path.mkdir()
+    with pytest.raises(CassetteError, match=re.escape(f"{path}: the recording cannot be read: ")) as caught:
+        Recording(path)
+    assert (caught.value.path, caught.value.line) == (path, None)
+
+
+@given(st.binary() | st.lists(st.sampled_from(GOOD) | st.binary(max_size=30)).map(b"\n".join))
+@example(b"\n".join(GOOD))
+def test_any_bytes_are_a_recording_or_one_error_with_its_path(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "fuzz.ws.jsonl"
+    path.write_bytes(data)
+    try:
+        recording = Recording(path)
+    except CassetteError as error:
+        assert error.path == path
+        assert error.line is not None
+    else:
+        assert all(list(connection.events()) for connection in recording.connections)
+
+
+@given(st.data())
+def test_a_good_recording_with_some_bytes_changed_is_read_or_refused(tmp_path_factory, data):
+    whole = bytearray(b"\n".join(GOOD))
+    for _ in range(data.draw(st.integers(1, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / "changed.ws.jsonl"
+    path.write_bytes(whole)
+    try:
+        recording = Recording(path)
+    except CassetteError as error:
+        assert error.path == path
+    else:
+        for connection in recording.connections:
+            list(connection.events())
+
+
+@given(st.integers(0, len(b"\n".join(GOOD)) - 1))
+def test_a_recording_cut_anywhere_is_refused(tmp_path_factory, length):
+    path = tmp_path_factory.getbasetemp() / "cut.ws.jsonl"
+    path.write_bytes(b"\n".join(GOOD)[:length])
+    with pytest.raises(CassetteError):
+        Recording(path)
+
+
+def test_interleaved_connections_stream_back_each_its_own(write: Write):
+    """Larger than one stretch of reading, in runs of every length."""
+    tape, chance = Tape(), random.Random(7)
+    expected: dict[int, list[object]] = {}
+    conns = [tape.dial() for _ in range(3)]
+    for conn in conns:
+        tape.opened(conn)
+    for number in range(6_000):
+        conn = chance.choice(conns) if number % 97 else conns[number % 3]
+        kind = tape.sent if chance.random() < 0.2 else tape.received
+        kind(conn, f"{number} on {conn}: " + "x" * chance.choice((0, 10, 200)))
+    for conn in conns:
+        tape.closed(conn)
+    for event in tape.events:
+        expected.setdefault(event.conn, []).append(event)
+
+    path = write(tape)
+    assert path.stat().st_size > 8 * 65_536
+    recording = Recording(path)
+    lines = path.read_bytes().splitlines()
+    for connection in recording.connections:
+        found = list(connection.events())
+        assert [event for _, event in found] == expected[connection.number][1:]
+        assert [event for _, event in connection.sent()] == [
+            event for event in expected[connection.number] if isinstance(event, Sent)
+        ]
+        assert connection.received_count == sum(isinstance(event, Received) for _, event in found)
+        assert all(lines[line - 1] == msgspec.json.encode(event) for line, event in found)
+
+
+def test_reading_one_long_connection_keeps_only_stretches_in_memory(write: Write):
+    tape = Tape()
+    conn = tape.dial()
+    tape.opened(conn).received(conn, *["x" * 300] * 5_000).closed(conn)
+    [connection] = Recording(write(tape)).connections
+    assert connection.received_count == 5_000
+    assert sum(1 for _ in connection.events()) == 5_002
+    # An offset, a length and a line for each stretch: not one for each line.
+    assert len(connection._stretches) <= 3 * 40
+
+
+def test_nothing_is_read_for_what_was_never_sent(write: Write):
+    tape = Tape()
+    conn = tape.dial()
+    path = write(tape.opened(conn).received(conn, "x").closed(conn))
+    [connection] = Recording(path).connections
+    path.unlink()
+    assert list(connection.sent()) == []

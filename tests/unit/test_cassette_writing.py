@@ -1,0 +1,172 @@
+"""Writing files: whole and without secrets, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_connex.cassette.events import Closed, Dial, Open, Sent
+from pytest_connex.cassette.redaction import Redactor
+from pytest_connex.cassette.store import Recording
+from pytest_connex.cassette.writing import CassetteWriter, TextWriter, Writer
+from pytest_connex.errors import CassetteError, SecretFound
+
+from .conftest import HEADER, URL
+
+NOTHING = Redactor({})
+SECRET = "s3cr3t/with+special=chars=="
+REDACTOR = Redactor({SECRET: "connex-recorded-secret"})
+EVENTS = [Dial(1, 0.0, URL), Open(1, 0.1), Sent(1, 0.2, "x"), Closed(1, 0.3, "client", 1000)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "er" / "test_y.ws.jsonl"
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_a_committed_recording_is_complete_and_alone(path):
+    writer = CassetteWriter(path, HEADER, NOTHING)
+    for event in EVENTS:
+        writer.write(event)
+    writer.finish()
+    writer.commit()
+    assert left_in(path.parent) == ["test_y.ws.jsonl"]
+    assert path.read_bytes().splitlines()[-1] == b'{"event":"end","events":4}'
+    [connection] = Recording(path).connections
+    assert [event for _, event in connection.events()] == EVENTS[1:]
+
+
+def test_nothing_is_in_its_place_before_the_commit(path):
+    writer = CassetteWriter(path, HEADER, NOTHING)
+    for event in EVENTS:
+        writer.write(event)
+    assert not path.exists()
+    writer.finish()
+    assert not path.exists()
+    writer.discard()
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_discarded_recording_leaves_nothing_behind(path, finished):
+    writer = CassetteWriter(path, HEADER, NOTHING)
+    writer.write(EVENTS[0])
+    if finished:
+        writer.finish()
+    writer.discard()
+    assert left_in(path.parent) == []
+
+
+def test_discarding_twice_does_no_harm(path):
+    writer = CassetteWriter(path, HEADER, NOTHING)
+    writer.discard()
+    writer.discard()
+    assert left_in(path.parent) == []
+
+
+def test_a_discarded_recording_leaves_the_old_one_as_it_was(path):
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"old")
+    writer = CassetteWriter(path, HEADER, NOTHING)
+    writer.write(EVENTS[0])
+    writer.discard()
+    assert path.read_bytes() == b"old"
+    assert left_in(path.parent) == ["test_y.ws.jsonl"]
+
+
+def test_a_commit_replaces_the_old_recording(path):
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"old")
+    writer = CassetteWriter(path, HEADER, NOTHING)
+    writer.finish()
+    writer.commit()
+    assert Recording(path).connections == []
+
+
+def test_a_file_where_a_folder_is_needed_is_an_error_with_the_path(tmp_path):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "test_y.ws.jsonl"
+    with pytest.raises(CassetteError, match="the recording cannot be written: ") as caught:
+        CassetteWriter(path, HEADER, NOTHING)
+    assert caught.value.path == path
+
+
+def test_a_folder_in_place_of_the_recording_is_an_error_and_nothing_is_left(path):
+    (path / "in-the-way").mkdir(parents=True)
+    writer = CassetteWriter(path, HEADER, NOTHING)
+    writer.finish()
+    with pytest.raises(CassetteError, match="the recording cannot be written: ") as caught:
+        writer.commit()
+    assert caught.value.path == path
+    writer.discard()
+    assert left_in(path.parent) == ["test_y.ws.jsonl"]
+
+
+def test_a_full_disk_is_an_error_with_the_path(path, monkeypatch):
+    writer = Writer(path, NOTHING)
+    writer._file.close()
+    writer._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115  (the writer closes it)
+    with pytest.raises(CassetteError, match="cannot be written: No space left on device") as caught:
+        writer.write_line(b"x")
+    assert caught.value.path == path
+    writer.discard()
+    assert left_in(path.parent) == []
+
+
+def test_a_secret_is_refused_with_file_and_line_and_not_said(path):
+    writer = CassetteWriter(path, HEADER, REDACTOR)
+    writer.write(EVENTS[0])
+    writer.write(EVENTS[1])
+    with pytest.raises(SecretFound) as caught:
+        writer.write(Sent(1, 0.2, f"my secret is {SECRET}"))
+    assert (caught.value.path, caught.value.line) == (path, 4)
+    assert str(caught.value) == f"{path}:4: a secret was left in this line; nothing was written"
+    writer.discard()
+    assert left_in(path.parent) == []
+
+
+def test_a_secret_in_the_header_is_refused_at_line_1(path):
+    header = type(HEADER)(HEADER.format, 1, "", "live", "", f"test[{SECRET}]")
+    with pytest.raises(SecretFound) as caught:
+        CassetteWriter(path, header, REDACTOR)
+    assert caught.value.line == 1
+    assert left_in(path.parent) == []
+
+
+def test_a_binary_message_with_a_secret_is_refused(path):
+    writer = CassetteWriter(path, HEADER, REDACTOR)
+    with pytest.raises(SecretFound):
+        writer.write(Sent(1, 0.0, None, b"\x00\x01" + SECRET.encode() + b"\xff"))
+    writer.discard()
+
+
+def test_a_text_is_written_as_it_is(tmp_path):
+    path = tmp_path / "test_y.yaml"
+    writer = TextWriter(path, "connex: é\ninteractions: []\n", NOTHING)
+    writer.finish()
+    writer.commit()
+    assert path.read_bytes() == "connex: é\ninteractions: []\n".encode()
+    assert left_in(tmp_path) == ["test_y.yaml"]
+
+
+def test_a_text_with_a_secret_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "test_y.yaml"
+    writer = TextWriter(path, f"connex: 1\ninteractions:\n- {SECRET}\n", REDACTOR)
+    with pytest.raises(SecretFound) as caught:
+        writer.finish()
+    assert (caught.value.path, caught.value.line) == (path, 3)
+    writer.discard()
+    assert left_in(tmp_path) == []
+
+
+def test_two_writers_of_one_path_in_one_process_do_not_mix(path):
+    """The temporary name has the process in it, so that parallel workers never write into one file."""
+    import os
+
+    writer = Writer(path, NOTHING)
+    assert left_in(path.parent) == [f".test_y.ws.jsonl.{os.getpid()}.tmp"]
+    writer.discard()

@@ -62,26 +62,35 @@ class _Track:
         self.sent = 0
         self.delivered = 0
         self._gates_passed = 0
-        self._events = connection.events()
+        self._stretches = connection.stretches()
+        self._events: list[Event] = []
+        self._index = 0
+        self._first_line = 0
         self._expected = connection.sent()
         self._last_at = connection.dial.at
         self.expected = next(self._expected, None)
-        next(self._events)  # the answer, which the dial has taken already
-        self.line, self.event = self._advance()
+        self._advance()
+        self._advance()  # past the answer, which the dial has taken already
 
-    def _advance(self) -> tuple[int, Event]:
-        self.line, self.event = next(self._events)
-        return self.line, self.event
+    @property
+    def event(self) -> Event:
+        """What happens next, when its time has come."""
+        return self._events[self._index]
+
+    @property
+    def line(self) -> int:
+        """Where that stands in the file."""
+        return self._first_line + self._index
 
     def due(self) -> Event | None:
         """Return the next event that may happen now: a message, or the end; None before a gate."""
-        while type(self.event) is Sent:
+        while type(event := self._events[self._index]) is Sent:
             if self._gates_passed == self.sent:
                 return None
             self._gates_passed += 1
-            self._last_at = self.event.at
+            self._last_at = event.at
             self._advance()
-        return self.event
+        return event
 
     def take(self) -> None:
         """Go on after a delivered message."""
@@ -89,13 +98,36 @@ class _Track:
         self.delivered += 1
         self._advance()
 
+    def take_messages(self, limit: int) -> list[Payload]:
+        """Go over the messages that are due, at most ``limit`` of them, and return them."""
+        batch: list[Payload] = []
+        while len(batch) < limit and type(self.due()) is Received:
+            events, start = self._events, self._index
+            index, stop = start, min(len(events), start + limit - len(batch))
+            while index < stop and type(event := events[index]) is Received:
+                text = event.text
+                batch.append(event.payload if text is None else text)
+                index += 1
+            self._last_at = events[index - 1].at
+            self.delivered += index - start
+            self._index = index - 1
+            self._advance()
+        return batch
+
     def accept(self) -> None:
         """Go on after the expected message was sent."""
         self.sent += 1
         self.expected = next(self._expected, None)
 
     def gap(self) -> float:
+        """Return how long it took, when it was recorded, until the next event; in seconds."""
         return max(0.0, self.event.at - self._last_at)
+
+    def _advance(self) -> None:
+        self._index += 1
+        if self._index >= len(self._events):
+            self._first_line, self._events = next(self._stretches)
+            self._index = 0
 
 
 class Playback:
@@ -127,16 +159,18 @@ class Playback:
     def deliver(self, limit: int) -> list[Payload]:
         """Return the messages that are due now, at most ``limit``; nothing when it has to wait."""
         batch: list[Payload] = []
-        while len(batch) < limit:
-            if len(self.tracks) > 1 and not self._agree():
+        while len(self.tracks) > 1 and len(batch) < limit:
+            if not self._agree():
                 self._player.narrow(self, [self.track])
-            track = self.tracks[0]
-            event = track.due()
-            if type(event) is not Received:
                 break
+            event = self.tracks[0].due()
+            if not isinstance(event, Received):
+                return batch
             batch.append(event.payload)
             for track in self.tracks:
                 track.take()
+        if len(self.tracks) == 1:
+            batch += self.tracks[0].take_messages(limit - len(batch))
         return batch
 
     def waiting(self) -> Waiting:

@@ -7,7 +7,7 @@ are; the second reads one connection as it is played. Neither keeps more than a 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +31,10 @@ from .events import (
 )
 
 _STRETCH = 65_536
-"""About how many bytes of one connection are read at once."""
+"""About how many bytes are read at once."""
+
+_KEPT = 8 * 2**20
+"""So many bytes from the beginning of a file are decoded once and kept; what follows is read as it is played."""
 
 _BOM = b"\xef\xbb\xbf"
 _ENDINGS = (Closed, Rejected, Refused)
@@ -53,27 +56,31 @@ class RecordedConnection:
         self.sent_count = 0
         self.received_count = 0
         self.path = path
-        self._stretches = array("Q")
+        self._places = array("Q")
+        self._kept: list[list[Event]] = []
 
-    def note(self, event: Event, offset: int, length: int, line: int) -> None:
-        """Remember that ``event`` stands on ``line``, ``length`` bytes from ``offset`` on."""
-        self.sent_count += type(event) is Sent
-        self.received_count += type(event) is Received
-        known = self._stretches
-        if known and known[-3] + known[-2] == offset and known[-2] < _STRETCH:
-            known[-2] += length
-        else:
-            known.extend((offset, length, line))
+    def note(self, events: list[Event], offset: int, length: int, line: int, keep: bool) -> None:
+        """Remember that ``events`` stand on the lines from ``line`` on, in ``length`` bytes from ``offset`` on.
+
+        They are kept in memory if ``keep`` is set, and read again otherwise.
+        """
+        if keep:
+            self._kept.append(events)
+        self._places.extend((offset, length, line))
+
+    def stretches(self) -> Iterator[tuple[int, list[Event]]]:
+        """Yield everything after the dial in stretches: the line number of the first event, and the events."""
+        yield from zip(self._places[2::3], self._kept, strict=False)
+        with self.path.open("rb") as file:
+            for index in range(3 * len(self._kept), len(self._places), 3):
+                offset, length, line = self._places[index : index + 3]
+                file.seek(offset)
+                yield line, _events.decode_lines(file.read(length))
 
     def events(self) -> Iterator[tuple[int, Event]]:
-        """Yield the line number and the event of everything after the dial, reading as it goes."""
-        with self.path.open("rb") as file:
-            for index in range(0, len(self._stretches), 3):
-                offset, length, line = self._stretches[index : index + 3]
-                file.seek(offset)
-                for event in _events.decode_lines(file.read(length)):
-                    yield line, event
-                    line += 1
+        """Yield the line number and the event of everything after the dial."""
+        for line, events in self.stretches():
+            yield from enumerate(events, start=line)
 
     def sent(self) -> Iterator[tuple[int, Sent]]:
         """Yield the line number and the event of every message the client sent."""
@@ -117,29 +124,51 @@ class Recording:
         return header
 
     def _index(self, file: BinaryIO) -> None:
-        offset = file.tell()
+        """Check every line, and note stretches of lines that belong to one connection."""
         by_number: dict[int, RecordedConnection] = {}
-        number = 1
-        last = 0.0
-        for number, line in enumerate(file, start=2):
-            event = self._decode(line, number)
-            if isinstance(event, End):
-                self._check_end(event, number, file.read())
-                return
-            connection = self._check_order(event, by_number, number)
-            if event.at < last:
-                raise CassetteError(f"time runs backwards, from {last} to {event.at}", self.path, number)
-            last = event.at
-            if not isinstance(event, Dial):
-                connection.note(event, offset, len(line), number)
-            offset += len(line)
-        raise CassetteError("the recording is truncated: its last line must be the end event", self.path, number)
+        number, offset, last = 2, file.tell(), 0.0
+        while lines := file.readlines(_STRETCH):
+            keep = offset < _KEPT
+            stretch: list[Event] = []
+            owner: RecordedConnection | None = None
+            start, length = offset, 0
+            for line, event in zip(lines, self._decode(lines, number), strict=False):
+                if isinstance(event, End):
+                    self._check_end(event, number, b"".join(lines[lines.index(line) + 1 :]) + file.read())
+                    _note(owner, stretch, start, length, number, keep)
+                    return
+                if event.at < last:
+                    raise CassetteError(f"time runs backwards, from {last} to {event.at}", self.path, number)
+                last = event.at
+                if owner is None or type(event) is not Received or event.conn != owner.number or owner.ended:
+                    connection = self._check_order(event, by_number, number)
+                    if connection is not owner or isinstance(event, Dial):
+                        _note(owner, stretch, start, length, number, keep)
+                        stretch, owner, start, length = [], connection, offset, 0
+                if isinstance(event, Dial):
+                    start, owner = offset + len(line), None
+                else:
+                    stretch.append(event)
+                    length += len(line)
+                offset += len(line)
+                number += 1
+            _note(owner, stretch, start, length, number, keep)
+        raise CassetteError("the recording is truncated: its last line must be the end event", self.path, number - 1)
 
-    def _decode(self, line: bytes, number: int) -> Event | End:
+    def _decode(self, lines: list[bytes], number: int) -> Iterable[Event | End]:
+        """Return the events of ``lines``; one that is none is an error when it is reached."""
+        decode = _lines.decode
         try:
-            return _lines.decode(line)  # type: ignore[no-any-return]
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            raise CassetteError(f"not an event: {exc}", self.path, number) from exc
+            return [decode(line) for line in lines]
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self._decode_one_by_one(lines, number)
+
+    def _decode_one_by_one(self, lines: list[bytes], number: int) -> Iterator[Event | End]:
+        for line_number, line in enumerate(lines, start=number):
+            try:
+                yield _lines.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+                raise CassetteError(f"not an event: {exc}", self.path, line_number) from exc
 
     def _check_order(self, event: Event, by_number: dict[int, RecordedConnection], line: int) -> RecordedConnection:
         connection = by_number.get(event.conn)
@@ -173,3 +202,12 @@ class Recording:
         for connection in self.connections:
             if not connection.ended:
                 raise CassetteError(f"connection {connection.number} never ends", self.path, line)
+
+
+def _note(
+    owner: RecordedConnection | None, events: list[Event], offset: int, length: int, next_line: int, keep: bool
+) -> None:
+    if owner is not None and events:
+        owner.sent_count += sum(type(event) is Sent for event in events)
+        owner.received_count += sum(type(event) is Received for event in events)
+        owner.note(events, offset, length, next_line - len(events), keep)

@@ -73,7 +73,11 @@ class CassetteWriter(Writer):
 
     def __init__(self, path: Path, header: Header, redactor: Redactor) -> None:
         super().__init__(path, redactor)
-        self.write_line(_encoder.encode(header))
+        try:
+            self.write_line(_encoder.encode(header))
+        except CassetteError:
+            self.discard()
+            raise
 
     def write(self, event: Event) -> None:
         """Write one event."""

@@ -1,0 +1,271 @@
+"""Secrets: found in every encoding they travel in, replaced to the character, refused where one is left."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+import zlib
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_connex.cassette.redaction import Redactor
+from pytest_connex.errors import SecretFound
+
+KEY, SECRET = "AKfYcbwXYZ0123456789abcd", "s3cr3t/with+special=chars==\"ü"
+PLACEHOLDER = "connex-recorded-secret"
+REDACTOR = Redactor({SECRET: PLACEHOLDER, KEY: "connex-recorded-key"}, ("signature", "listenKey", "token", "passphrase"))
+PATH = Path("x.ws.jsonl")
+
+
+def refuses(redactor: Redactor, data: bytes) -> bool:
+    try:
+        redactor.check(data, PATH, 1)
+    except SecretFound:
+        return True
+    return False
+
+
+def unicode_escaped(text: str, upper: bool = False) -> str:
+    units = text.encode("utf-16-be").hex()
+    escapes = (units[index : index + 4] for index in range(0, len(units), 4))
+    return "".join(f"\\u{unit.upper() if upper else unit}" for unit in escapes)
+
+
+def percent(text: str, form: str = "%{:02X}") -> str:
+    return "".join(form.format(byte) for byte in text.encode())
+
+
+ENCODINGS = {
+    "plain": lambda s: s,
+    "percent": lambda s: quote(s, safe=""),
+    "percent-lower": lambda s: re.sub("%..", lambda found: found[0].lower(), quote(s, safe="")),
+    "percent-partial": lambda s: quote(s, safe="/+ "),
+    "percent-every-byte": percent,
+    "percent-some": lambda s: percent(s[:3]) + s[3:],
+    "percent-twice": lambda s: quote(quote(s, safe=""), safe=""),
+    "percent-thrice": lambda s: quote(quote(quote(s, safe=""), safe=""), safe=""),
+    "form": quote_plus,
+    "hex": lambda s: s.encode().hex(),
+    "hex-upper": lambda s: s.encode().hex().upper(),
+    "json": lambda s: json.dumps(s)[1:-1],
+    "json-not-ascii": lambda s: json.dumps(s, ensure_ascii=False)[1:-1],
+    "json-slash": lambda s: json.dumps(s)[1:-1].replace("/", "\\/"),
+    "json-unicode": unicode_escaped,
+    "json-unicode-upper": lambda s: unicode_escaped(s, upper=True),
+    "json-unicode-some": lambda s: s[0] + unicode_escaped(s[1]) + json.dumps(s[2:])[1:-1],
+    "json-in-json": lambda s: json.dumps(json.dumps(s))[1:-1],
+    "json-in-json-in-json": lambda s: json.dumps(json.dumps(json.dumps(s)))[1:-1],
+    "json-unicode-in-json": lambda s: json.dumps(unicode_escaped(s))[1:-1],
+} | {
+    f"base64-{name}-{lead}-{tail}": lambda s, encode=encode, lead=lead, tail=tail: encode(
+        b"user::"[:lead] + s.encode() + b"::more"[:tail]
+    ).decode()
+    for name, encode in (("standard", base64.b64encode), ("urlsafe", base64.urlsafe_b64encode))
+    for lead in (0, 1, 2, 5)
+    for tail in (0, 1, 2)
+}  # fmt: skip
+
+secrets = st.text(
+    st.characters(min_codepoint=33, max_codepoint=126) | st.sampled_from("é鍵😀 \"\\/%+&="), min_size=8, max_size=40
+)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("secret", [SECRET, KEY], ids=["secret", "key"])
+def test_a_secret_is_replaced_in_every_encoding(encoding, secret):
+    text = f'{{"note": "<{ENCODINGS[encoding](secret)}>", "price": 1.10}}'
+    assert refuses(REDACTOR, text.encode())
+    redacted = REDACTOR.text(text)
+    assert not refuses(REDACTOR, redacted.encode())
+    assert redacted.startswith('{"note": "<')
+    assert redacted.endswith('>", "price": 1.10}')
+
+
+@pytest.mark.parametrize("encoding", [name for name in ENCODINGS if "base64" not in name and "hex" not in name])
+def test_a_spelled_secret_becomes_exactly_its_placeholder(encoding):
+    encoded = ENCODINGS[encoding](SECRET)
+    outer = '"' if encoding.startswith("json-in-json") else ""  # the quotes of the inner documents are kept
+    redacted = REDACTOR.text(f"<{encoded}>")
+    assert re.sub(r'[\\"]', "", redacted) == f"<{PLACEHOLDER}>" if outer else redacted == f"<{PLACEHOLDER}>"
+
+
+def test_hex_becomes_the_placeholder_in_hex():
+    assert REDACTOR.text(SECRET.encode().hex().upper()) == PLACEHOLDER.encode().hex()
+
+
+def test_base64_leaves_the_characters_beside_the_secret_alone():
+    alone = base64.b64encode(b"abc" + KEY.encode() + b"xyz").decode()
+    assert len(KEY) % 3 == 0
+    assert REDACTOR.text(f"/token/{alone}/x") == "/token/YWJjUkVEQUNURUQeHl6/x"
+    bare = base64.b64encode(KEY.encode()).decode()
+    assert REDACTOR.text(f"/token/{bare}/x") == "/token/UkVEQUNURUQ/x"
+
+
+@given(secret=secrets, encoding=st.sampled_from(sorted(ENCODINGS)), before=st.text(), after=st.text())
+def test_what_is_redacted_passes_the_check_and_what_is_not_is_refused(secret, encoding, before, after):
+    redactor = Redactor({secret: PLACEHOLDER})
+    text = before + ENCODINGS[encoding](secret) + after
+    assert refuses(redactor, text.encode("utf-8", "surrogatepass"))
+    assert not refuses(redactor, redactor.text(text).encode("utf-8", "surrogatepass"))
+
+
+@given(data=st.data(), secret=secrets)
+def test_the_text_around_a_secret_is_untouched(data, secret):
+    around = st.text(st.characters(exclude_characters=secret + "+%\\"))
+    before, after = data.draw(around), data.draw(around)
+    assert Redactor({secret: PLACEHOLDER}).text(before + secret + after) == before + PLACEHOLDER + after
+
+
+@given(text=st.text(), data=st.binary())
+def test_what_holds_no_secret_is_untouched(text, data):
+    assert REDACTOR.text(text) == text
+    assert REDACTOR.binary(data) == data
+    assert not refuses(REDACTOR, data)
+
+
+def test_a_frame_keeps_its_numbers_and_its_spacing():
+    frame = '{"apiKey" :"%s","price":1.10,  "big": 123456789012345678901234567890, "e": 1E5}'
+    assert REDACTOR.text(frame % KEY) == frame % "connex-recorded-key"
+
+
+def test_the_longer_of_two_secrets_is_replaced_first():
+    redactor = Redactor({"abcdefgh": "SHORT", "abcdefgh-ijkl": "LONG"})
+    assert redactor.text("abcdefgh-ijkl abcdefgh") == "LONG SHORT"
+
+
+def test_a_placeholder_as_value_is_left_alone():
+    redactor = Redactor({"connex-recorded-key": "connex-recorded-key", "": "x"})
+    assert redactor.text("connex-recorded-key") == "connex-recorded-key"
+    assert not refuses(redactor, b"connex-recorded-key")
+
+
+def test_binary_messages_keep_every_other_byte():
+    data = b"\x00\xff\xfe" + SECRET.encode() + b"\x80\r\n" + KEY.encode().hex().encode()
+    assert REDACTOR.binary(data) == (
+        b"\x00\xff\xfe" + PLACEHOLDER.encode() + b"\x80\r\n" + b"connex-recorded-key".hex().encode()
+    )
+    assert REDACTOR.payload(data) == REDACTOR.binary(data)
+    assert REDACTOR.payload(f"<{KEY}>") == "<connex-recorded-key>"
+
+
+# --- Members and parameters --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["signature", "listenKey", "token", "passphrase"])
+def test_a_secret_member_is_replaced_at_any_depth(name):
+    frame = '{"a": [{"%s" : "00d9\\"015e", "n": 1.10}], "%s":"x"}' % (name, name)
+    placeholder = f"connex-recorded-{name.lower()}"
+    assert REDACTOR.text(frame) == '{"a": [{"%s" : "%s", "n": 1.10}], "%s":"%s"}' % (
+        name, placeholder, name, placeholder,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ('{"token": 12345, "n": 1.10}', '{"token": 0, "n": 1.10}'),
+        ('{"token":-1.5e+7}', '{"token":0}'),
+        ('{"token": null}', '{"token": null}'),
+        ('{"token": ""}', '{"token": "connex-recorded-token"}'),
+        ('{"tokens": "a", "mytoken": "b"}', '{"tokens": "a", "mytoken": "b"}'),
+        ('{"a": "token"}', '{"a": "token"}'),
+        ("?token=abc&n=1.10", "?token=connex-recorded-token&n=1.10"),
+        ("n=1&signature=ab%2Fcd", "n=1&signature=connex-recorded-signature"),
+        ("signature=ab&x=1", "signature=connex-recorded-signature&x=1"),
+        ("https://h/p?listenKey=a#f", "https://h/p?listenKey=connex-recorded-listenkey#f"),
+        ("mytoken=abc", "mytoken=abc"),
+        ('{"url": "/ws?token=abc"}', '{"url": "/ws?token=connex-recorded-token"}'),
+    ],
+)
+def test_a_secret_parameter_or_number_is_replaced_and_its_neighbours_are_not(text, redacted):
+    assert REDACTOR.text(text) == redacted
+
+
+@pytest.mark.parametrize("value", ["abc", "a/b+c=", 'a"b', "a\\b", "a\nb", "ü", "a b"])
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_a_secret_member_inside_json_inside_a_string_is_replaced_whole(value, levels):
+    text = json.dumps({"token": value, "price": "1.10"})
+    for _ in range(levels):
+        text = json.dumps({"inner": text})
+    inner = REDACTOR.text(text)
+    for _ in range(levels):
+        inner = json.loads(inner)["inner"]
+    assert json.loads(inner) == {"token": "connex-recorded-token", "price": "1.10"}
+
+
+def test_a_slash_escaped_inside_a_nested_secret_does_not_end_it():
+    text = json.dumps({"inner": '{"token": "ab\\/cd", "n": 1}'})
+    assert json.loads(REDACTOR.text(text)) == {"inner": '{"token": "connex-recorded-token", "n": 1}'}
+
+
+def test_a_parameter_at_the_end_of_a_nested_string_leaves_its_escape_alone():
+    text = json.dumps({"inner": json.dumps({"url": "/ws?token=abc"})})
+    assert json.loads(json.loads(REDACTOR.text(text))["inner"]) == {"url": "/ws?token=connex-recorded-token"}
+
+
+# --- Headers ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Authorization", "Proxy-Authorization", "cookie", "Set-Cookie", "X-Mine"])
+def test_a_secret_header_is_replaced_whole(name):
+    redactor = Redactor({}, headers=("x-mine",))
+    assert redactor.header(name, "Bearer anything") == f"connex-recorded-{name.lower()}"
+
+
+def test_any_other_header_is_searched():
+    assert REDACTOR.header("X-CONNEX-API-SECRET", SECRET) == PLACEHOLDER
+    assert REDACTOR.header("Accept", "application/json") == "application/json"
+
+
+# --- What is left ----------------------------------------------------------------------------------------
+
+INSIDE = b'{"pad": "' + b"x" * 40 + b'", "secret": "' + KEY.encode() + b'"}'
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        gzip.compress(INSIDE),
+        zlib.compress(INSIDE),
+        base64.b64encode(INSIDE),
+        base64.urlsafe_b64encode(b"?" + INSIDE).rstrip(b"="),
+        base64.b64encode(gzip.compress(INSIDE)),
+        base64.b64encode(zlib.compress(INSIDE)),
+        gzip.compress(gzip.compress(INSIDE)),
+        base64.b64encode(base64.b64encode(INSIDE)),
+        b'{"binary":"' + base64.b64encode(gzip.compress(INSIDE)) + b'"}',
+        gzip.compress(INSIDE)[:-8],
+        gzip.compress(INSIDE) + b"more",
+    ],
+    ids=[
+        "gzip", "zlib", "base64", "base64-urlsafe", "base64-gzip", "base64-zlib", "gzip-gzip", "base64-base64",
+        "in-an-event", "gzip-cut", "gzip-and-more",
+    ],
+)  # fmt: skip
+def test_a_secret_inside_compressed_or_encoded_data_is_refused(data):
+    assert refuses(REDACTOR, data)
+
+
+@pytest.mark.parametrize("data", [b"\x1f\x8bnothing", b"\x78nothing", b"A" * 33, b"A" * 32 + b"===", b"-" * 40])
+def test_what_only_looks_compressed_or_encoded_is_passed(data):
+    REDACTOR.check(data, PATH)
+
+
+def test_a_refusal_names_the_line_and_not_the_secret():
+    with pytest.raises(SecretFound) as caught:
+        REDACTOR.check(b"a\nb\n" + SECRET.encode() + b"\n", PATH)
+    assert str(caught.value) == "x.ws.jsonl:3: a secret was left in this line; nothing was written"
+    with pytest.raises(SecretFound) as caught:
+        REDACTOR.check(KEY.encode(), PATH, 17)
+    assert caught.value.line == 17
+    assert KEY not in str(caught.value)
+
+
+def test_without_values_nothing_is_refused():
+    Redactor({}, ("token",)).check(b'{"token": "abc"}', PATH)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import gzip
 import json
 import re
 import zlib
@@ -37,7 +36,7 @@ class _Value(NamedTuple):
     placeholder: str
     plain: tuple[str, ...]
     hexadecimal: str
-    base64: tuple[str, ...]
+    base64: dict[str, re.Pattern[str]]
     spelled: re.Pattern[str]
     quick: tuple[bytes, ...]
 
@@ -110,19 +109,25 @@ class Redactor:
 def _value(secret: str, placeholder: str) -> _Value:
     raw = secret.encode()
     plain = tuple({secret, secret.replace(" ", "+"), json.dumps(secret)[1:-1]})
-    encoded = tuple(dict.fromkeys(_base64_cores(raw)))
+    encoded = dict(_base64_cores(raw))
     quick = tuple(form.encode() for form in (*plain, *encoded))
     return _Value(placeholder, plain, raw.hex(), encoded, re.compile(_spelled(secret)), quick)
 
 
-def _base64_cores(raw: bytes) -> Iterator[str]:
-    """Yield what stays the same of ``raw`` in base64 whatever stands around it, for the three alignments."""
+def _base64_cores(raw: bytes) -> Iterator[tuple[str, re.Pattern[str]]]:
+    """Yield what stays the same of ``raw`` in base64 whatever stands around it, for the three alignments.
+
+    With it comes a pattern that also takes the characters which hold bits of ``raw`` and of a neighbour.
+    """
+    shared = "[A-Za-z0-9+/_-]?"
     for lead in range(3):
         padded = b"\0" * lead + raw
         first = -(-lead * 8 // 6)
         last = len(padded) * 8 // 6
+        before, after = shared if lead else "", shared if len(padded) % 3 else ""
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            yield encode(padded).decode()[first:last]
+            core = encode(padded).decode()[first:last]
+            yield core, re.compile(before + re.escape(core) + after)
 
 
 def _spelled(secret: str) -> str:
@@ -158,10 +163,9 @@ def _replace(text: str, value: _Value) -> str:
         text = value.spelled.sub(value.placeholder, text)
     if value.hexadecimal in text.lower():
         text = re.sub(value.hexadecimal, value.placeholder.encode().hex(), text, flags=re.IGNORECASE)
-    for core in value.base64:
+    for core, pattern in value.base64.items():
         if core in text:
-            around = r"[A-Za-z0-9+/_-]?"
-            text = re.sub(around + re.escape(core) + around, _BASE64_PLACEHOLDER, text)
+            text = pattern.sub(_BASE64_PLACEHOLDER, text)
     return text
 
 
@@ -171,8 +175,13 @@ def _field_patterns(fields: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
     return (
         re.compile(rf'(?P<before>"(?P<name>{name})"\s*:\s*")(?P<value>(?:[^"\\]|\\.)*)'),
         re.compile(rf'(?P<before>"(?P<name>{name})"\s*:\s*)(?P<value>-?[0-9][0-9.eE+-]*)'),
-        re.compile(rf'(?P<before>\\+"(?P<name>{name})\\+"\s*:\s*\\+")(?P<value>[^"\\]*)'),
-        re.compile(rf'(?P<before>(?:^|[?&"\s])(?P<name>{name})=)(?P<value>[^&\s"#]+)'),
+        re.compile(
+            rf'(?P<before>(?P<escape>\\+)"(?P<name>{name})(?P=escape)"\s*:\s*(?P=escape)")'
+            r'(?P<value>(?:[^"\\]|(?:(?P=escape)\\){2}|(?P=escape)\\(?P=escape)"|\\+[^"\\])*)'
+        ),
+        re.compile(
+            rf'(?P<before>(?:^|[?&"\s]|\\u0026)(?P<name>{name})=)(?P<value>(?:[^&\s"#\\]|\\+(?:/|u(?!0026)))+)'
+        ),
     )
 
 
@@ -199,14 +208,10 @@ def _layers(data: bytes, depth: int) -> Iterator[bytes]:
 
 
 def _inflate(data: bytes) -> bytes:
-    if data[:2] == b"\x1f\x8b":
-        try:
-            return gzip.decompress(data)
-        except (OSError, EOFError, zlib.error):
-            return b""
-    if data[:1] == b"\x78":
-        try:
-            return zlib.decompress(data)
-        except zlib.error:
-            return b""
-    return b""
+    """Return what gzip or zlib data holds, also where it is cut short or more follows it."""
+    if data[:2] != b"\x1f\x8b" and data[:1] != b"\x78":
+        return b""
+    try:
+        return zlib.decompressobj(wbits=47).decompress(data)
+    except zlib.error:
+        return b""

@@ -7,7 +7,7 @@ are; the second reads one connection as it is played. Neither keeps more than a 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,6 +64,8 @@ class RecordedConnection:
 
         They are kept in memory if ``keep`` is set, and read again otherwise.
         """
+        self.sent_count += sum(type(event) is Sent for event in events)
+        self.received_count += sum(type(event) is Received for event in events)
         if keep:
             self._kept.append(events)
         self._places.extend((offset, length, line))
@@ -128,47 +130,43 @@ class Recording:
         by_number: dict[int, RecordedConnection] = {}
         number, offset, last = 2, file.tell(), 0.0
         while lines := file.readlines(_STRETCH):
+            events, error = self._decode(lines, number)
             keep = offset < _KEPT
-            stretch: list[Event] = []
-            owner: RecordedConnection | None = None
-            start, length = offset, 0
-            for line, event in zip(lines, self._decode(lines, number), strict=False):
+            index = 0
+            while index < len(events):
+                event = events[index]
                 if isinstance(event, End):
-                    self._check_end(event, number, b"".join(lines[lines.index(line) + 1 :]) + file.read())
-                    _note(owner, stretch, start, length, number, keep)
+                    self._check_end(event, number + index, b"".join(lines[index + 1 :]) + file.read())
                     return
-                if event.at < last:
-                    raise CassetteError(f"time runs backwards, from {last} to {event.at}", self.path, number)
-                last = event.at
-                if owner is None or type(event) is not Received or event.conn != owner.number or owner.ended:
-                    connection = self._check_order(event, by_number, number)
-                    if connection is not owner or isinstance(event, Dial):
-                        _note(owner, stretch, start, length, number, keep)
-                        stretch, owner, start, length = [], connection, offset, 0
-                if isinstance(event, Dial):
-                    start, owner = offset + len(line), None
-                else:
-                    stretch.append(event)
-                    length += len(line)
-                offset += len(line)
-                number += 1
-            _note(owner, stretch, start, length, number, keep)
+                connection = self._check_order(event, by_number, number + index)
+                self._check_time(last, event.at, number + index)
+                stop = _end_of_run(events, index + 1)
+                last = events[stop - 1].at  # type: ignore[union-attr]
+                length = sum(map(len, lines[index:stop]))
+                if not isinstance(event, Dial):
+                    connection.note(events[index:stop], offset, length, number + index, keep)  # type: ignore[arg-type]
+                offset += length
+                index = stop
+            number += len(events)
+            if error is not None:
+                raise error
         raise CassetteError("the recording is truncated: its last line must be the end event", self.path, number - 1)
 
-    def _decode(self, lines: list[bytes], number: int) -> Iterable[Event | End]:
-        """Return the events of ``lines``; one that is none is an error when it is reached."""
+    def _decode(self, lines: list[bytes], number: int) -> tuple[list[Event | End], CassetteError | None]:
+        """Return the events of ``lines`` up to the first that is none, and the error that it is."""
         decode = _lines.decode
+        events: list[Event | End] = []
         try:
-            return [decode(line) for line in lines]
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return self._decode_one_by_one(lines, number)
+            events.extend(decode(line) for line in lines)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            error = CassetteError(f"not an event: {exc}", self.path, number + len(events))
+            error.__cause__ = exc
+            return events, error
+        return events, None
 
-    def _decode_one_by_one(self, lines: list[bytes], number: int) -> Iterator[Event | End]:
-        for line_number, line in enumerate(lines, start=number):
-            try:
-                yield _lines.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-                raise CassetteError(f"not an event: {exc}", self.path, line_number) from exc
+    def _check_time(self, before: float, after: float, line: int) -> None:
+        if after < before:
+            raise CassetteError(f"time runs backwards, from {before} to {after}", self.path, line)
 
     def _check_order(self, event: Event, by_number: dict[int, RecordedConnection], line: int) -> RecordedConnection:
         connection = by_number.get(event.conn)
@@ -204,10 +202,19 @@ class Recording:
                 raise CassetteError(f"connection {connection.number} never ends", self.path, line)
 
 
-def _note(
-    owner: RecordedConnection | None, events: list[Event], offset: int, length: int, next_line: int, keep: bool
-) -> None:
-    if owner is not None and events:
-        owner.sent_count += sum(type(event) is Sent for event in events)
-        owner.received_count += sum(type(event) is Received for event in events)
-        owner.note(events, offset, length, next_line - len(events), keep)
+def _end_of_run(events: list[Event | End], index: int) -> int:
+    """Return where the messages end that follow one after the other on the connection of ``events[index - 1]``.
+
+    Only what needs no check of its own is passed over: received messages of an open connection, in time.
+    """
+    previous = events[index - 1]
+    if type(previous) not in (Open, Sent, Received):
+        return index
+    conn, last, count = previous.conn, previous.at, len(events)  # type: ignore[union-attr]
+    while index < count:
+        event = events[index]
+        if type(event) is not Received or event.conn != conn or event.at < last:
+            break
+        last = event.at
+        index += 1
+    return index

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.errors import SecretFound
 
-KEY, SECRET = "AKfYcbwXYZ0123456789abcd", "s3cr3t/with+special=chars==\"ü"
+KEY, SECRET = "AKfYcbwXYZ0123456789abcd", 's3cr3t/with+special=chars=="ü'
 PLACEHOLDER = "connex-recorded-secret"
-REDACTOR = Redactor({SECRET: PLACEHOLDER, KEY: "connex-recorded-key"}, ("signature", "listenKey", "token", "passphrase"))
+REDACTOR = Redactor(
+    {SECRET: PLACEHOLDER, KEY: "connex-recorded-key"}, ("signature", "listenKey", "token", "passphrase")
+)
 PATH = Path("x.ws.jsonl")
 
 
@@ -72,7 +74,7 @@ ENCODINGS = {
 }  # fmt: skip
 
 secrets = st.text(
-    st.characters(min_codepoint=33, max_codepoint=126) | st.sampled_from("é鍵😀 \"\\/%+&="), min_size=8, max_size=40
+    st.characters(min_codepoint=33, max_codepoint=126) | st.sampled_from('é鍵😀 "\\/%+&='), min_size=8, max_size=40
 )
 
 
@@ -180,6 +182,12 @@ def test_a_secret_member_is_replaced_at_any_depth(name):
         ("signature=ab&x=1", "signature=connex-recorded-signature&x=1"),
         ("https://h/p?listenKey=a#f", "https://h/p?listenKey=connex-recorded-listenkey#f"),
         ("mytoken=abc", "mytoken=abc"),
+        ('{"url": "ws:\\/\\/h?token=a\\/b"}', '{"url": "ws:\\/\\/h?token=connex-recorded-token"}'),
+        (
+            '"?token=a\\u0026n=1\\u0026token=b"',
+            '"?token=connex-recorded-token\\u0026n=1\\u0026token=connex-recorded-token"',
+        ),
+        ('"token=a\\nb"', '"token=connex-recorded-token\\nb"'),
         ('{"url": "/ws?token=abc"}', '{"url": "/ws?token=connex-recorded-token"}'),
     ],
 )
@@ -187,7 +195,7 @@ def test_a_secret_parameter_or_number_is_replaced_and_its_neighbours_are_not(tex
     assert REDACTOR.text(text) == redacted
 
 
-@pytest.mark.parametrize("value", ["abc", "a/b+c=", 'a"b', "a\\b", "a\nb", "ü", "a b"])
+@pytest.mark.parametrize("value", ["", "abc", "a/b+c=", 'a"b', '"', "a\\b", "a\\", '\\"', "a\nb", "ü", "a b"])
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_a_secret_member_inside_json_inside_a_string_is_replaced_whole(value, levels):
     text = json.dumps({"token": value, "price": "1.10"})

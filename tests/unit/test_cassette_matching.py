@@ -1,0 +1,147 @@
+"""Whether what the client sends is what was recorded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_connex.cassette.matching import Difference, differences
+from pytest_connex.protocol import Dialect
+
+VOLATILE = Dialect().volatile_paths
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual"),
+    [
+        ('{"a": 1, "b": {"c": [1, 2], "d": null}}', '{"b":{"d":null,"c":[1,2]},"a":1}'),
+        ('"text"', ' "text" '),
+        ('"\\u00e9"', '"é"'),
+        ('"a/b"', '"a\\/b"'),
+        ("[1.10]", "[ 1.10 ]"),
+        ("not json", "not json"),
+        (b"\x00\xff", b"\x00\xff"),
+        ("", ""),
+        ("{]", "{]"),
+    ],
+)
+def test_messages_of_the_same_value_match(expected, actual):
+    assert differences(expected, actual) == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "found"),
+    [
+        ('{"p": 1.10}', '{"p": 1.1}', [("p", "1.10", "1.1")]),
+        ('{"p": 1}', '{"p": 1.0}', [("p", "1", "1.0")]),
+        ('{"p": 1e2}', '{"p": 100}', [("p", "1e2", "100")]),
+        ('{"p": 1e2}', '{"p": 1E2}', [("p", "1e2", "1E2")]),
+        ('{"p": -0}', '{"p": 0}', [("p", "-0", "0")]),
+        ('{"p": 1}', '{"p": true}', [("p", "1", "true")]),
+        ('{"p": false}', '{"p": 0}', [("p", "false", "0")]),
+        ('{"p": 1}', '{"p": "1"}', [("p", "1", "'1'")]),
+        ('{"p": null}', '{"p": ""}', [("p", "null", "''")]),
+        ('{"p": null}', "{}", [("p", "null", "nothing")]),
+        ("{}", '{"p": null}', [("p", "nothing", "null")]),
+        ('{"a": {"b": 1}}', '{"a": {"c": 1}}', [("a.b", "1", "nothing"), ("a.c", "nothing", "1")]),
+        ('{"a": [1, {"b": 2}]}', '{"a": [1, {"b": 3}]}', [("a[1].b", "2", "3")]),
+        ("[[1, 2]]", "[[1, 3]]", [("[0][1]", "2", "3")]),
+        ('{"a": [1]}', '{"a": [1, 2]}', [("a", '["1"]', '["1", "2"]')]),
+        ("[1, 2]", "[2, 1]", [("[0]", "1", "2"), ("[1]", "2", "1")]),
+        ("[]", "{}", [("", "[]", "{}")]),
+        ('{"a": [1]}', '{"a": {"0": 1}}', [("a", '["1"]', '{"0": "1"}')]),
+        ('{"a": 1, "b": 2}', '{"a": 2, "b": 1}', [("a", "1", "2"), ("b", "2", "1")]),
+    ],
+)
+def test_every_place_that_differs_is_found(expected, actual, found):
+    assert [tuple(place) for place in differences(expected, actual)] == found
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual"),
+    [
+        ("ping", "ping "),
+        ("ping", "Ping"),
+        ("{]", "{] "),
+        ("ping", '"ping"'),
+        (b"\x00\x01", b"\x00\x02"),
+        (b"ping", "ping"),
+        ("ping", b"ping"),
+        (b'{"a": 1}', b'{"a":1}'),
+        ("[" * 2000, "[" * 2001),
+    ],
+)
+def test_what_is_not_json_must_be_the_same_to_the_byte(expected, actual):
+    [found] = differences(expected, actual)
+    assert (found.path, str(found).startswith("message: expected ")) == ("", True)
+
+
+def test_volatile_members_may_hold_anything():
+    dialect = Dialect()
+    recorded = dialect.encode(dialect.authenticate("connex-recorded-key", "secret", "1700000000000"))
+    now = dialect.encode(dialect.authenticate("another-key", "other", "1800000000000"))
+    assert differences(recorded, now, VOLATILE) == []
+    assert [place.path for place in differences(recorded, now)] == ["data.apiKey", "data.nonce", "data.signature"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual"),
+    [
+        ('{"id": 1}', '{"id": {"a": []}}'),
+        ('{"id": 1}', '{"id": "1"}'),
+        ('[{"id": 1}, {"id": 2}]', '[{"id": 3}, {"id": 4}]'),
+        ('{"data": [{"nonce": 1}]}', '{"data": [{"nonce": 2}]}'),
+    ],
+)
+def test_positions_in_arrays_do_not_count_in_a_volatile_path(expected, actual):
+    assert differences(expected, actual, VOLATILE) == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "path"),
+    [
+        ('{"id": 1}', "{}", "id"),
+        ("{}", '{"id": 1}', "id"),
+        ('{"data": {"id": 1}}', '{"data": {"id": 2}}', "data.id"),
+        ('{"nonce": 1}', '{"nonce": 2}', "nonce"),
+        ('{"ids": 1}', '{"ids": 2}', "ids"),
+    ],
+)
+def test_a_volatile_member_must_be_there_and_at_its_path(expected, actual, path):
+    assert [place.path for place in differences(expected, actual, VOLATILE)] == [path]
+
+
+def test_a_difference_prints_what_a_reader_needs():
+    assert str(Difference("a.b", "1", "nothing")) == "a.b: expected 1, actual nothing"
+    [found] = differences('{"a": "' + "x" * 300 + '"}', '{"a": 1}')
+    assert str(found) == f"a: expected '{'x' * 199}... (+102 characters), actual 1"
+
+
+@given(json_values)
+def test_any_document_matches_itself_however_it_is_spelled(value):
+    text = json.dumps(value)
+    assert differences(text, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)) == []
+
+
+@given(json_values, json_values)
+def test_documents_match_exactly_when_their_texts_do(left, right):
+    same = json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
+    assert (differences(json.dumps(left), json.dumps(right)) == []) is same
+
+
+@given(st.text(), st.text())
+def test_any_two_messages_are_compared_the_same_in_both_directions(left, right):
+    assert len(differences(left, right)) == len(differences(right, left))

@@ -70,7 +70,8 @@ class _Track:
         self._last_at = connection.dial.at
         self.expected = next(self._expected, None)
         self._advance()
-        self._advance()  # past the answer, which the dial has taken already
+        if isinstance(connection.answer, Open):  # any other answer is the end of its connection
+            self._advance()
 
     @property
     def event(self) -> Event:

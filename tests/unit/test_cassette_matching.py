@@ -59,10 +59,11 @@ def test_messages_of_the_same_value_match(expected, actual):
         ('{"a": {"b": 1}}', '{"a": {"c": 1}}', [("a.b", "1", "nothing"), ("a.c", "nothing", "1")]),
         ('{"a": [1, {"b": 2}]}', '{"a": [1, {"b": 3}]}', [("a[1].b", "2", "3")]),
         ("[[1, 2]]", "[[1, 3]]", [("[0][1]", "2", "3")]),
-        ('{"a": [1]}', '{"a": [1, 2]}', [("a", '["1"]', '["1", "2"]')]),
+        ('{"a": [1]}', '{"a": [1, 2]}', [("a", "[1]", "[1, 2]")]),
         ("[1, 2]", "[2, 1]", [("[0]", "1", "2"), ("[1]", "2", "1")]),
         ("[]", "{}", [("", "[]", "{}")]),
-        ('{"a": [1]}', '{"a": {"0": 1}}', [("a", '["1"]', '{"0": "1"}')]),
+        ('{"a": [1]}', '{"a": {"0": 1}}', [("a", "[1]", '{"0": 1}')]),
+        ('{"a": [1.10, "x", null]}', '{"a": 0}', [("a", '[1.10, "x", null]', "0")]),
         ('{"a": 1, "b": 2}', '{"a": 2, "b": 1}', [("a", "1", "2"), ("b", "2", "1")]),
     ],
 )
@@ -87,6 +88,11 @@ def test_every_place_that_differs_is_found(expected, actual, found):
 def test_what_is_not_json_must_be_the_same_to_the_byte(expected, actual):
     [found] = differences(expected, actual)
     assert (found.path, str(found).startswith("message: expected ")) == ("", True)
+
+
+@pytest.mark.parametrize("depth", range(850, 1000, 10))
+def test_messages_nested_too_deep_to_compare_still_differ(depth):
+    assert len(differences("[" * depth + "1" + "]" * depth, "[" * depth + "2" + "]" * depth)) == 1
 
 
 def test_volatile_members_may_hold_anything():

@@ -1,0 +1,342 @@
+"""Which recorded connection a dial becomes, what may be delivered when, and what is left over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_connex.cassette.events import Open, Refused, Rejected
+from pytest_connex.cassette.player import Playback, Player, Rules
+from pytest_connex.cassette.redaction import Redactor
+from pytest_connex.cassette.store import Recording
+from pytest_connex.errors import CassetteMismatch
+
+from .conftest import URL, Tape, Write
+
+MANY = 1000
+Play = Callable[..., Player]
+
+
+@pytest.fixture
+def play(write: Write) -> Play:
+    def player(tape: Tape, strict: bool = False, redactor: Redactor | None = None) -> Player:
+        rules = Rules(("id", "data.nonce"), redactor or Redactor({}), strict, "record it again: pytest --again")
+        return Player(Recording(write(tape)), rules)
+
+    return player
+
+
+def conversation(playback: Playback, *messages: str | bytes) -> list[str | bytes]:
+    """Send the messages one after the other and return everything that is delivered."""
+    delivered = playback.deliver(MANY)
+    for message in messages:
+        playback.sent(message)
+        delivered += playback.deliver(MANY)
+    return delivered
+
+
+# --- Causality -------------------------------------------------------------------------------------------
+
+
+def test_what_was_received_before_anything_was_sent_is_due_at_once(tape, play):
+    player = play(tape.connection(("received", "hello"), ("received", b"\x00"), ("sent", "a"), ("received", "b")))
+    playback = player.dial(URL)
+    assert playback.deliver(MANY) == ["hello", b"\x00"]
+    assert playback.deliver(MANY) == []
+
+
+def test_what_was_received_after_a_message_waits_for_it(tape, play):
+    player = play(
+        tape.connection(("sent", "a"), ("received", "1"), ("sent", "b"), ("sent", "c"), ("received", "2"))
+    )
+    playback = player.dial(URL)
+    assert playback.deliver(MANY) == []
+    playback.sent("a")
+    assert playback.deliver(MANY) == ["1"]
+    playback.sent("b")
+    assert playback.deliver(MANY) == []
+    playback.sent("c")
+    assert playback.deliver(MANY) == ["2"]
+
+
+def test_a_client_may_send_before_it_reads(tape, play):
+    player = play(tape.connection(("sent", "a"), ("received", "1"), ("sent", "b"), ("received", "2")))
+    playback = player.dial(URL)
+    playback.sent("a")
+    playback.sent("b")
+    assert playback.deliver(MANY) == ["1", "2"]
+
+
+def test_no_more_than_the_limit_is_delivered_at_a_time(tape, play):
+    player = play(tape.connection(*[("received", str(number)) for number in range(5)]))
+    playback = player.dial(URL)
+    assert [playback.deliver(2), playback.deliver(2), playback.deliver(2)] == [["0", "1"], ["2", "3"], ["4"]]
+
+
+def test_waiting_names_the_line_and_the_recorded_gap(tape, play):
+    player = play(tape.connection(("received", "1"), ("sent", "a"), ("received", "2")))
+    playback = player.dial(URL)
+    playback.deliver(MANY)
+    waiting = playback.waiting()
+    assert (waiting.closed, waiting.line) == (None, 5)
+    assert waiting.gap == pytest.approx(0.001)
+    playback.sent("a")
+    playback.deliver(MANY)
+    assert (playback.waiting().closed, playback.waiting().line) == (None, 7)
+
+
+@pytest.mark.parametrize(("by", "code"), [("server", 1012), ("network", 1006)])
+def test_an_end_that_is_not_the_client_s_is_due_after_the_last_message(tape, play, by, code):
+    playback = play(tape.connection(("received", "1"), by=by, code=code)).dial(URL)
+    assert playback.deliver(MANY) == ["1"]
+    assert (playback.waiting().closed.by, playback.waiting().closed.code) == (by, code)
+
+
+# --- Matching --------------------------------------------------------------------------------------------
+
+
+def test_a_mismatch_says_expected_actual_paths_place_and_command(tape, play):
+    player = play(tape.connection(("sent", '{"depth": 50, "symbol": "ETH/USDT", "id": 1}')))
+    playback = player.dial(URL)
+    with pytest.raises(CassetteMismatch) as caught:
+        playback.sent('{"id": 9, "depth": 20, "symbol": "ETH/USDT"}')
+    path = player.recording.path
+    assert str(caught.value) == (
+        f"{path}:4: the client sent another message than the recording expects\n"
+        """  expected: '{"depth": 50, "symbol": "ETH/USDT", "id": 1}'\n"""
+        """  actual:   '{"id": 9, "depth": 20, "symbol": "ETH/USDT"}'\n"""
+        "  depth: expected 50, actual 20\n"
+        "record it again: pytest --again"
+    )
+    assert (caught.value.path, caught.value.line) == (path, 4)
+
+
+def test_a_message_more_than_recorded_is_a_mismatch(tape, play):
+    playback = play(tape.connection(("sent", "a"))).dial(URL)
+    playback.sent("a")
+    with pytest.raises(CassetteMismatch, match="connection 1, where nothing more is recorded as sent\n  actual: 'b'"):
+        playback.sent("b")
+
+
+def test_messages_in_another_order_are_a_mismatch(tape, play):
+    playback = play(tape.connection(("sent", "a"), ("sent", "b"))).dial(URL)
+    with pytest.raises(CassetteMismatch, match="expected: 'a'"):
+        playback.sent("b")
+
+
+def test_binary_messages_match_to_the_byte(tape, play):
+    playback = play(tape.connection(("sent", b"\x00\x01"), ("sent", b"\x02"))).dial(URL)
+    playback.sent(b"\x00\x01")
+    with pytest.raises(CassetteMismatch):
+        playback.sent(b"\x03")
+
+
+def test_what_the_client_sends_is_redacted_as_it_was_recorded_and_in_the_message(tape, play):
+    redactor = Redactor({"a-long-secret": "connex-recorded-value"})
+    playback = play(
+        tape.connection(("sent", "auth connex-recorded-value"), ("sent", "x")), redactor=redactor
+    ).dial(URL)
+    playback.sent("auth a-long-secret")
+    with pytest.raises(CassetteMismatch) as caught:
+        playback.sent("a-long-secret")
+    assert "a-long-secret" not in str(caught.value)
+    assert "actual:   'connex-recorded-value'" in str(caught.value)
+
+
+# --- Claims ----------------------------------------------------------------------------------------------
+
+
+def test_identical_dials_become_the_recorded_ones_in_their_order(tape, play):
+    tape.connection(("sent", "a"), ("received", "1")).connection(("sent", "a"), ("received", "2"))
+    player = play(tape)
+    assert [conversation(player.dial(URL), "a") for _ in range(2)] == [["1"], ["2"]]
+
+
+@pytest.mark.parametrize("order", [("x", "y"), ("y", "x")])
+def test_identical_code_in_two_tasks_gets_its_own_frames_in_either_order(tape, play, order):
+    for symbol in ("x", "y"):
+        tape.connection(("received", "welcome"), ("sent", symbol), ("received", f"book of {symbol}"))
+    player = play(tape)
+    playbacks = {symbol: player.dial(URL) for symbol in order}
+    assert all(playback.deliver(MANY) == ["welcome"] for playback in playbacks.values())
+    assert {symbol: conversation(playback, symbol) for symbol, playback in playbacks.items()} == {
+        "x": ["book of x"],
+        "y": ["book of y"],
+    }
+    assert player.unplayed() is None
+
+
+@pytest.mark.parametrize("order", [("y", "x"), ("x", "y")])
+def test_messages_bind_playbacks_in_whatever_order_they_are_sent(tape, play, order):
+    for symbol in ("x", "y"):
+        tape.connection(("sent", "auth"), ("received", "ok"), ("sent", symbol), ("received", f"book of {symbol}"))
+    player = play(tape)
+    first, second = player.dial(URL), player.dial(URL)
+    assert conversation(first, "auth") == conversation(second, "auth") == ["ok"]
+    assert conversation(second, order[0]) == [f"book of {order[0]}"]
+    assert conversation(first, order[1]) == [f"book of {order[1]}"]
+    assert player.unplayed() is None
+
+
+def test_differing_deliveries_bind_a_playback(tape, play):
+    tape.connection(("received", "session 1"), ("sent", "x")).connection(("received", "session 2"), ("sent", "y"))
+    player = play(tape)
+    first, second = player.dial(URL), player.dial(URL)
+    assert second.deliver(MANY) == ["session 2"]
+    assert first.deliver(MANY) == ["session 1"]
+    with pytest.raises(CassetteMismatch):
+        second.sent("x")
+    first.sent("x")
+
+
+def test_two_playbacks_never_end_on_one_recorded_connection(tape, play):
+    tape.connection(("sent", "x")).connection(("sent", "y"))
+    player = play(tape)
+    first, second = player.dial(URL), player.dial(URL)
+    first.sent("x")
+    with pytest.raises(CassetteMismatch):
+        second.sent("x")
+    assert {first.track.connection.number, second.track.connection.number} == {1, 2}
+
+
+@pytest.mark.parametrize("sent", [("x", "y", "z"), ("z", "y", "x"), ("y", "z", "x"), ("z", "x", "y")])
+def test_three_playbacks_share_three_recordings_however_they_show_themselves(tape, play, sent):
+    for symbol in "xyz":
+        tape.connection(("sent", symbol), ("received", symbol * 3))
+    player = play(tape)
+    playbacks = [player.dial(URL) for _ in sent]
+    assert [conversation(playback, symbol) for playback, symbol in zip(playbacks, sent, strict=True)] == [
+        [symbol * 3] for symbol in sent
+    ]
+    assert player.unplayed() is None
+
+
+def test_a_late_dial_moves_the_tentative_claim_of_an_earlier_one(tape, play):
+    """The first playback fits both recordings, the second dial only one of them."""
+    tape.connection(("sent", "x"), url=f"{URL}?a=1").connection(("sent", "y"), url=f"{URL}?a=1")
+    player = play(tape)
+    first = player.dial(f"{URL}?a=1")
+    second = player.dial(f"{URL}?a=1")
+    second.sent("x")
+    first.sent("y")
+    assert (first.track.connection.number, second.track.connection.number) == (2, 1)
+
+
+def test_a_rejected_dial_is_followed_by_the_open_one(tape, play):
+    conn = tape.dial()
+    tape.rejected(conn, 429, {"Retry-After": "2"}, "slow down")
+    tape.connection(("sent", "a"), ("received", "1"))
+    player = play(tape)
+    rejected = player.dial(URL)
+    assert isinstance(rejected.answer, Rejected)
+    assert (rejected.answer.status, rejected.answer.headers, rejected.answer.body) == (
+        429, {"Retry-After": "2"}, "slow down",
+    )  # fmt: skip
+    accepted = player.dial(URL)
+    assert isinstance(accepted.answer, Open)
+    assert conversation(accepted, "a") == ["1"]
+    assert player.unplayed() is None
+
+
+def test_a_refused_dial_is_answered_as_it_was(tape, play):
+    conn = tape.dial()
+    tape.refused(conn)
+    player = play(tape)
+    answer = player.dial(URL).answer
+    assert isinstance(answer, Refused)
+    assert (answer.error, answer.errno) == ("ConnectionRefusedError", 111)
+    assert player.unplayed() is None
+
+
+@pytest.mark.parametrize(
+    ("recorded", "url", "fits"),
+    [
+        ("wss://ws.connex.invalid", "wss://ws.connex.invalid/", True),
+        ("wss://ws.connex.invalid/?a=1", "wss://ws.connex.invalid?a=1", True),
+        ("wss://ws.connex.invalid/", "wss://ws.connex.invalid/other", False),
+        ("wss://ws.connex.invalid/?a=1", "wss://ws.connex.invalid/?a=2", False),
+        ("wss://ws.connex.invalid/", "wss://other.invalid/", False),
+    ],
+)
+def test_a_dial_fits_by_host_path_and_query(tape, play, recorded, url, fits):
+    player = play(tape.connection(url=recorded))
+    if fits:
+        assert player.dial(url).track.connection.number == 1
+    else:
+        with pytest.raises(CassetteMismatch, match="no recorded connection is left"):
+            player.dial(url)
+
+
+def test_a_dial_fits_by_its_offered_subprotocols_in_order(tape, play):
+    conn = tape.dial(subprotocols=["v2", "v1"])
+    tape.opened(conn, subprotocol="v1").closed(conn)
+    player = play(tape)
+    for offered in ([], ["v1"], ["v1", "v2"]):
+        with pytest.raises(CassetteMismatch):
+            player.dial(URL, offered)
+    assert player.dial(URL, ["v2", "v1"]).answer.subprotocol == "v1"
+
+
+def test_a_dial_too_many_lists_what_is_recorded(tape, play):
+    player = play(tape.connection())
+    player.dial(URL)
+    with pytest.raises(CassetteMismatch) as caught:
+        player.dial(URL, ["v1"])
+    assert str(caught.value) == (
+        f"{player.recording.path}:2: no recorded connection is left for wss://ws.connex.invalid/ ['v1']\n"
+        "recorded are:\n  line 2: wss://ws.connex.invalid/ \nrecord it again: pytest --again"
+    )
+
+
+def test_a_dial_of_an_empty_recording_is_a_mismatch(tape, play):
+    with pytest.raises(CassetteMismatch, match="recorded are: none"):
+        play(tape).dial(URL)
+
+
+# --- What is left ----------------------------------------------------------------------------------------
+
+
+def test_a_connection_never_opened_and_a_message_never_sent_are_unplayed(tape, play):
+    tape.connection(("sent", "a"), ("sent", "b")).connection(("sent", "c"))
+    player = play(tape)
+    player.dial(URL).sent("a")
+    error = player.unplayed()
+    assert str(error) == (
+        f"{player.recording.path}:5: the test left a part of its recording unused:\n"
+        "  line 5: never sent: 'b'\n  line 7: connection 2 was never opened\nrecord it again: pytest --again"
+    )
+    assert (error.path, error.line) == (player.recording.path, 5)
+
+
+def test_received_messages_after_the_last_sent_one_may_stay_unread(tape, play):
+    player = play(tape.connection(("sent", "a"), ("received", "1"), ("received", "2")))
+    playback = player.dial(URL)
+    playback.sent("a")
+    playback.deliver(1)
+    assert player.unplayed() is None
+
+
+def test_strict_forbids_undelivered_messages(tape, play):
+    player = play(tape.connection(("sent", "a"), ("received", "1"), ("received", "2")), strict=True)
+    playback = player.dial(URL)
+    playback.sent("a")
+    playback.deliver(1)
+    error = player.unplayed()
+    assert "line 6: 1 received messages were never delivered" in str(error)
+    playback.deliver(1)
+    assert player.unplayed() is None
+
+
+def test_an_unused_recording_is_unplayed_and_an_empty_one_is_not(tape, play):
+    assert play(tape).unplayed() is None
+    player = play(tape.connection())
+    assert "connection 1 was never opened" in str(player.unplayed())
+
+
+def test_a_long_recording_is_read_as_it_is_played(tape, play, tmp_path: Path):
+    player = play(tape.connection(*[("received", f"frame {number}") for number in range(3_000)]))
+    playback = player.dial(URL)
+    batches = iter(lambda: playback.deliver(256), [])
+    assert [message for batch in batches for message in batch] == [f"frame {number}" for number in range(3_000)]

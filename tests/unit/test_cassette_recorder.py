@@ -1,0 +1,122 @@
+"""What happens on the wire, as numbered, timed, redacted events."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_connex.cassette.events import Closed, Dial, Event, Open, Received, Refused, Rejected, Sent
+from pytest_connex.cassette.recorder import Recorder
+from pytest_connex.cassette.redaction import Redactor
+from pytest_connex.config import RECORDED_WS_URL, canonical_url
+
+from .conftest import URL
+
+KEY = "AKfYcbwXYZ0123456789abcd"
+REDACTOR = Redactor({KEY: "connex-recorded-key"}, ("signature", "token"))
+GATEWAY = "wss://gateway.example/ws"
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def recorder(events: list[Event]) -> Recorder:
+    return Recorder(events.append, REDACTOR, lambda url: canonical_url(url, GATEWAY, RECORDED_WS_URL))
+
+
+def test_a_connection_is_recorded_from_dial_to_close(recorder, events):
+    conn = recorder.dial(100.0, GATEWAY, ["v1"], {"X-Mine": "1"})
+    recorder.opened(conn, 100.5, "v1", {"X-Theirs": "2"})
+    recorder.sent(conn, 101.0, "hello")
+    recorder.received(conn, 101.25, b"\x00")
+    recorder.closed(conn, 102.0, "server", 1012, "restart")
+    assert events == [
+        Dial(1, 0.0, URL, ["v1"], {"X-Mine": "1"}),
+        Open(1, 0.5, 101, "v1", {"X-Theirs": "2"}),
+        Sent(1, 1.0, "hello", None),
+        Received(1, 1.25, None, b"\x00"),
+        Closed(1, 2.0, "server", 1012, "restart"),
+    ]
+
+
+def test_connections_are_numbered_as_they_are_dialled(recorder, events):
+    first, second = recorder.dial(0.0, GATEWAY), recorder.dial(0.1, GATEWAY)
+    recorder.opened(second, 0.2, None, {})
+    recorder.opened(first, 0.3, None, {})
+    assert (first, second) == (1, 2)
+    assert [event.conn for event in events] == [1, 2, 2, 1]
+
+
+def test_failed_dials_are_recorded(recorder, events):
+    first, second = recorder.dial(0.0, GATEWAY), recorder.dial(0.0, GATEWAY)
+    recorder.rejected(first, 0.1, 429, {"Retry-After": "2", "Date": "now"}, f"slow down, {KEY}")
+    recorder.refused(second, 0.2, ConnectionRefusedError(111, f"Connection of {KEY} refused"))
+    assert events[2:] == [
+        Rejected(1, 0.1, 429, {"Retry-After": "2"}, "slow down, connex-recorded-key"),
+        Refused(2, 0.2, "ConnectionRefusedError", 111, "Connection of connex-recorded-key refused"),
+    ]
+
+
+def test_time_never_runs_backwards(recorder, events):
+    conn = recorder.dial(10.0, GATEWAY)
+    recorder.opened(conn, 12.0, None, {})
+    recorder.sent(conn, 11.0, "x")
+    assert [event.at for event in events] == [0.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("message", [f'{{"apiKey": "{KEY}", "signature": "00ff"}}', f"{KEY}&signature=00ff".encode()])
+def test_messages_in_both_directions_are_redacted(recorder, events, message):
+    conn = recorder.dial(0.0, GATEWAY)
+    recorder.opened(conn, 0.0, None, {})
+    recorder.sent(conn, 0.0, message)
+    recorder.received(conn, 0.0, message)
+    assert [event.payload for event in events[2:]] == [REDACTOR.payload(message)] * 2
+    assert KEY not in repr(events)
+    assert "00ff" not in repr(events)
+
+
+def test_urls_headers_and_reasons_are_redacted(recorder, events):
+    conn = recorder.dial(0.0, f"{GATEWAY}?token=abc&key={KEY}", (), {"Authorization": "Bearer abc", "X-Key": KEY})
+    recorder.opened(conn, 0.0, None, {"Set-Cookie": "a=b"})
+    recorder.closed(conn, 0.0, "server", 4001, f"bad key {KEY}")
+    dial, opened, closed = events
+    assert dial.url == f"{URL}?token=connex-recorded-token&key=connex-recorded-key"
+    assert dial.headers == {"Authorization": "connex-recorded-authorization", "X-Key": "connex-recorded-key"}
+    assert opened.headers == {"Set-Cookie": "connex-recorded-set-cookie"}
+    assert closed.reason == "bad key connex-recorded-key"
+
+
+def test_headers_of_the_handshake_itself_are_left_out(recorder, events):
+    own = ("Connection", "Date", "Host", "Server", "Upgrade", "User-Agent", "Content-Length", "Sec-WebSocket-Accept")
+    conn = recorder.dial(0.0, GATEWAY, (), dict.fromkeys(own, "x") | {"X-Mine": "1"})
+    recorder.opened(conn, 0.0, None, dict.fromkeys(own, "x"))
+    assert (events[0].headers, events[1].headers) == ({"X-Mine": "1"}, {})
+
+
+def test_nothing_counts_before_a_connection_is_open_or_after_it_ended(recorder, events):
+    conn = recorder.dial(0.0, GATEWAY)
+    recorder.sent(conn, 0.0, "early")
+    recorder.closed(conn, 0.0, "client", 1000, "")
+    assert len(events) == 1
+    conn = recorder.dial(0.0, GATEWAY)
+    recorder.opened(conn, 0.0, None, {})
+    recorder.closed(conn, 0.0, "client", 1000, "")
+    recorder.received(conn, 0.0, "late")
+    recorder.sent(conn, 0.0, "late")
+    recorder.closed(conn, 0.0, "server", 1000, "")
+    assert [type(event) for event in events[1:]] == [Dial, Open, Closed]
+
+
+def test_finish_ends_what_is_open_and_what_was_never_answered(recorder, events):
+    opened, dialled, closed = (recorder.dial(5.0, GATEWAY) for _ in range(3))
+    recorder.opened(opened, 6.0, None, {})
+    recorder.opened(closed, 6.5, None, {})
+    recorder.closed(closed, 7.0, "client", 1000, "")
+    recorder.finish()
+    recorder.finish()
+    assert events[6:] == [
+        Closed(opened, 2.0, "client", 1006),
+        Refused(dialled, 2.0, "ConnectionAbortedError", None, "the client gave up during the handshake"),
+    ]

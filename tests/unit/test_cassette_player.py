@@ -48,9 +48,7 @@ def test_what_was_received_before_anything_was_sent_is_due_at_once(tape, play):
 
 
 def test_what_was_received_after_a_message_waits_for_it(tape, play):
-    player = play(
-        tape.connection(("sent", "a"), ("received", "1"), ("sent", "b"), ("sent", "c"), ("received", "2"))
-    )
+    player = play(tape.connection(("sent", "a"), ("received", "1"), ("sent", "b"), ("sent", "c"), ("received", "2")))
     playback = player.dial(URL)
     assert playback.deliver(MANY) == []
     playback.sent("a")
@@ -135,9 +133,9 @@ def test_binary_messages_match_to_the_byte(tape, play):
 
 def test_what_the_client_sends_is_redacted_as_it_was_recorded_and_in_the_message(tape, play):
     redactor = Redactor({"a-long-secret": "connex-recorded-value"})
-    playback = play(
-        tape.connection(("sent", "auth connex-recorded-value"), ("sent", "x")), redactor=redactor
-    ).dial(URL)
+    playback = play(tape.connection(("sent", "auth connex-recorded-value"), ("sent", "x")), redactor=redactor).dial(
+        URL
+    )
     playback.sent("auth a-long-secret")
     with pytest.raises(CassetteMismatch) as caught:
         playback.sent("a-long-secret")

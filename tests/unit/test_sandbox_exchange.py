@@ -167,7 +167,11 @@ def test_rest_errors(exchange, credentials, method, path, query, status, error):
 
 
 def test_rest_rejects_who_it_does_not_know(exchange, credentials):
-    for key, secret in ((credentials.api_key, "wrong"), ("wrong", credentials.api_secret), (credentials.api_key, "ü")):
+    for key, secret in (
+        (credentials.api_key, "wrong"),
+        ("wrong", credentials.api_secret),
+        (credentials.api_key, "ü"),
+    ):
         headers = {"X-CONNEX-API-KEY": key, "X-CONNEX-API-SECRET": secret}
         assert exchange.rest("GET", "/v1/status", {}, headers, NOW).status == 401
     assert exchange.rest("GET", "/v1/status", {}, {}, NOW).status == 401

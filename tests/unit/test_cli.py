@@ -1,0 +1,68 @@
+"""The command line, as processes of its own."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+import requests
+
+from pytest_connex import __version__
+
+COMMAND = [sys.executable, "-c", "from pytest_connex.cli import app; app()"]
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *args], capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_sandbox_prints_where_it_is_serves_and_exits_with_zero(number):
+    with subprocess.Popen(
+        [*COMMAND, "sandbox", "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            lines = [process.stdout.readline() for _ in range(4)]
+            values = dict(re.fullmatch(r"export (\w+)=(\S+)\n", line).groups() for line in lines)
+            headers = {
+                "X-CONNEX-API-KEY": values["CONNEX_API_KEY"],
+                "X-CONNEX-API-SECRET": values["CONNEX_API_SECRET"],
+            }
+            answer = requests.get(values["CONNEX_REST_URL"] + "/v1/status", headers=headers, timeout=10)
+        finally:
+            process.send_signal(number)
+        assert process.wait(timeout=10) == 0
+
+    assert list(values) == ["CONNEX_REST_URL", "CONNEX_WS_URL", "CONNEX_API_KEY", "CONNEX_API_SECRET"]
+    assert answer.json()["status"] == "healthy"
+    assert process.stdout.closed
+
+
+def test_a_port_in_use_is_refused_with_what_to_do():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ran = run("sandbox", "--port", port)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith(f"connex sandbox: cannot listen on 127.0.0.1:{port}:")
+    assert "Choose another port, or 0 for a free one" in ran.stderr
+
+
+def test_a_host_that_others_reach_needs_to_be_asked_for():
+    ran = run("sandbox", "--host", "0.0.0.0")
+    assert ran.returncode == 2
+    assert "0.0.0.0 can be reached by other machines: add --expose" in ran.stderr
+
+
+@pytest.mark.parametrize("args", [("--interval", "0"), ("--interval", "-1"), ("--port", "70000"), ("--seed", "x")])
+def test_a_value_that_cannot_be_used_is_refused(args):
+    ran = run("sandbox", *args)
+    assert ran.returncode == 2
+    assert args[0] in ran.stderr
+
+
+def test_the_version_is_printed():
+    assert run("--version").stdout == f"pytest-connex {__version__}\n"

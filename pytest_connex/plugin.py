@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import __version__, hooks, options
-from .config import (
-    API_KEY,
-    API_SECRET,
-    VARIABLES,
-    ConnexConfig,
-    live_config,
-    mask_key,
-    read_environment,
-    recorded_config,
-)
-from .errors import CassetteError, CassetteMissing, ConfigError
+from .config import API_KEY, API_SECRET, mask_key, read_environment, recorded_config
+from .errors import CassetteError, CassetteMissing
 from .run import (
     LOOPBACK,
     PASSED,
@@ -26,6 +17,7 @@ from .run import (
     RUN,
     SESSION,
     Run,
+    configure_live,
     owns_sandbox,
     plan,
     prepare,
@@ -62,18 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     chosen = options.read(config)
-    environment = read_environment(config.rootpath / ".env" if chosen.mode == "live" else None)
-    live = ConnexConfig()
-    if chosen.mode == "live":
-        if not environment:
-            raise pytest.UsageError(
-                f"--connex-live: nothing is configured. Set {', '.join(VARIABLES)}, in the environment or in .env"
-            )
-        try:
-            live = live_config(environment, **chosen.client)
-        except ConfigError as exc:
-            raise pytest.UsageError(f"--connex-live: {exc}") from exc
-    config.stash[RUN] = Run(chosen, live)
+    config.stash[RUN] = Run(chosen, configure_live(config, chosen))
     from . import fixtures
     from .report.terminal import TerminalSection
 

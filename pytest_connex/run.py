@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig
+from .config import (
+    API_KEY,
+    API_SECRET,
+    REST_URL,
+    VARIABLES,
+    WS_URL,
+    ConnexConfig,
+    live_config,
+    read_environment,
+)
+from .errors import ConfigError
 from .options import RunOptions
 
 if TYPE_CHECKING:
@@ -90,6 +100,25 @@ def needs(item: pytest.Item) -> set[str]:
     if names & _WS_FIXTURES:
         found.add(WS_URL)
     return found or {REST_URL, WS_URL}
+
+
+def configure_live(config: pytest.Config, options: RunOptions) -> ConnexConfig:
+    """Return what the environment and ``.env`` say of the gateway; nothing for a run that is not live.
+
+    Raises:
+        pytest.UsageError: Nothing is set, or something cannot be used.
+    """
+    if options.mode != "live":
+        return ConnexConfig()
+    environment = read_environment(config.rootpath / ".env")
+    if not environment:
+        raise pytest.UsageError(
+            f"--connex-live: nothing is configured. Set {', '.join(VARIABLES)}, in the environment or in .env"
+        )
+    try:
+        return live_config(environment, **options.client)
+    except ConfigError as exc:
+        raise pytest.UsageError(f"--connex-live: {exc}") from exc
 
 
 def prepare(items: list[pytest.Item], run: Run) -> str | None:

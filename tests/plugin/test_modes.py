@@ -156,3 +156,11 @@ def test_names_of_recordings_do_not_collide(project):
     assert len(files) == 3
     assert all(file.name.startswith("TestA.test_ws[") for file in files)
     assert project.run().ret == 0
+
+
+@pytest.mark.parametrize("fixture", ["connex_rest_async", "connex_respx"])
+def test_without_the_extra_a_fixture_says_what_to_install(project, fixture):
+    project.pytester.makeconftest("import sys\nsys.modules['httpx'] = None\nsys.modules['respx'] = None\n")
+    project.test(f"async def test_it({fixture}):\n    pass\n")
+    result = project.run_apart("--connex-sandbox")
+    result.stdout.fnmatch_lines([f"*{fixture} needs the extra httpx: pip install 'pytest-connex[[]httpx[]]'*"])

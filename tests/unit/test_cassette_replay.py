@@ -283,9 +283,9 @@ async def test_the_recorded_gap_before_the_client_s_next_message_is_allowed_for(
 async def test_the_client_s_own_limit_of_message_size_applies(tape, stage):
     on = stage(tape.connection(("received", "x" * 200)))
     async with on.connect(URL, max_size=100) as ws:
-        with pytest.raises(ConnectionClosedError):
+        with pytest.raises(ConnectionClosedError) as caught:
             await ws.recv()
-    assert ws.close_code == 1009
+    assert caught.value.sent.code == 1009
     assert on.verdicts == []
 
 

@@ -143,7 +143,7 @@ async def test_a_connection_that_closes_during_the_handshake_is_lost():
 
 
 async def test_nobody_there_is_a_lost_connection(unused_tcp_port):
-    with pytest.raises(ConnectionLost, match="no connection to ws://127.0.0.1"):
+    with pytest.raises(ConnectionLost, match=r"no connection to ws://127\.0\.0\.1"):
         await ConnexWebSocket(ConnexConfig(ws_url=f"ws://127.0.0.1:{unused_tcp_port}")).open()
 
 
@@ -176,7 +176,7 @@ async def test_silence_is_a_time_out():
         await ws.wait_closed()
 
     async with serving(handler) as config, ConnexWebSocket(config) as ws:
-        with pytest.raises(TimeoutError, match="no message from ws://127.0.0.1"):
+        with pytest.raises(TimeoutError, match=r"no message from ws://127\.0\.0\.1"):
             await ws.recv(timeout=0.01)
 
 

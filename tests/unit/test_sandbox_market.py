@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 
@@ -23,7 +24,7 @@ def test_a_book_stays_sorted_uncrossed_and_deep(symbol):
         bids, asks = map(as_decimals, market.snapshot(100))
         prices = [price for price, _ in reversed(bids)] + [price for price, _ in asks]
         assert len(prices) == 200
-        assert all(low < high for low, high in zip(prices, prices[1:], strict=False))
+        assert all(low < high for low, high in pairwise(prices))
         assert all(quantity > 0 for _, quantity in (*bids, *asks))
 
 

@@ -114,11 +114,12 @@ def connex_respx(request: pytest.FixtureRequest) -> Iterator[respx.MockRouter]:
         yield router
 
 
-@pytest.fixture
-def connex_connect(request: pytest.FixtureRequest) -> type[connect]:
+@pytest_asyncio.fixture
+async def connex_connect(request: pytest.FixtureRequest) -> AsyncIterator[type[connect]]:
     """What a test hands to its client where ``websockets.connect`` stood, right for the mode of the run."""
     session: CassetteSession = request.node.stash[SESSION]
-    return session.connect()
+    yield session.connect()
+    await session.hang_up()
 
 
 @pytest.fixture

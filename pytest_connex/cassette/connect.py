@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -30,10 +30,13 @@ class Dialler(Protocol):
         """
 
 
-def connector(dialler: Dialler) -> type[websockets_connect]:
+def connector(
+    dialler: Dialler, opened: Callable[[asyncio.Transport], None] = lambda transport: None
+) -> type[websockets_connect]:
     """Return a subclass of ``websockets.connect`` whose connections ``dialler`` answers.
 
     It is called, awaited, entered and iterated like the original, and returns the original's connections.
+    ``opened`` gets the server half of each, so that its owner can end what a test leaves open.
     """
 
     class ConnexConnect(websockets_connect):
@@ -43,12 +46,14 @@ def connector(dialler: Dialler) -> type[websockets_connect]:
 
         def __await__(self) -> Generator[Any, None, ClientConnection]:
             uri, kwargs = self._connex_dial
-            return _dial(dialler, uri, kwargs).__await__()
+            return _dial(dialler, opened, uri, kwargs).__await__()
 
     return ConnexConnect
 
 
-async def _dial(dialler: Dialler, url: str, kwargs: dict[str, Any]) -> ClientConnection:
+async def _dial(
+    dialler: Dialler, opened: Callable[[asyncio.Transport], None], url: str, kwargs: dict[str, Any]
+) -> ClientConnection:
     local = {name: value for name, value in kwargs.items() if not name.startswith(TRANSPORT_OPTIONS)}
     for _ in range(_MAX_REDIRECTS):
         behaviour = dialler.behaviour(url, kwargs)
@@ -57,7 +62,11 @@ async def _dial(dialler: Dialler, url: str, kwargs: dict[str, Any]) -> ClientCon
             ours.setblocking(False)
             theirs.setblocking(False)
             loop = asyncio.get_running_loop()
-            await loop.create_connection(lambda: Endpoint(behaviour), sock=ours)  # noqa: B023  (called here)
+            transport, _ = await loop.create_connection(
+                lambda: Endpoint(behaviour),  # noqa: B023  (called here)
+                sock=ours,
+            )
+            opened(transport)
             return await websockets_connect(_without_tls(url), sock=theirs, **local)
         except ValueError as exc:
             location = _redirect_of(exc.__cause__)

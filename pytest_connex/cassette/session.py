@@ -19,7 +19,7 @@ from ..config import RECORDED_KEY, RECORDED_SECRET, RECORDED_WS_URL, ConnexConfi
 from ..errors import CassetteError, CassetteMissing, ReplayAborted
 from ..protocol import Dialect
 from .redaction import Redactor
-from .writing import TextWriter
+from .writing import TextWriter, Writer
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import connect
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from .writing import CassetteWriter
 
 Action = Literal["replay", "record", "pass"]
+
+_FAREWELLS = 5
+"""How many turns of the loop a client gets to see that its connection has ended."""
 
 PATIENCE = 20
 """How often a test may go on asking after a verdict before it is ended."""
@@ -113,6 +116,7 @@ class CassetteSession:
         self._relay: RelayDialler | None = None
         self._recorder: Recorder | None = None
         self._writer: CassetteWriter | None = None
+        self._transports: list[asyncio.Transport] = []
         self._asked_again = 0
         self._closed = False
 
@@ -149,7 +153,7 @@ class CassetteSession:
             return connect
         from .connect import connector
 
-        return connector(self)
+        return connector(self, self._transports.append)
 
     def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
         """Answer a dial of the test.
@@ -164,7 +168,7 @@ class CassetteSession:
             self._ask_again()
             return Verdict(self.verdict)
         if self.plan.action == "record":
-            return self._relay_dialler().behaviour(url, dial)
+            return self._recorded(url, dial)
         if self._recording is None:
             from .replay import Verdict
 
@@ -174,6 +178,15 @@ class CassetteSession:
             self.fail(missing)
             return Verdict(missing)
         return self._replay_dialler(self._recording).behaviour(url, dial)
+
+    async def hang_up(self) -> None:
+        """End what the test left open, while its loop still runs."""
+        if self._relay is not None:
+            self._relay.stop()
+        for transport in self._transports:
+            transport.abort()
+        for _ in range(_FAREWELLS if self._transports else 0):
+            await asyncio.sleep(0)
 
     def fail(self, verdict: CassetteError) -> None:
         """Remember ``verdict`` if it is the first, and see to it that the test ends.
@@ -221,17 +234,19 @@ class CassetteSession:
         """
         if self.plan.action != "record":
             return
-        finished = [writer for writer in (self._writer, self._http_writer()) if writer is not None]
+        writers: list[Writer] = [] if self._writer is None else [self._writer]
         try:
-            for writer in finished:
+            if (http := self._http_writer()) is not None:
+                writers.append(http)
+            for writer in writers:
                 writer.finish()
+            for writer in writers:
+                writer.commit()
         except CassetteError:
-            for writer in finished:
+            for writer in writers:
                 writer.discard()
             raise
-        for writer in finished:
-            writer.commit()
-            self.account.written.append(str(writer.path))
+        self.account.written += [str(writer.path) for writer in writers]
         for path in (self.plan.websocket_path, self.plan.http_path):
             if str(path) not in self.account.written:
                 path.unlink(missing_ok=True)
@@ -260,6 +275,16 @@ class CassetteSession:
                 values[config.api_secret or ""] = RECORDED_SECRET
             self._redactor = Redactor(values, dialect.secret_fields)
         return config, dialect, self._redactor
+
+    def _recorded(self, url: str, dial: dict[str, Any]) -> Behaviour:
+        try:
+            dialler = self._relay_dialler()
+        except CassetteError as exc:
+            from .replay import Verdict
+
+            self.fail(exc)
+            return Verdict(exc)
+        return dialler.behaviour(url, dial)
 
     def _replay_dialler(self, recording: Recording) -> ReplayDialler:
         if self._replay is None:
@@ -311,6 +336,8 @@ class CassetteSession:
 
     def _cancel_test(self) -> None:
         """Cancel the task of the test, or every task of its loop where it cannot be told."""
+        if self._closed:
+            return  # the loop may have gone on to another test
         try:
             tasks = asyncio.all_tasks()
         except RuntimeError:

@@ -105,7 +105,11 @@ async def test_the_host_is_unchanged_and_tls_and_transport_options_are_dropped()
 async def test_options_of_the_client_apply():
     desk = Desk()
     async with connector(desk)(
-        URL, user_agent_header="mine/1", additional_headers={"X-A": "1"}, origin="https://o.example", ping_interval=None
+        URL,
+        user_agent_header="mine/1",
+        additional_headers={"X-A": "1"},
+        origin="https://o.example",
+        ping_interval=None,
     ) as ws:
         assert ws.ping_interval is None
     headers = desk.requests[0].headers

@@ -77,8 +77,8 @@ class HttpRecording:
     def configure(self, vcr: Any) -> None:
         """Take part in pytest-recording's ``pytest_recording_configure`` hook."""
         vcr.register_persister(self)
-        vcr.register_matcher("connex_query", self._same_query)
-        vcr.register_matcher("connex_body", self._same_body)
+        vcr.register_matcher("connex_query", self.query)
+        vcr.register_matcher("connex_body", self.body)
 
     def attach(self, cassette: Cassette | None) -> None:
         """Watch ``cassette``, the one pytest-recording opened for this test, for misses."""
@@ -121,7 +121,7 @@ class HttpRecording:
             mark = getattr(exc, "problem_mark", None)
             line = mark.line + 1 if mark else 1
             raise CassetteError(f"not YAML: {getattr(exc, 'problem', exc)}", self.path, line) from exc
-        self._check(data, len(text.splitlines()))
+        self._check(data, text)
         try:
             return deserialize(text, _Read(data))
         except Exception as exc:
@@ -133,16 +133,24 @@ class HttpRecording:
         facts = {**self._facts, "interactions": interactions}
         self.text = serializer.serialize({"connex": facts}) + serialize(cassette_dict, serializer)
 
-    def _check(self, data: Any, lines: int) -> None:
+    def _check(self, data: Any, text: str) -> None:
+        """Refuse what VCR would trip over later, or take for a shorter recording."""
         if not isinstance(data, dict) or not isinstance(data.get("interactions"), list):
             raise CassetteError("not a recording of HTTP: it has no interactions", self.path, 1)
-        counted = data.get("connex", {}).get("interactions") if isinstance(data.get("connex"), dict) else None
-        if counted is not None and counted != len(data["interactions"]):
-            raise CassetteError(
-                f"the recording is truncated: it counts {counted} interactions, found {len(data['interactions'])}",
-                self.path,
-                lines,
-            )
+        interactions = data["interactions"]
+        for index, interaction in enumerate(interactions):
+            if lacking := _lacking(interaction):
+                line = _line_of(text, index)
+                raise CassetteError(f"not a recording of HTTP: an interaction lacks {lacking}", self.path, line)
+        facts = data.get("connex")
+        counted = facts.get("interactions") if isinstance(facts, dict) else None
+        problem = ""
+        if counted is not None and counted != len(interactions):
+            problem = f"it counts {counted} interactions, found {len(interactions)}"
+        elif data.get("version") is None:
+            problem = "its last line must be the version"
+        if problem:
+            raise CassetteError(f"the recording is truncated: {problem}", self.path, len(text.splitlines()))
 
     # hosts and secrets
 
@@ -186,9 +194,10 @@ class HttpRecording:
             return canonical_url(value, base or RECORDED_REST_URL, RECORDED_REST_URL)
         return value
 
-    # matching
+    # VCR's matchers: it shows their names where a request is not recorded
 
-    def _same_query(self, actual: Request, recorded: Request) -> None:
+    def query(self, actual: Request, recorded: Request) -> None:
+        """Refuse another query; the order of parameters and the values of volatile ones do not count."""
         volatile = self._settings()[1].volatile_query
         left, right = (
             sorted(
@@ -200,7 +209,8 @@ class HttpRecording:
         if left != right:
             raise AssertionError(f"expected {left}, actual {right}")
 
-    def _same_body(self, actual: Request, recorded: Request) -> None:
+    def body(self, actual: Request, recorded: Request) -> None:
+        """Refuse another body; see :mod:`~pytest_connex.cassette.matching`."""
         volatile = self._settings()[1].volatile_paths
         found = differences(_body_text(recorded), _body_text(actual), volatile)
         if found:
@@ -236,6 +246,34 @@ class _Read:
 
     def deserialize(self, text: str) -> Any:
         return self._data
+
+
+_MEMBERS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "request": {"method": str, "uri": str, "headers": dict, "body": (str, bytes, type(None))},
+    "response": {"status": dict, "headers": dict, "body": dict},
+}
+
+
+def _lacking(interaction: Any) -> str:
+    """Name the first member that an interaction needs and does not have, or has of another kind."""
+    for half, members in _MEMBERS.items():
+        found = interaction.get(half) if isinstance(interaction, dict) else None
+        if not isinstance(found, dict):
+            return half
+        for name, kind in members.items():
+            if name not in found or not isinstance(found[name], kind):
+                return f"{half}.{name}"
+    if not isinstance(interaction["response"]["status"].get("code"), int):
+        return "response.status.code"
+    return "" if "string" in interaction["response"]["body"] else "response.body.string"
+
+
+def _line_of(text: str, index: int) -> int:
+    """Return the line on which an interaction of a readable file begins."""
+    for key, value in yaml.compose(text).value:
+        if key.value == "interactions":
+            return int(value.value[index].start_mark.line) + 1
+    return 1
 
 
 def _decoded(body: Any, headers: Any, path: Path) -> bytes | None:

@@ -6,6 +6,7 @@ that sandbox; so the mode of the run changes a configuration and nothing else.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from .config import ConnexConfig, recorded_config
+from .loops import is_virtual
 from .run import RUN, SESSION, owns_sandbox
 
 if TYPE_CHECKING:
@@ -72,6 +74,16 @@ def _sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
         yield sandbox
 
 
+def _sandbox_of(request: pytest.FixtureRequest) -> Sandbox | None:
+    """The sandbox that answers this test, if one does."""
+    sandbox: Sandbox | None = None
+    if owns_sandbox(request.node):
+        sandbox = request.getfixturevalue("connex_sandbox")
+    elif request.config.stash[RUN].options.mode == "sandbox":
+        sandbox = request.getfixturevalue("_connex_shared_sandbox")
+    return sandbox
+
+
 def _settings(request: pytest.FixtureRequest) -> ConnexConfig:
     """The configuration of this test: its own sandbox's, or the run's."""
     if owns_sandbox(request.node):
@@ -82,11 +94,19 @@ def _settings(request: pytest.FixtureRequest) -> ConnexConfig:
 
 
 @pytest.fixture
-def connex_rest(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Iterator[ConnexRest]:
+def connex_sleep() -> Callable[[float], object]:
+    """What ``connex_rest`` does between two tries, with the seconds it has to wait; override it not to wait."""
+    return time.sleep
+
+
+@pytest.fixture
+def connex_rest(
+    request: pytest.FixtureRequest, connex_dialect: Dialect, connex_sleep: Callable[[float], object]
+) -> Iterator[ConnexRest]:
     """A ``requests.Session`` on the REST API, authenticated."""
     from .client.rest import ConnexRest
 
-    with ConnexRest(_settings(request), connex_dialect) as client:
+    with ConnexRest(_settings(request), connex_dialect, connex_sleep) as client:
         yield client
 
 
@@ -118,7 +138,13 @@ def connex_respx(request: pytest.FixtureRequest) -> Iterator[respx.MockRouter]:
 async def connex_connect(request: pytest.FixtureRequest) -> AsyncIterator[type[connect]]:
     """What a test hands to its client where ``websockets.connect`` stood, right for the mode of the run."""
     session: CassetteSession = request.node.stash[SESSION]
-    yield session.connect()
+    upstream = None
+    sandbox = _sandbox_of(request)
+    if sandbox is not None and is_virtual(request.node):
+        from .sandbox.inloop import SandboxDialler
+
+        upstream = session.connector(SandboxDialler(sandbox))
+    yield session.connect(upstream)
     await session.hang_up()
 
 

@@ -17,6 +17,7 @@ from .config import Mode
 
 RECORD_MODES = ("once", "rewrite")
 MISSING_POLICIES = ("fail", "skip")
+CLOCKS = ("real", "virtual")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class RunOptions:
         seed: The seed of sandboxes.
         interval: The seconds between two order-book updates of a sandbox.
         client: Settings of :class:`~pytest_connex.config.ConnexConfig` by name.
+        pace: What recorded intervals are multiplied with on replay; 0 delivers at once what is due.
+        clock: Whether asynchronous tests run on the ``real`` clock or on a ``virtual`` one.
     """
 
     mode: Mode
@@ -44,6 +47,8 @@ class RunOptions:
     seed: int
     interval: float
     client: dict[str, Any]
+    pace: float = 0.0
+    clock: Literal["real", "virtual"] = "real"
 
     @property
     def command(self) -> str:
@@ -111,6 +116,25 @@ def _policy(text: str) -> str:
     return text
 
 
+def _clock(text: str) -> str:
+    if text not in CLOCKS:
+        raise ValueError(" or ".join(CLOCKS))
+    return text
+
+
+def read_pace(text: str) -> float:
+    """Return the factor that ``instant``, ``recorded`` or a number stand for.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    named = {"instant": 0.0, "recorded": 1.0}
+    value = named[text] if text in named else float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError("a number, zero or more")
+    return value
+
+
 def _folder(text: str) -> Path:
     if not text.strip():
         raise ValueError("a folder")
@@ -121,6 +145,8 @@ _SETTINGS = (
     _Setting("cassette_dir", "cassettes", _folder, "folder of the recordings, below the rootdir"),
     _Setting("replay_timeout", "5", _seconds, "seconds a client may wait beyond a recorded gap"),
     _Setting("missing_cassette", "fail", _policy, "what becomes of a test without recording: fail or skip"),
+    _Setting("pace", "instant", read_pace, "how fast recordings replay: instant, recorded, or a factor"),
+    _Setting("clock", "real", _clock, "the clock of asynchronous tests: real or virtual"),
     _Setting(
         "allow_uvloop",
         "false",
@@ -140,6 +166,7 @@ _WANTED = {
     int: "a whole number",
     _seconds: "a number of seconds above zero",
     _count: "a whole number, zero or more",
+    read_pace: "instant, recorded, or a number, zero or more, that recorded intervals are multiplied with",
 }
 
 
@@ -187,6 +214,8 @@ def read(config: pytest.Config) -> RunOptions:
         cassette_dir=config.rootpath / values["cassette_dir"],
         replay_timeout=values["replay_timeout"],
         missing=cast(Literal["fail", "skip"], values["missing_cassette"]),
+        pace=values["pace"],
+        clock=cast(Literal["real", "virtual"], values["clock"]),
         allow_uvloop=values["allow_uvloop"],
         seed=values["sandbox_seed"],
         interval=values["sandbox_interval"],

@@ -55,10 +55,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     chosen = options.read(config)
     config.stash[RUN] = Run(chosen, configure_live(config, chosen))
-    from . import fixtures
+    from . import fixtures, loops
     from .report.terminal import TerminalSection
 
     config.pluginmanager.register(fixtures, "connex-fixtures")
+    config.pluginmanager.register(loops, "connex-loops")
     config.pluginmanager.register(TerminalSection(config.rootpath, REFUSAL), "connex-terminal")
 
 

@@ -215,6 +215,8 @@ class Dialect:
     Attributes:
         volatile_paths: Dotted paths of members whose values differ in every run; a recording matches a sent
             message without regard to them.
+        echoed_paths: Those of them that the gateway repeats in its answers; a recorded answer is given the value
+            that the client sent in this run.
         secret_fields: Names of members whose values never reach a recording, at any depth.
         volatile_query: Names of query parameters that differ in every run.
     """
@@ -227,6 +229,7 @@ class Dialect:
     ping_interval: float = 20.0  # seconds [N]
     ping_timeout: float = 20.0  # seconds [N]
     volatile_paths: tuple[str, ...] = ("data.apiKey", "data.nonce", "data.signature", "id", "timestamp")
+    echoed_paths: tuple[str, ...] = ("id",)
     volatile_query: tuple[str, ...] = ("nonce", "signature", "timestamp")
     secret_fields: tuple[str, ...] = ("signature", "listenKey", "token", "passphrase")
     authentication_codes: tuple[str, ...] = (

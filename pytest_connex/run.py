@@ -27,6 +27,7 @@ from .config import (
     read_environment,
 )
 from .errors import ConfigError
+from .marker import wishes
 from .options import RunOptions
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
     from .cassette.session import Plan
 
     options = run.options
+    asked = wishes(item, options)
     function = getattr(item, "function", None)
     made = Plan(
         action="pass",
@@ -183,7 +185,9 @@ def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
         again=f"record it again: pytest --connex-sandbox --connex-record=rewrite '{item.nodeid}' (or --connex-live)",
         code=getattr(function, "__code__", None),
         secrets=run.extra,
-        strict=bool(_marker_setting(item, "strict")),
+        strict=asked.strict,
+        pace=asked.pace,
+        volatile=asked.volatile,
         scripted_http="connex_respx" in getattr(item, "fixturenames", ()),
     )
     return replace(made, action=action(item, run, made.exists()))
@@ -205,11 +209,6 @@ def runs_on_uvloop(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
     values = [*getattr(item, "funcargs", {}).values(), *(callspec.params.values() if callspec else ())]
     return any(_module_of(value).partition(".")[0] == "uvloop" for value in values)
-
-
-def _marker_setting(item: pytest.Item, name: str) -> Any:
-    marker = item.get_closest_marker("connex")
-    return marker.kwargs.get(name) if marker else None
 
 
 def _module_of(value: object) -> str:

@@ -27,8 +27,8 @@ class Difference(NamedTuple):
         return f"{self.path or 'message'}: expected {self.expected}, actual {self.actual}"
 
 
-class _Number(NamedTuple):
-    """A JSON number as it is written."""
+class Number(NamedTuple):
+    """A JSON number as it is written: ``1.10`` is not ``1.1``."""
 
     written: str
 
@@ -44,16 +44,17 @@ def differences(expected: Payload, actual: Payload, volatile: Collection[str] = 
     if expected == actual:
         return []
     if isinstance(expected, str) and isinstance(actual, str):
-        left, right = _read(expected), _read(actual)
+        left, right = read_json(expected), read_json(actual)
         if left is not None and right is not None:
             with suppress(RecursionError):
                 return _compare(left[0], right[0], "", "", frozenset(volatile))
     return [Difference("", _show(expected), _show(actual))]
 
 
-def _read(text: str) -> tuple[_Document] | None:
+def read_json(text: str) -> tuple[_Document] | None:
+    """Return the document that ``text`` is, its numbers as :class:`Number`; None when it is not JSON."""
     try:
-        return (json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number),)
+        return (json.loads(text, parse_int=Number, parse_float=Number, parse_constant=Number),)
     except (ValueError, RecursionError):
         return None
 
@@ -89,7 +90,7 @@ def _show(value: _Document, limit: int = 200) -> str:
 
 def _written(value: _Document) -> str:
     """Return a document as JSON, its numbers as they were written."""
-    if isinstance(value, _Number):
+    if isinstance(value, Number):
         return value.written
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(name)}: {_written(inner)}" for name, inner in value.items()) + "}"

@@ -9,6 +9,8 @@ agree, and becomes one of them at the first message that tells them apart; where
 was dialled first. A tentative claim is held all the while, so that two playbacks never end on one recording.
 
 *Causality.* A received message is due once every message recorded as sent before it has been sent.
+
+*Echoes.* What the client made up anew and the server repeated is delivered with the new value.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import CassetteMismatch, CassetteUnplayed
+from .echoes import Echoes
 from .events import Answer, Closed, Event, Open, Payload, Received, Sent
 from .matching import differences
 from .redaction import Redactor
@@ -34,34 +37,36 @@ class Rules:
         redactor: Applied to what the client sends before it is compared, as it was when it was recorded.
         strict: Whether received messages after the last sent one must be delivered too.
         again: The command that records the test again, for messages.
+        echoed: Dotted paths of volatile members that the server repeats.
     """
 
     volatile: Collection[str]
     redactor: Redactor
     strict: bool = False
     again: str = ""
+    echoed: Collection[str] = ()
 
 
 class Waiting(NamedTuple):
     """What a playback cannot go on without.
 
     ``closed`` is set when the recorded end is due; otherwise a message of the client is, or, with ``line``
-    naming the close, its close. ``gap`` is how long that took when it was recorded, in seconds.
+    naming the close, its close.
     """
 
     closed: Closed | None
     line: int
-    gap: float
 
 
 class _Track:
     """Two cursors on one recorded connection: what is due, and what the client is expected to send."""
 
-    def __init__(self, connection: RecordedConnection) -> None:
+    def __init__(self, connection: RecordedConnection, echoes: Echoes) -> None:
         self.connection = connection
+        self.echoes = echoes
         self.sent = 0
         self.delivered = 0
-        self._gates_passed = 0
+        self.gates_passed = 0
         self._stretches = connection.stretches()
         self._events: list[Event] = []
         self._index = 0
@@ -71,6 +76,7 @@ class _Track:
         self.expected = next(self._expected, None)
         self._advance()
         if isinstance(connection.answer, Open):  # any other answer is the end of its connection
+            self._last_at = connection.answer.at
             self._advance()
 
     @property
@@ -86,12 +92,16 @@ class _Track:
     def due(self) -> Event | None:
         """Return the next event that may happen now: a message, or the end; None before a gate."""
         while type(event := self._events[self._index]) is Sent:
-            if self._gates_passed == self.sent:
+            if self.gates_passed == self.sent:
                 return None
-            self._gates_passed += 1
+            self.gates_passed += 1
             self._last_at = event.at
             self._advance()
         return event
+
+    def payload(self, event: Received) -> Payload:
+        """Return a message as this client is to get it."""
+        return self.echoes.apply(event.payload) if self.echoes else event.payload
 
     def take(self) -> None:
         """Go on after a delivered message."""
@@ -113,10 +123,12 @@ class _Track:
             self.delivered += index - start
             self._index = index - 1
             self._advance()
-        return batch
+        return [self.echoes.apply(message) for message in batch] if self.echoes else batch
 
-    def accept(self) -> None:
-        """Go on after the expected message was sent."""
+    def accept(self, message: Payload) -> None:
+        """Go on after the expected message was sent, as ``message``."""
+        if self.expected is not None:
+            self.echoes.learn(self.expected[1].payload, message)
         self.sent += 1
         self.expected = next(self._expected, None)
 
@@ -137,7 +149,7 @@ class Playback:
     def __init__(self, player: Player, tracks: list[_Track]) -> None:
         self._player = player
         self.tracks = tracks
-        self.answer: Answer = Open(conn=0, at=0.0)
+        self.answer: Answer
 
     @property
     def track(self) -> _Track:
@@ -155,7 +167,7 @@ class Playback:
             raise self._mismatch(self.track, message)
         self._player.narrow(self, fitting)
         for track in fitting:
-            track.accept()
+            track.accept(message)
 
     def deliver(self, limit: int) -> list[Payload]:
         """Return the messages that are due now, at most ``limit``; nothing when it has to wait."""
@@ -164,10 +176,11 @@ class Playback:
             if not self._agree():
                 self._player.narrow(self, [self.track])
                 break
-            event = self.tracks[0].due()
+            first = self.tracks[0]
+            event = first.due()
             if not isinstance(event, Received):
                 return batch
-            batch.append(event.payload)
+            batch.append(first.payload(event))
             for track in self.tracks:
                 track.take()
         if len(self.tracks) == 1:
@@ -179,7 +192,24 @@ class Playback:
         track = self.track
         event = track.due()
         ending = event if isinstance(event, Closed) and event.by != "client" else None
-        return Waiting(ending, track.line, track.gap())
+        return Waiting(ending, track.line)
+
+    def gap(self) -> float:
+        """Return how long it took, when it was recorded, from the last event to the next one; in seconds."""
+        track = self.track
+        track.due()
+        return track.gap()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether nothing is due before the client sends or closes."""
+        event = self.track.due()
+        return event is None or (isinstance(event, Closed) and event.by == "client")
+
+    @property
+    def gates_passed(self) -> int:
+        """How many messages of the client have had their turn in the order of the recording."""
+        return self.track.gates_passed
 
     def _fits(self, track: _Track, message: Payload) -> bool:
         return track.expected is not None and not self._differences(track.expected[1], message)
@@ -193,13 +223,11 @@ class Playback:
 
     def _agree(self) -> bool:
         """Tell whether the next thing to happen is the same on every track that still fits."""
-        dues = [track.due() for track in self.tracks]
-        if all(due is None for due in dues):
+        dues = [(track, track.due()) for track in self.tracks]
+        if all(due is None for _, due in dues):
             return True
-        first = dues[0]
-        return type(first) is Received and all(
-            type(due) is Received and due.payload == first.payload for due in dues[1:]
-        )
+        messages = [track.payload(due) for track, due in dues if isinstance(due, Received)]
+        return len(messages) == len(dues) and all(message == messages[0] for message in messages[1:])
 
     def _mismatch(self, track: _Track, message: Payload) -> CassetteMismatch:
         path, rules = self._player.recording.path, self._player.rules
@@ -237,7 +265,7 @@ class Player:
         """
         offered = list(subprotocols)
         candidates = [
-            _Track(connection)
+            _Track(connection, Echoes(self.rules.echoed))
             for connection in self.recording.connections
             if connection.number not in self._settled()
             and _target(connection.dial.url) == _target(url)
@@ -249,7 +277,7 @@ class Player:
         chosen = playback.track.connection.answer
         same = [track for track in candidates if _same_answer(track.connection.answer, chosen)]
         self.narrow(playback, same)
-        playback.answer = chosen or playback.answer
+        playback.answer = chosen
         return playback
 
     def held_by(self, playback: Playback) -> _Track:
@@ -340,7 +368,7 @@ def _target(url: str) -> tuple[str, str, str]:
     return parts.netloc, parts.path or "/", parts.query
 
 
-def _same_answer(left: Answer | None, right: Answer | None) -> bool:
+def _same_answer(left: Answer, right: Answer) -> bool:
     if not isinstance(left, Open) or not isinstance(right, Open):
         return left is right
     return (left.subprotocol, left.headers) == (right.subprotocol, right.headers)

@@ -16,7 +16,15 @@ from .endpoint import SILENT, Behaviour, Endpoint
 from .events import Payload
 from .recorder import Recorder
 
-_PASSED_ON = ("origin", "subprotocols", "additional_headers", "user_agent_header", "compression")
+_PASSED_ON = (
+    "origin",
+    "subprotocols",
+    "additional_headers",
+    "user_agent_header",
+    "compression",
+    "ping_interval",
+    "ping_timeout",
+)
 
 TRANSPORT_OPTIONS = (
     "ssl",
@@ -149,10 +157,16 @@ def _is_handshake_header(name: str) -> bool:
 
 
 class RelayDialler:
-    """Answers dials through the real server, and records."""
+    """Answers dials through the real server, and records.
 
-    def __init__(self, recorder: Recorder) -> None:
+    Args:
+        recorder: Told of everything.
+        connect: Opens the connections to the server.
+    """
+
+    def __init__(self, recorder: Recorder, connect: type[websockets_connect] = websockets_connect) -> None:
         self._recorder = recorder
+        self._connect = connect
         self._relays: list[Relay] = []
 
     def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
@@ -165,10 +179,9 @@ class RelayDialler:
             passed_on = {
                 name: value
                 for name, value in dial.items()
-                if name.startswith(TRANSPORT_OPTIONS)
-                or name in ("origin", "subprotocols", "additional_headers", "user_agent_header", "compression")
+                if name.startswith(TRANSPORT_OPTIONS) or name in _PASSED_ON
             }
-            return await websockets_connect(url, max_size=None, logger=SILENT, **passed_on)
+            return await self._connect(url, max_size=None, logger=SILENT, **passed_on)
 
         relay = Relay(self._recorder, conn, upstream)
         self._relays.append(relay)

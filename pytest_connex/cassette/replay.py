@@ -14,7 +14,7 @@ from websockets.http11 import Request
 
 from ..errors import CassetteError, CassetteExhausted, CassetteMismatch
 from .endpoint import Behaviour, Endpoint
-from .events import Open, Payload, Refused, Rejected
+from .events import Payload, Refused, Rejected
 from .player import Playback, Player
 
 MISMATCH_CODE = 4900
@@ -31,34 +31,35 @@ class Replay:
         playback: What the client's dial became.
         timeout: How long the client may wait beyond the recorded gap, in seconds.
         verdict: Told when the client does what the recording does not have.
+        pace: What the recorded intervals are multiplied with; 0 delivers at once what is due.
     """
 
-    refusal: BaseException | None = None
-
-    def __init__(self, playback: Playback, timeout: float, verdict: Callable[[CassetteError], None]) -> None:
+    def __init__(
+        self, playback: Playback, timeout: float, verdict: Callable[[CassetteError], None], pace: float = 0.0
+    ) -> None:
+        self.refusal: BaseException | None = None
         self._playback = playback
         self._timeout = timeout
         self._verdict = verdict
+        self._pace = pace
+        self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._moment = self._sent_at = self._loop.time()
+        self._gates_passed = 0
 
     def dialled(self, endpoint: Endpoint, request: Request) -> None:
         """Answer the handshake as it was answered when it was recorded."""
         self._endpoint = endpoint
         answer = self._playback.answer
-        if isinstance(answer, Rejected):
-            endpoint.reject(answer.status, answer.headers, answer.body)
-        elif isinstance(answer, Open):
-            endpoint.accept(answer.subprotocol, answer.headers)
-            self._pump()
+        self._after(answer.at - self._playback.track.connection.dial.at, self._answer)
 
     def received(self, message: Payload) -> None:
         """Hold a message of the client against the recording, and deliver what was waiting for it."""
+        self._sent_at = self._loop.time()
         try:
             self._playback.sent(message)
         except CassetteMismatch as exc:
-            self._stop()
-            self._verdict(exc)
-            self._endpoint.close(MISMATCH_CODE, "CassetteMismatch: see the report of the test")
+            self._mismatch(exc)
             return
         self._pump()
 
@@ -75,9 +76,37 @@ class Replay:
             self._timer.cancel()
             self._timer = None
 
+    def _after(self, gap: float, action: Callable[[], None]) -> None:
+        """Do ``action`` when as much time has passed as ``gap`` becomes at this pace; at once where that is over."""
+        self._stop()
+        moment = self._moment + gap * self._pace
+        if self._pace and moment > self._loop.time():
+            self._timer = self._loop.call_at(moment, self._reach, moment, action)
+        else:
+            self._reach(moment, action)
+
+    def _reach(self, moment: float, action: Callable[[], None]) -> None:
+        self._moment = moment
+        action()
+
+    def _answer(self) -> None:
+        answer = self._playback.answer
+        if isinstance(answer, Rejected):
+            self._endpoint.reject(answer.status, answer.headers, answer.body)
+        elif isinstance(answer, Refused):
+            self.refusal = _refusal(answer)
+            self._endpoint.abort()
+        else:
+            self._endpoint.accept(answer.subprotocol, answer.headers)
+            self._pump()
+
     def _pump(self) -> None:
+        """Deliver what is due, and see to what comes next."""
         self._stop()
         try:
+            if self._pace:
+                self._pump_paced()
+                return
             while self._endpoint.writing:
                 batch = self._playback.deliver(_BATCH)
                 if not batch:
@@ -85,18 +114,43 @@ class Replay:
                     return
                 self._endpoint.send(batch)
         except CassetteMismatch as exc:
-            self._verdict(exc)
-            self._endpoint.close(MISMATCH_CODE, "CassetteMismatch: see the report of the test")
+            self._mismatch(exc)
+
+    def _pump_paced(self) -> None:
+        gap = self._playback.gap()
+        if self._playback.gates_passed != self._gates_passed:
+            self._gates_passed = self._playback.gates_passed
+            self._moment = max(self._moment, self._sent_at)
+        if self._playback.blocked:
+            self._wait()
+        else:
+            self._after(gap, self._deliver_one)
+
+    def _deliver_one(self) -> None:
+        try:
+            if self._endpoint.writing:
+                if batch := self._playback.deliver(1):
+                    self._endpoint.send(batch)
+                    self._pump_paced()
+                else:
+                    self._wait()
+        except CassetteMismatch as exc:
+            self._mismatch(exc)
 
     def _wait(self) -> None:
         waiting = self._playback.waiting()
         if waiting.closed is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(waiting.gap + self._timeout, self._exhausted, waiting.line)
+            delay = self._playback.gap() + self._timeout
+            self._timer = self._loop.call_later(delay, self._exhausted, waiting.line)
         elif waiting.closed.by == "network" or waiting.closed.code == 1006:
             self._endpoint.abort()
         else:
             self._endpoint.close(waiting.closed.code, waiting.closed.reason)
+
+    def _mismatch(self, error: CassetteMismatch) -> None:
+        self._stop()
+        self._verdict(error)
+        self._endpoint.close(MISMATCH_CODE, "CassetteMismatch: see the report of the test")
 
     def _exhausted(self, line: int) -> None:
         track = self._playback.track
@@ -147,17 +201,16 @@ class ReplayDialler:
         player: Plays it.
         timeout: How long a client may wait beyond the recorded gap, in seconds.
         verdict: Told of mismatch and exhaustion.
+        pace: What the recorded intervals are multiplied with; 0 delivers at once what is due.
     """
 
     def __init__(
-        self,
-        player: Player,
-        timeout: float,
-        verdict: Callable[[CassetteError], None],
+        self, player: Player, timeout: float, verdict: Callable[[CassetteError], None], pace: float = 0.0
     ) -> None:
         self.player = player
         self._timeout = timeout
         self._verdict = verdict
+        self._pace = pace
 
     def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
         """Claim a recorded connection."""
@@ -166,9 +219,7 @@ class ReplayDialler:
         except CassetteMismatch as exc:
             self._verdict(exc)
             return Verdict(exc)
-        if isinstance(playback.answer, Refused):
-            raise _refusal(playback.answer)
-        return Replay(playback, self._timeout, self._verdict)
+        return Replay(playback, self._timeout, self._verdict, self._pace)
 
 
 def _refusal(refused: Refused) -> OSError:

@@ -22,8 +22,9 @@ from .redaction import Redactor
 from .writing import TextWriter, Writer
 
 if TYPE_CHECKING:
-    from websockets.asyncio.client import connect
+    import websockets.asyncio.client as websockets_client
 
+    from .connect import Dialler
     from .endpoint import Behaviour
     from .events import Event
     from .http import HttpRecording
@@ -57,6 +58,8 @@ class Plan:
         code: The code of the test function, by which its task is found.
         secrets: Values to replace besides the credentials.
         strict: Whether every received message must be delivered.
+        pace: What recorded intervals are multiplied with; 0 delivers at once what is due.
+        volatile: Dotted paths of members that differ in every run, besides those of the dialect.
         scripted_http: Whether the test scripts its HTTP answers, so that HTTP is not recorded.
     """
 
@@ -70,6 +73,8 @@ class Plan:
     code: CodeType | None = None
     secrets: tuple[str, ...] = ()
     strict: bool = False
+    pace: float = 0.0
+    volatile: tuple[str, ...] = ()
     scripted_http: bool = False
 
     @property
@@ -116,6 +121,7 @@ class CassetteSession:
         self._relay: RelayDialler | None = None
         self._recorder: Recorder | None = None
         self._writer: CassetteWriter | None = None
+        self._upstream: type[websockets_client.connect] | None = None
         self._transports: list[asyncio.Transport] = []
         self._asked_again = 0
         self._closed = False
@@ -145,15 +151,24 @@ class CassetteSession:
 
     # what the test asks
 
-    def connect(self) -> type[connect]:
-        """Return what the test uses in place of ``websockets.connect``."""
-        if self.plan.action == "pass":
-            from websockets.asyncio.client import connect
+    def connect(self, upstream: type[websockets_client.connect] | None = None) -> type[websockets_client.connect]:
+        """Return what the test uses in place of ``websockets.connect``.
 
-            return connect
+        Args:
+            upstream: Opens the connections to the server, where that is not ``websockets.connect`` itself.
+        """
+        if self.plan.action != "pass":
+            self._upstream = upstream
+            return self.connector(self)
+        from websockets.asyncio.client import connect
+
+        return upstream or connect
+
+    def connector(self, dialler: Dialler) -> type[websockets_client.connect]:
+        """Return a ``websockets.connect`` that ``dialler`` answers, and that ends with this test."""
         from .connect import connector
 
-        return connector(self, self._transports.append)
+        return connector(dialler, self._transports.append)
 
     def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
         """Answer a dial of the test.
@@ -292,8 +307,15 @@ class CassetteSession:
             from .replay import ReplayDialler
 
             _, dialect, redactor = self._all_settings()
-            rules = Rules(dialect.volatile_paths, redactor, self.plan.strict, self.plan.again)
-            self._replay = ReplayDialler(Player(recording, rules), self.plan.replay_timeout, self.fail)
+            plan = self.plan
+            rules = Rules(
+                volatile=(*dialect.volatile_paths, *plan.volatile),
+                redactor=redactor,
+                strict=plan.strict,
+                again=plan.again,
+                echoed=(*dialect.echoed_paths, *plan.volatile),
+            )
+            self._replay = ReplayDialler(Player(recording, rules), plan.replay_timeout, self.fail, plan.pace)
         return self._replay
 
     def _relay_dialler(self) -> RelayDialler:
@@ -309,7 +331,7 @@ class CassetteSession:
             self._recorder = Recorder(
                 self._record, redactor, lambda url: canonical_url(url, config.ws_url, RECORDED_WS_URL)
             )
-            self._relay = RelayDialler(self._recorder)
+            self._relay = RelayDialler(self._recorder, *([self._upstream] if self._upstream else []))
         return self._relay
 
     def _record(self, event: Event) -> None:

@@ -51,7 +51,8 @@ class RecordedConnection:
         self.number = dial.conn
         self.dial = dial
         self.line = line
-        self.answer: Answer | None = None
+        self.answer: Answer = Open(dial.conn, dial.at)  # until its line is read
+        self.answered = False
         self.ended = False
         self.sent_count = 0
         self.received_count = 0
@@ -183,12 +184,12 @@ class Recording:
             problem = f"connection {event.conn} has not been dialled"
         elif connection.ended:
             problem = f"connection {event.conn} has ended already"
-        elif (connection.answer is None) != (kind in (Open, Rejected, Refused)):
-            problem = f"connection {event.conn} " + ("is answered twice" if connection.answer else "is not open")
+        elif connection.answered == (kind in (Open, Rejected, Refused)):
+            problem = f"connection {event.conn} " + ("is answered twice" if connection.answered else "is not open")
         if problem or connection is None:
             raise CassetteError(problem, self.path, line)
         if isinstance(event, Open | Rejected | Refused):
-            connection.answer = event
+            connection.answer, connection.answered = event, True
         connection.ended = kind in _ENDINGS
         return connection
 

@@ -194,8 +194,8 @@ class Session:
         """Whether there is a subscription to tick for."""
         return bool(self._subscriptions)
 
-    def receive(self, message: str | bytes, now_ms: int) -> list[Send | Close]:
-        """Take a message of the client."""
+    def receive(self, message: str | bytes, now_ms: int, wall_ms: int | None = None) -> list[Send | Close]:
+        """Take a message of the client; nonces are held against ``wall_ms`` where it is not ``now_ms``."""
         self._spoke_at = now_ms
         try:
             payload = decode_json(message)
@@ -205,7 +205,7 @@ class Session:
             return [_refusal("bad_request", "a message must be a JSON object")]
         action = payload.get("action")
         if action == "authenticate":
-            return self._authenticate(payload, now_ms)
+            return self._authenticate(payload, now_ms, now_ms if wall_ms is None else wall_ms)
         if action == "subscribe":
             return self._subscribe(payload, now_ms)
         if action == "unsubscribe":
@@ -224,9 +224,9 @@ class Session:
         self._spoke_at = now_ms
         return [self._update(symbol, held, now_ms) for symbol, held in self._subscriptions.items()]
 
-    def _authenticate(self, payload: Mapping[str, JSON], now_ms: int) -> list[Send | Close]:
+    def _authenticate(self, payload: Mapping[str, JSON], now_ms: int, wall_ms: int) -> list[Send | Close]:
         data = payload.get("data")
-        rejection = self._exchange.reject(data if isinstance(data, dict) else {}, now_ms)
+        rejection = self._exchange.reject(data if isinstance(data, dict) else {}, wall_ms)
         if rejection is None:
             return [Send(json.dumps({"event": "authenticated", "timestamp": now_ms}))]
         code, message = rejection

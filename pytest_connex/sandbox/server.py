@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -153,26 +154,42 @@ class _Line:
             self._request.transport.abort()
 
 
+def fault_body(fault: Answer) -> dict[str, Any]:
+    """Return the body of a scripted error answer."""
+    return {"error": "fault", "message": "a scripted fault", "code": fault.status, "details": {}}
+
+
+def retry_after(fault: Answer) -> dict[str, str]:
+    """Return the header that says how long to wait, in seconds, if the fault has one."""
+    return {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+
+
 def _faulty(fault: Answer) -> web.Response:
-    body = {"error": "fault", "message": "a scripted fault", "code": fault.status, "details": {}}
-    headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-    return web.Response(status=fault.status, headers=headers, text=json.dumps(body), content_type="application/json")
+    return web.Response(
+        status=fault.status,
+        headers=retry_after(fault),
+        text=json.dumps(fault_body(fault)),
+        content_type="application/json",
+    )
 
 
 class Sandbox:
     """An exchange of a test's own, served from a background thread.
 
     Attributes:
+        exchange: What it says.
         faults: What it does wrong.
+        interval: Seconds between two updates.
     """
 
     def __init__(self, seed: int = 7, interval: float = 0.05) -> None:
         self.seed = seed
         self.interval = interval
         self.faults = Faults()
-        self._exchange = Exchange(seed)
-        self._credentials = self._exchange.new_credentials()
-        self._server = SandboxServer(self._exchange, self.faults, interval)
+        self.exchange = Exchange(seed)
+        self._credentials = self.exchange.new_credentials()
+        self._server = SandboxServer(self.exchange, self.faults, interval)
+        self._droppers: list[Callable[[], None]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="connex-sandbox", daemon=True)
         self._port = 0
@@ -213,11 +230,17 @@ class Sandbox:
 
     def new_credentials(self) -> Credentials:
         """Make another key, for a client whose nonces must not meet those of others."""
-        return self._exchange.new_credentials()
+        return self.exchange.new_credentials()
 
     def drop_connections(self) -> None:
         """Abort every WebSocket connection, without a close frame."""
         self._loop.call_soon_threadsafe(self._server.drop)
+        for drop in self._droppers:
+            drop()
+
+    def on_drop(self, drop: Callable[[], None]) -> None:
+        """Have ``drop`` called too when connections are to be dropped."""
+        self._droppers.append(drop)
 
     def start(self) -> Sandbox:
         """Start serving on a free port of 127.0.0.1."""

@@ -79,7 +79,7 @@ def test_waiting_names_the_line_and_the_recorded_gap(tape, play):
     playback.deliver(MANY)
     waiting = playback.waiting()
     assert (waiting.closed, waiting.line) == (None, 5)
-    assert waiting.gap == pytest.approx(0.001)
+    assert playback.gap() == pytest.approx(0.001)
     playback.sent("a")
     playback.deliver(MANY)
     assert (playback.waiting().closed, playback.waiting().line) == (None, 7)

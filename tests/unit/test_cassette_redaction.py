@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_connex.cassette.redaction import Redactor
@@ -111,6 +111,7 @@ def test_base64_leaves_the_characters_beside_the_secret_alone():
 
 @given(secret=secrets, encoding=st.sampled_from(sorted(ENCODINGS)), before=st.text(), after=st.text())
 def test_what_is_redacted_passes_the_check_and_what_is_not_is_refused(secret, encoding, before, after):
+    assume(secret not in PLACEHOLDER)
     redactor = Redactor({secret: PLACEHOLDER})
     text = before + ENCODINGS[encoding](secret) + after
     assert refuses(redactor, text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,86 @@
+"""Giving the tests that ask for it a virtual clock, through pytest-asyncio's own hook.
+
+The hook is there only while such a test is collected: pytest-asyncio would otherwise ask it for every
+asynchronous test of every suite that the plugin is installed for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .marker import wishes
+from .run import RUN, owns_sandbox, uses_connex
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+NEEDS_ASYNCIO = "needs pytest-asyncio 1.4 or newer for its virtual clock: pip install -U pytest-asyncio"
+NEEDS_NO_TCP = "connex_rest_async needs real TCP, which a virtual clock cannot wait for: run without --connex-sandbox"
+NEEDS_NO_GATEWAY = "the live gateway has no virtual clock: run without --connex-live"
+NEEDS_FUNCTION_LOOP = (
+    'a test on a virtual clock has an event loop of its own: drop its loop_scope, or set it to "function"'
+)
+
+
+class _Factories:
+    """What pytest-asyncio asks for the loops of one test."""
+
+    @pytest.hookimpl(tryfirst=True, optionalhook=True)
+    def pytest_asyncio_loop_factories(self) -> dict[str, Callable[[], AbstractEventLoop]]:
+        """Return the loop of the virtual clock and no other."""
+        from .clock import VirtualLoop
+
+        return {"virtual": VirtualLoop}
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
+    """Collect a test that asks for a virtual clock with that clock."""
+    manager = metafunc.config.pluginmanager
+    if not is_virtual(metafunc.definition) or not hasattr(metafunc.config.hook, "pytest_asyncio_loop_factories"):
+        return (yield)
+    factories = _Factories()
+    manager.register(factories)
+    try:
+        return (yield)
+    finally:
+        manager.unregister(factories)
+
+
+def is_virtual(item: pytest.Item) -> bool:
+    """Tell whether a test asks for a virtual clock and is one that has an event loop."""
+    from inspect import iscoroutinefunction
+
+    function: Any = getattr(item, "obj", None)
+    return (
+        uses_connex(item) and iscoroutinefunction(function) and wishes(item, item.config.stash[RUN].options).virtual
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what cannot have the virtual clock it asks for; refuse markers that cannot be read."""
+    for item in items:
+        if is_virtual(item) and (reason := obstacle(item)):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def obstacle(item: pytest.Item) -> str | None:
+    """Return why a test cannot have the virtual clock it asks for, or None.
+
+    Raises:
+        pytest.UsageError: It asks for a loop that is not its own besides.
+    """
+    scopes = [marker.kwargs.get("loop_scope") for marker in item.iter_markers("asyncio")]
+    scope = next(filter(None, scopes), item.config.getini("asyncio_default_test_loop_scope"))
+    if scope != "function":
+        raise pytest.UsageError(f"{item.nodeid}: {NEEDS_FUNCTION_LOOP}")
+    if not hasattr(item.config.hook, "pytest_asyncio_loop_factories"):
+        return NEEDS_ASYNCIO
+    mode = item.config.stash[RUN].options.mode
+    if owns_sandbox(item) or mode == "sandbox":
+        return NEEDS_NO_TCP if "connex_rest_async" in getattr(item, "fixturenames", ()) else None
+    return NEEDS_NO_GATEWAY if mode == "live" else None

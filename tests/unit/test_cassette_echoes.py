@@ -1,0 +1,77 @@
+"""A client finds the values it made up in this run where the recording has those of the last."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_connex.cassette.echoes import Echoes
+
+RECORDED = "b7f3c1d2-0000-4000-8000-000000000001"
+NOW = "11111111-2222-4333-8444-555555555555"
+
+
+def learned(*pairs: tuple[str, str], paths: tuple[str, ...] = ("id", "data.ref")) -> Echoes:
+    echoes = Echoes(paths)
+    for recorded, sent in pairs:
+        echoes.learn(recorded, sent)
+    return echoes
+
+
+@pytest.mark.parametrize(
+    ("recorded", "sent", "answer", "given"),
+    [
+        ('{"id": 7}', '{"id": 8}', '{"event": "pong", "id":7}', '{"event": "pong", "id":8}'),
+        ('{"id": 7}', '{"id": 8}', '{"id": 7, "n": 7, "bids": [["7", 7]]}', '{"id": 8, "n": 7, "bids": [["7", 7]]}'),
+        ('{"id": "a"}', '{"id": "b"}', '{"id": "a", "symbol": "a"}', '{"id": "b", "symbol": "a"}'),
+        ('{"id": 7}', '{"id": "b"}', '{"id": 7}', '{"id": "b"}'),
+        ('{"id": 7}', '{"id": 8}', '{"id": 71, "x": {"id": 7.0}}', '{"id": 71, "x": {"id": 7.0}}'),
+        ('{"data": {"ref": 1}}', '{"data": {"ref": 2}}', '{"ref": 1, "id": 1}', '{"ref": 2, "id": 1}'),
+        ('{"data": [{"ref": 1}, {"ref": 5}]}', '{"data": [{"ref": 2}, {"ref": 6}]}', '{"ref": 5}', '{"ref": 6}'),
+        (f'{{"id": "{RECORDED}"}}', f'{{"id": "{NOW}"}}', f'{{"c":"{RECORDED}"}}', f'{{"c":"{NOW}"}}'),
+        (f'{{"id": "{RECORDED}"}}', f'{{"id": "{NOW}"}}', f'["x","{RECORDED}"]', f'["x","{NOW}"]'),
+        (f'{{"id": "{RECORDED}"}}', f'{{"id": "{NOW}"}}', f'{{"{RECORDED}": {{}}}}', f'{{"{NOW}": {{}}}}'),
+        (f'{{"id": "{RECORDED}"}}', f'{{"id": "{NOW}"}}', f'{{"c":"x{RECORDED}"}}', f'{{"c":"x{RECORDED}"}}'),
+        ('{"id": "schlüssel1"}', '{"id": "schlüssel2"}', '{"c": "schl\\u00fcssel1"}', '{"c": "schl\\u00fcssel2"}'),
+    ],
+)  # fmt: skip
+def test_an_answer_carries_the_new_value(recorded, sent, answer, given):
+    assert learned((recorded, sent)).apply(answer) == given
+
+
+def test_every_other_byte_of_an_answer_stays():
+    text = '{ "price" : 1.10,\t"q":"\\u00e9 \\"id\\" 7" , "id" : 7 , "n": 100000000000000000000000000001.50 }\n'
+    assert learned(('{"id": 7}', '{"id": 8}')).apply(text) == text.replace('"id" : 7', '"id" : 8')
+
+
+def test_values_that_shift_do_not_follow_each_other():
+    echoes = learned(('{"id": 1}', '{"id": 2}'), ('{"id": 2}', '{"id": 3}'))
+    assert echoes.apply('[{"id": 1}, {"id": 2}]') == '[{"id": 2}, {"id": 3}]'
+
+
+def test_the_latest_value_counts():
+    echoes = learned(('{"id": 1}', '{"id": 2}'), ('{"id": 1}', '{"id": 1}'))
+    assert echoes.apply('{"id": 1}') == '{"id": 1}'
+
+
+def test_many_values_are_all_given_back():
+    pairs = [(f'{{"id": "recorded-{n}"}}', f'{{"id": "now-{n}"}}') for n in range(100)]
+    assert learned(*pairs).apply('["recorded-99", "recorded-0"]') == '["now-99", "now-0"]'
+
+
+@pytest.mark.parametrize(
+    ("recorded", "sent"),
+    [("a", "b"), (b'{"id": 1}', b'{"id": 2}'), ('{"id": null}', '{"id": 1}'), ('{"id": [1]', '{"id": [2]')],
+)
+def test_what_holds_no_value_teaches_nothing(recorded, sent):
+    assert not learned((recorded, sent))
+
+
+def test_a_dialect_without_paths_learns_nothing():
+    assert not learned(('{"id": 1}', '{"id": 2}'), paths=())
+
+
+def test_binary_messages_and_broken_text_stay_as_they_are():
+    echoes = learned(('{"id": 1}', '{"id": 2}'))
+    assert echoes.apply(b'{"id": 1}') == b'{"id": 1}'
+    assert echoes.apply('"id" : "\\x') == '"id" : "\\x'
+    assert echoes.apply('{"c": "\\x"}, "id"') == '{"c": "\\x"}, "id"'

@@ -36,7 +36,7 @@ def sandbox(
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="On which port; 0 takes a free one.")] = 8765,
     seed: Annotated[int, typer.Option(help="Makes keys and markets.")] = 7,
-    interval: Annotated[float, typer.Option(min=0.001, help="Seconds between two updates.")] = 0.05,
+    interval: Annotated[float, typer.Option(min=0.001, max=3600, help="Seconds between two updates.")] = 0.05,
     expose: Annotated[bool, typer.Option(help="Allow a host that other machines can reach.")] = False,
 ) -> None:
     """Serve the sandbox exchange until interrupted; print the variables that lead to it."""

@@ -155,13 +155,20 @@ def read_environment(dotenv: Path | None = None, environ: Mapping[str, str] | No
     Args:
         dotenv: The file to read, if it exists.
         environ: Taken instead of ``os.environ``.
+
+    Raises:
+        ConfigError: The file cannot be read.
     """
     environ = os.environ if environ is None else environ
     values: dict[str, str] = {}
     if dotenv is not None and dotenv.is_file():
         from dotenv import dotenv_values
 
-        values.update({name: value for name, value in dotenv_values(dotenv).items() if value is not None})
+        try:
+            found = dotenv_values(dotenv)
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"{dotenv} cannot be read: {exc}. It must be a text file in UTF-8") from exc
+        values.update({name: value for name, value in found.items() if value is not None})
     values.update(environ)
     return {name: values[name] for name in VARIABLES if values.get(name)}
 
@@ -204,7 +211,7 @@ def _url_problems(name: str, url: str, schemes: tuple[str, str], allow_plaintext
     if parts.username or parts.password:
         return [f"{name} carries credentials: put them into {API_KEY} and {API_SECRET}"]
     if parts.scheme not in schemes or not parts.hostname:
-        return [f"{name} must be a {secure}:// URL with a host, for example {secure}://connex.example"]
+        return [f"{name} must be a URL with {secure}:// and a host, for example {secure}://connex.example"]
     if _exposes_the_secret(parts, plain, allow_plaintext):
         return [
             f"{name} uses {plain}:// for {parts.hostname}, and the secret travels in a header: "

@@ -103,10 +103,15 @@ class CassetteError(Exception):
     """
 
     def __init__(self, message: str, path: Path | None = None, line: int | None = None) -> None:
-        where = "" if path is None else f"{path}: " if line is None else f"{path}:{line}: "
+        where = "" if path is None else f"{_shown(path)}: " if line is None else f"{_shown(path)}:{line}: "
         super().__init__(where + message)
         self.path = path
         self.line = line
+
+    def advise(self, advice: str) -> None:
+        """Add what to do next, unless the message says it already."""
+        if advice and advice not in str(self):
+            self.args = (f"{self}\n{advice}",)
 
 
 class CassetteMissing(CassetteError):
@@ -135,3 +140,11 @@ class ReplayAborted(BaseException):
     Like ``KeyboardInterrupt`` it is no ``Exception``, so that a retry loop with ``except Exception``
     ends too. The verdict that pytest reports is the :class:`CassetteError` that came first.
     """
+
+
+def _shown(path: Path) -> Path:
+    """Return a path as people see it: from the current folder, where it is below that."""
+    try:
+        return path.relative_to(Path.cwd())
+    except (ValueError, OSError):
+        return path

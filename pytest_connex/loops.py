@@ -74,12 +74,12 @@ def obstacle(item: pytest.Item) -> str | None:
     Raises:
         pytest.UsageError: It asks for a loop that is not its own besides.
     """
+    if not hasattr(item.config.hook, "pytest_asyncio_loop_factories"):
+        return NEEDS_ASYNCIO
     scopes = [marker.kwargs.get("loop_scope") for marker in item.iter_markers("asyncio")]
     scope = next(filter(None, scopes), item.config.getini("asyncio_default_test_loop_scope"))
     if scope != "function":
         raise pytest.UsageError(f"{item.nodeid}: {NEEDS_FUNCTION_LOOP}")
-    if not hasattr(item.config.hook, "pytest_asyncio_loop_factories"):
-        return NEEDS_ASYNCIO
     mode = item.config.stash[RUN].options.mode
     if owns_sandbox(item) or mode == "sandbox":
         return NEEDS_NO_TCP if "connex_rest_async" in getattr(item, "fixturenames", ()) else None

@@ -165,6 +165,7 @@ _CLIENT = ("timeout", "ws_timeout", "max_retries", "retry_delay", "allow_plainte
 _WANTED = {
     int: "a whole number",
     _seconds: "a number of seconds above zero",
+    _delay: "a number of seconds, zero or more",
     _count: "a whole number, zero or more",
     read_pace: "instant, recorded, or a number, zero or more, that recorded intervals are multiplied with",
 }
@@ -186,6 +187,7 @@ def declare(parser: pytest.Parser) -> None:
         group.addoption(
             setting.option,
             metavar="VALUE",
+            **({"nargs": "?", "const": "true"} if setting.read is _boolean else {}),
             help=f"{setting.help} (ini: {setting.ini}, default: {setting.default})",
         )
         parser.addini(setting.ini, setting.help, default=setting.default)
@@ -207,6 +209,8 @@ def read(config: pytest.Config) -> RunOptions:
         )
     if record and not (live or sandbox):
         raise pytest.UsageError("--connex-record needs something to record: add --connex-sandbox or --connex-live")
+    if record and (config.getoption("--disable-recording", False) or not config.pluginmanager.hasplugin("recording")):
+        raise pytest.UsageError("--connex-record needs pytest-recording: drop --disable-recording or -p no:recording")
     values = {setting.name: _value(config, setting) for setting in _SETTINGS}
     return RunOptions(
         mode="live" if live else "sandbox" if sandbox else "recorded",

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from . import __version__, hooks, options
-from .config import API_KEY, API_SECRET, mask_key, read_environment, recorded_config
-from .errors import CassetteError, CassetteMissing
+from .config import mask_key, recorded_config
+from .errors import CassetteError
+from .network import UVLOOP_REFUSED, blocked
 from .run import (
     LOOPBACK,
-    PASSED,
+    OUTCOMES,
     REFUSAL,
     RUN,
     SESSION,
     Run,
+    allowed_hosts,
+    ask_for_secrets,
     configure_live,
     owns_sandbox,
     plan,
@@ -26,6 +30,7 @@ from .run import (
     runs_on_uvloop,
     uses_connex,
 )
+from .verdict import raise_verdict, task_noted
 
 if TYPE_CHECKING:
     from .cassette.session import CassetteSession
@@ -37,6 +42,7 @@ _MARKERS = (
     "connex_sandbox: runs against a sandbox of its own in every mode",
 )
 _ACTIVE: pytest.StashKey[CassetteSession | None] = pytest.StashKey()
+_GUARD = pytest.StashKey[ExitStack]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,27 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Learn which values are secret, and keep them out of reports and logs from now on."""
-    config = session.config
-    run = config.stash[RUN]
-    run.extra = tuple(value for values in config.hook.pytest_connex_secrets(config=config) for value in values)
-    if run.options.record:
-        refuse_short_secrets((run.live.api_key, run.live.api_secret, *run.extra))
-    environment = read_environment()
-    known = (
-        run.live.api_key,
-        run.live.api_secret,
-        environment.get(API_KEY),
-        environment.get(API_SECRET),
-        *run.extra,
-    )
-    if any(known) or run.options.mode != "recorded":
-        from .protocol import Dialect
-        from .report.masking import Masking
-
-        run.masking = Masking(Dialect.secret_fields)
-        run.masking.hide(*known)
-        run.masking.install()
-        config.pluginmanager.register(run.masking, "connex-masking")
+    _learn_secrets(session.config)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -104,6 +90,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what cannot run in this mode, and stop a live run that lacks a variable."""
+    _learn_secrets(config)  # again: by now every conftest.py has been read
     if refusal := prepare(items, config.stash[RUN]):
         refuse(config, items, refusal)
 
@@ -122,41 +109,43 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
         lambda: (funcargs["connex_config"], funcargs["connex_dialect"]),
     )
     item.stash[SESSION] = session
-    item.stash[PASSED] = False
+    item.stash[OUTCOMES] = []
     item.config.stash[_ACTIVE] = session
+    if run.options.mode == "recorded":
+        guard = item.stash[_GUARD] = ExitStack()
+        guard.enter_context(blocked(allowed_hosts(item), run.options.allow_uvloop))
     session.open()
     _mark(item, run, session)
     try:
-        yield
+        with session.ending:
+            yield
     except CassetteError as exc:
         session.fail(exc)
     except BaseException as exc:
         if session.verdict is None or isinstance(exc, (KeyboardInterrupt, pytest.exit.Exception)):
             raise
     if session.plan.action == "replay" and not run.options.allow_uvloop and runs_on_uvloop(item):
-        pytest.fail(
-            "a recorded test on uvloop is refused, because the network block cannot reach it: use asyncio's "
-            "loop, or set connex_allow_uvloop = true",
-            pytrace=False,
-        )
+        pytest.fail(UVLOOP_REFUSED, pytrace=False)
     return None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """Let a verdict decide, whatever the test made of it."""
+    __tracebackhide__ = True
     session = item.stash.get(SESSION, None)
     if session is None:
         return (yield)
-    _raise_verdict(item, session, None)
+    raise_verdict(item, session, None)
     try:
-        result = yield
+        with session.ending, task_noted(item, session):
+            result = yield
     except (KeyboardInterrupt, pytest.exit.Exception):
         raise
     except BaseException as exc:
-        _raise_verdict(item, session, exc)
+        raise_verdict(item, session, exc)
         raise
-    _raise_verdict(item, session, None)
+    raise_verdict(item, session, None)
     return result
 
 
@@ -168,19 +157,30 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
         return (yield)
     known = session.verdict
     try:
-        yield
+        with session.ending:
+            yield
         session.close()
         if session.verdict is not None and session.verdict is not known:
             raise session.verdict
-        if item.stash[PASSED]:
+        outcomes = item.stash[OUTCOMES]
+        if outcomes and all(outcomes):
             if error := session.unplayed():
+                error.advise(session.plan.again)
                 raise error
             session.commit()
     finally:
         session.close()
         session.discard()
         item.config.stash[_ACTIVE] = None
+        if _GUARD in item.stash:
+            item.stash[_GUARD].close()
     return None
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Throw away what a test was recording when the run was interrupted."""
+    if active := session.config.stash.get(_ACTIVE, None):
+        active.discard()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -209,26 +209,37 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     session = item.stash.get(SESSION, None)
     if session is not None:
         if report.when == "call":
-            item.stash[PASSED] = report.passed
+            item.stash[OUTCOMES].append(report.passed)  # a subtest reports too, before its test does
         account = vars(session.account)
         report.connex = {"mode": item.config.stash[RUN].options.mode, **account}  # type: ignore[attr-defined]
     return report
 
 
+def _learn_secrets(config: pytest.Config) -> None:
+    run = config.stash[RUN]
+    run.extra = ask_for_secrets(config)
+    known = run.secrets()
+    if run.options.record:
+        refuse_short_secrets(known)
+    if not known and run.options.mode == "recorded":
+        return
+    if run.masking is None:
+        from .protocol import Dialect
+        from .report.masking import Masking
+
+        run.masking = Masking(Dialect.secret_fields)
+        run.masking.install()
+        config.pluginmanager.register(run.masking, "connex-masking")
+    run.masking.hide(*known)
+
+
 def _mark(item: pytest.Item, run: Run, session: CassetteSession) -> None:
-    """Give a test the markers that pytest-recording acts on."""
+    """Give a test the markers that pytest-recording acts on; its own ``block_network`` counts."""
     if session.http is not None:
         item.add_marker(pytest.mark.vcr(**session.http.options()), append=False)
         item.add_marker(pytest.mark.default_cassette("connex"), append=False)
-    if run.options.mode == "recorded":
-        hosts = {"allowed_hosts": list(LOOPBACK)} if owns_sandbox(item) else {}
+    sandboxed = owns_sandbox(item) or run.options.mode == "sandbox"
+    wanted = run.options.mode == "recorded" or (sandboxed and item.config.getoption("--block-network", False))
+    if wanted and item.get_closest_marker("block_network") is None:
+        hosts = {"allowed_hosts": list(LOOPBACK)} if sandboxed else {}
         item.add_marker(pytest.mark.block_network(**hosts), append=False)
-
-
-def _raise_verdict(item: pytest.Item, session: CassetteSession, cause: BaseException | None) -> None:
-    verdict: CassetteError | None = session.verdict
-    if verdict is None:
-        return
-    if isinstance(verdict, CassetteMissing) and item.config.stash[RUN].options.missing == "skip":
-        pytest.skip(f"{verdict} (connex_missing_cassette = skip)")
-    raise verdict from cause

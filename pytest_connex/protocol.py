@@ -15,7 +15,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal, DecimalException
 from typing import NoReturn
 from urllib.parse import quote
@@ -209,8 +209,8 @@ def _type_name(value: JSON) -> str:
 class Dialect:
     """Every choice about Connex's API that its public material does not settle.
 
-    Subclass it, or construct it with other values, and return it from a session fixture named
-    ``connex_dialect``.
+    Subclass it and set what differs, or construct it with other values, and return it from a session fixture
+    named ``connex_dialect``.
 
     Attributes:
         volatile_paths: Dotted paths of members whose values differ in every run; a recording matches a sent
@@ -218,7 +218,8 @@ class Dialect:
         echoed_paths: Those of them that the gateway repeats in its answers; a recorded answer is given the value
             that the client sent in this run.
         secret_fields: Names of members whose values never reach a recording, at any depth.
-        volatile_query: Names of query parameters that differ in every run.
+        volatile_query: Names of query parameters of REST that differ in every run.
+        volatile_body: Dotted paths of members of REST bodies that differ in every run.
     """
 
     status_path: str = "/v1/status"  # [N]
@@ -231,6 +232,7 @@ class Dialect:
     volatile_paths: tuple[str, ...] = ("data.apiKey", "data.nonce", "data.signature", "id", "timestamp")
     echoed_paths: tuple[str, ...] = ("id",)
     volatile_query: tuple[str, ...] = ("nonce", "signature", "timestamp")
+    volatile_body: tuple[str, ...] = ("nonce", "signature", "timestamp")
     secret_fields: tuple[str, ...] = ("signature", "listenKey", "token", "passphrase")
     authentication_codes: tuple[str, ...] = (
         "invalid_signature",
@@ -238,6 +240,13 @@ class Dialect:
         "stale_nonce",
         "reused_nonce",
     )  # [S]
+
+    def __post_init__(self) -> None:
+        """Let what a subclass sets in its body count, where the constructor was given nothing else."""
+        for item in fields(self):
+            own = getattr(type(self), item.name)
+            if getattr(self, item.name) == item.default and own != item.default:
+                object.__setattr__(self, item.name, own)
 
     def orderbook_path(self, exchange: str, symbol: str) -> str:
         """Return the REST path of an order book [D]: the symbol without its slash."""
@@ -295,15 +304,19 @@ class Dialect:
         return OtherFrame(name=name, payload=payload)
 
     def parse_orderbook(self, payload: Mapping[str, JSON]) -> Snapshot | Update:
-        """Read an order-book message in either shape [D]: the sides at the top, or under ``updates``.
+        """Read an order-book message in any shape: the sides at the top, or under ``updates`` [D], ``orderbook`` or
+        ``orderBook`` [N].
 
         The REST answer, whose levels are objects and whose sequence is ``lastUpdateId``, is read too.
 
         Raises:
-            DataFormatError: A side or a level is malformed; the message says which.
+            DataFormatError: A side or a level is malformed, or there is no side; the message says which.
         """
         nested = payload.get("updates")
-        sides: Mapping[str, JSON] = nested if isinstance(nested, dict) else payload
+        places = (nested, payload.get("orderbook"), payload.get("orderBook"), payload)
+        sides: Mapping[str, JSON] = next(place for place in places if isinstance(place, dict))
+        if "bids" not in sides and "asks" not in sides:
+            raise DataFormatError("an order-book frame must hold bids or asks, found neither")
         symbol = payload.get("symbol")
         if not isinstance(symbol, str):
             raise DataFormatError(f"an order-book frame must name its symbol, found {excerpt(repr(symbol))}")

@@ -7,7 +7,9 @@ options are here; hooks are in :mod:`pytest_connex.plugin`.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -62,10 +64,20 @@ class Run:
     extra: tuple[str, ...] = field(default=(), repr=False)
     masking: Masking | None = field(default=None, repr=False)
 
+    def secrets(self) -> tuple[str, ...]:
+        """Return every value that must not be written or shown, besides those of a test's own configuration.
+
+        The environment's credentials are among them in every mode: code under test may read them itself.
+        """
+        environment = read_environment()
+        known = (self.live.api_key, self.live.api_secret, environment.get(API_KEY), environment.get(API_SECRET))
+        return tuple(dict.fromkeys(filter(None, (*known, *self.extra))))
+
 
 RUN = pytest.StashKey[Run]()
 SESSION: pytest.StashKey[CassetteSession] = pytest.StashKey()
-PASSED = pytest.StashKey[bool]()
+OUTCOMES = pytest.StashKey[list[bool]]()
+"""Whether the call of a test, and each of its subtests, passed."""
 
 
 def uses_connex(item: pytest.Item) -> bool:
@@ -111,12 +123,12 @@ def configure_live(config: pytest.Config, options: RunOptions) -> ConnexConfig:
     """
     if options.mode != "live":
         return ConnexConfig()
-    environment = read_environment(config.rootpath / ".env")
-    if not environment:
-        raise pytest.UsageError(
-            f"--connex-live: nothing is configured. Set {', '.join(VARIABLES)}, in the environment or in .env"
-        )
     try:
+        environment = read_environment(config.rootpath / ".env")
+        if not environment:
+            raise pytest.UsageError(
+                f"--connex-live: nothing is configured. Set {', '.join(VARIABLES)}, in the environment or in .env"
+            )
         return live_config(environment, **options.client)
     except ConfigError as exc:
         raise pytest.UsageError(f"--connex-live: {exc}") from exc
@@ -174,7 +186,6 @@ def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
 
     options = run.options
     asked = wishes(item, options)
-    function = getattr(item, "function", None)
     made = Plan(
         action="pass",
         test=item.nodeid,
@@ -182,15 +193,28 @@ def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
         source=options.mode,
         generator=generator,
         replay_timeout=options.replay_timeout,
-        again=f"record it again: pytest --connex-sandbox --connex-record=rewrite '{item.nodeid}' (or --connex-live)",
-        code=getattr(function, "__code__", None),
-        secrets=run.extra,
+        again=_recording_command(item, options),
+        secrets=run.secrets(),
         strict=asked.strict,
         pace=asked.pace,
         volatile=asked.volatile,
         scripted_http="connex_respx" in getattr(item, "fixturenames", ()),
     )
     return replace(made, action=action(item, run, made.exists()))
+
+
+def ask_for_secrets(config: pytest.Config) -> tuple[str, ...]:
+    """Return what the hook ``pytest_connex_secrets`` gives, as far as its implementations are known by now.
+
+    Raises:
+        pytest.UsageError: One of them gives something else than strings.
+    """
+    found: list[str] = []
+    for values in config.hook.pytest_connex_secrets(config=config):
+        if isinstance(values, str) or not all(value is None or isinstance(value, str) for value in values):
+            raise pytest.UsageError("pytest_connex_secrets must return a list of strings; unset values may be None")
+        found += filter(None, values)
+    return tuple(dict.fromkeys(found))
 
 
 def refuse_short_secrets(values: Iterable[str | None]) -> None:
@@ -211,6 +235,24 @@ def runs_on_uvloop(item: pytest.Item) -> bool:
     return any(_module_of(value).partition(".")[0] == "uvloop" for value in values)
 
 
+def allowed_hosts(item: pytest.Item) -> tuple[str, ...]:
+    """Return the hosts that a test's own ``block_network`` marker allows, as regular expressions."""
+    marker = item.get_closest_marker("block_network")
+    return tuple(marker.kwargs.get("allowed_hosts") or ()) if marker else ()
+
+
+def _recording_command(item: pytest.Item, options: RunOptions) -> str:
+    """Return the command, for the folder that pytest was started in, that records a test."""
+    config = item.config
+    name = item.nodeid.partition("::")[2]
+    place = f"{os.path.relpath(item.path, config.invocation_params.dir)}::{name}"
+    given = config.getoption("--connex-cassette-dir", None)
+    folder = f" --connex-cassette-dir={shlex.quote(str(given))}" if given is not None else ""
+    return (
+        f"record it: pytest --connex-sandbox --connex-record=rewrite{folder} {shlex.quote(place)} (or --connex-live)"
+    )
+
+
 def _module_of(value: object) -> str:
     return str(getattr(value, "__module__", None) or type(value).__module__)
 
@@ -218,13 +260,19 @@ def _module_of(value: object) -> str:
 def _module_folder(item: pytest.Item) -> Path:
     path = item.path.with_suffix("")
     root = item.config.rootpath
-    return path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
+    if path.is_relative_to(root):
+        return path.relative_to(root)
+    return Path(f"{path.name}-{_digest(os.path.relpath(path, root))}")
 
 
 def _file_name(item: pytest.Item) -> str:
     owner = getattr(item, "cls", None)
-    name = f"{owner.__name__}.{item.name}" if owner else item.name
+    name = f"{owner.__qualname__}.{item.name}" if owner else item.name
     safe = re.sub(r"[^A-Za-z0-9._=+,@\[\]-]", "-", name)[:_NAME_LIMIT]
     if safe == name:
         return name
-    return f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{safe}-{_digest(name)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -31,12 +31,12 @@ class Dialler(Protocol):
 
 
 def connector(
-    dialler: Dialler, opened: Callable[[asyncio.Transport], None] = lambda transport: None
+    dialler: Dialler, opened: Callable[[Endpoint], None] = lambda endpoint: None
 ) -> type[websockets_connect]:
     """Return a subclass of ``websockets.connect`` whose connections ``dialler`` answers.
 
     It is called, awaited, entered and iterated like the original, and returns the original's connections.
-    ``opened`` gets the server half of each, so that its owner can end what a test leaves open.
+    ``opened`` gets the other end of each, so that its owner can end what a test leaves open.
     """
 
     class ConnexConnect(websockets_connect):
@@ -45,14 +45,19 @@ def connector(
             self._connex_dial = (uri, kwargs)
 
         def __await__(self) -> Generator[Any, None, ClientConnection]:
+            return self._dialled().__await__()
+
+        async def _dialled(self) -> ClientConnection:
             uri, kwargs = self._connex_dial
-            return _dial(dialler, opened, uri, kwargs).__await__()
+            # Leaving ``async with`` closes this attribute in releases of websockets before 17.
+            self.connection = await _dial(dialler, opened, uri, kwargs)
+            return self.connection
 
     return ConnexConnect
 
 
 async def _dial(
-    dialler: Dialler, opened: Callable[[asyncio.Transport], None], url: str, kwargs: dict[str, Any]
+    dialler: Dialler, opened: Callable[[Endpoint], None], url: str, kwargs: dict[str, Any]
 ) -> ClientConnection:
     local = {name: value for name, value in kwargs.items() if not name.startswith(TRANSPORT_OPTIONS)}
     for _ in range(_MAX_REDIRECTS):
@@ -61,13 +66,15 @@ async def _dial(
         try:
             ours.setblocking(False)
             theirs.setblocking(False)
-            loop = asyncio.get_running_loop()
-            transport, _ = await loop.create_connection(
-                lambda: Endpoint(behaviour),  # noqa: B023  (called here)
-                sock=ours,
-            )
-            opened(transport)
-            return await websockets_connect(_without_tls(url), sock=theirs, **local)
+            endpoint = Endpoint(behaviour)
+            await asyncio.get_running_loop().create_connection(lambda: endpoint, sock=ours)  # noqa: B023  (called here)
+            opened(endpoint)
+            if behaviour.on_read is not None:
+                local["create_connection"] = _counting(kwargs.get("create_connection"), behaviour.on_read)
+            connection = await websockets_connect(_without_tls(url), sock=theirs, **local)
+            # A client whose buffers are full has stopped reading, and would wait for our close for ten seconds.
+            endpoint.on_farewell = connection.transport.resume_reading
+            return connection
         except ValueError as exc:
             location = _redirect_of(exc.__cause__)
             theirs.close()
@@ -83,6 +90,20 @@ async def _dial(
             theirs.close()
             raise
     raise SecurityError(f"more than {_MAX_REDIRECTS} redirects")
+
+
+def _counting(
+    base: Callable[..., ClientConnection] | None, on_read: Callable[[], None]
+) -> Callable[..., ClientConnection]:
+    """Return what makes connections that tell of every message they hand out."""
+
+    class Counting(base if isinstance(base, type) else ClientConnection):  # type: ignore[misc]
+        async def recv(self, *args: Any, **options: Any) -> Any:
+            message = await super().recv(*args, **options)
+            on_read()
+            return message
+
+    return Counting
 
 
 def _redirect_of(exc: BaseException | None) -> str | None:

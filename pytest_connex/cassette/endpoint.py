@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
 from websockets.datastructures import Headers
 from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from .events import Payload
@@ -23,6 +25,17 @@ from .events import Payload
 SILENT = logging.Logger("pytest_connex.cassette")
 """A logger that says nothing, for whatever insists on having one."""
 SILENT.disabled = True
+
+
+REPLAYABLE: tuple[type[OSError], ...] = (
+    ConnectionRefusedError,
+    ConnectionResetError,
+    ConnectionAbortedError,
+    TimeoutError,
+    socket.gaierror,
+    OSError,
+)
+"""The errors of a dial that replay raises as what they were; any other is a ``ConnectionAbortedError``."""
 
 
 class Behaviour(Protocol):
@@ -34,11 +47,18 @@ class Behaviour(Protocol):
 
     refusal: BaseException | None
 
+    @property
+    def on_read(self) -> Callable[[], None] | None:
+        """What to call for every message that the client's connection hands to its application, if anything."""
+
     def dialled(self, endpoint: Endpoint, request: Request) -> None:
         """Answer the handshake, now or later: ``endpoint.accept`` or ``endpoint.reject``."""
 
     def received(self, message: Payload) -> None:
         """Take a message of the client."""
+
+    def came_late(self, message: Payload) -> None:
+        """Take a message that the client sent before it saw the endpoint's close; it reaches nobody."""
 
     def writable(self) -> None:
         """Go on writing: the client's buffers accept data again."""
@@ -49,6 +69,10 @@ class Behaviour(Protocol):
 
 class Endpoint(asyncio.Protocol):
     """A WebSocket server for one connection: the handshake, control frames, and messages in both directions.
+
+    Attributes:
+        writing: Whether the client's buffers accept data.
+        on_farewell: Called when the client has sent its close frame and waits for ours.
 
     The messages of the server are framed here rather than by websockets' ``send_text``, in batches: replay
     is bound by it.
@@ -65,12 +89,15 @@ class Endpoint(asyncio.Protocol):
         self._fragments: list[bytes] = []
         self._opcode = Opcode.TEXT
         self._over = False
+        self._lost = False
+        self.on_farewell: Callable[[], None] = lambda: None
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start."""
         self._stream = cast(asyncio.Transport, transport)
+        self._loop = asyncio.get_running_loop()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the client."""
@@ -84,6 +111,7 @@ class Endpoint(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
+        self._lost = True
         self._end(1006, "")
 
     def pause_writing(self) -> None:
@@ -139,6 +167,8 @@ class Endpoint(asyncio.Protocol):
         if self._over:
             return
         self._over = True
+        if self._protocol.state is not State.OPEN:
+            return  # the client's own close came first, in the same bytes
         if code == 1005:
             self._protocol.send_close()
         else:
@@ -149,6 +179,15 @@ class Endpoint(asyncio.Protocol):
         """End the connection without a close frame, after what was written has arrived."""
         self._over = True
         self._stream.close()
+
+    def hang_up(self) -> None:
+        """Abort the connection if it is still there, from whichever thread."""
+        if self._lost or self._loop.is_closed():
+            return
+        if self._loop is asyncio.get_running_loop():
+            self._stream.abort()
+        else:
+            self._loop.call_soon_threadsafe(self._stream.abort)
 
     # inside
 
@@ -168,8 +207,9 @@ class Endpoint(asyncio.Protocol):
         if frame.opcode is Opcode.CLOSE:
             close = Close.parse(frame.data)
             self._end(close.code, close.reason)
+            self.on_farewell()
             return
-        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT) or self._over:
+        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return
         if frame.opcode is not Opcode.CONT:
             self._opcode = frame.opcode
@@ -177,7 +217,11 @@ class Endpoint(asyncio.Protocol):
         if frame.fin:
             whole = b"".join(self._fragments)
             self._fragments.clear()
-            self._behaviour.received(whole.decode("utf-8", "replace") if self._opcode is Opcode.TEXT else whole)
+            message = whole.decode("utf-8", "replace") if self._opcode is Opcode.TEXT else whole
+            if self._over:
+                self._behaviour.came_late(message)
+            else:
+                self._behaviour.received(message)
 
     def _end(self, code: int, reason: str) -> None:
         if not self._over:

@@ -95,6 +95,11 @@ class HttpRecording:
 
         cassette.can_play_response_for = watched
 
+    @property
+    def watched(self) -> bool:
+        """Whether VCR runs for this test; pytest-recording can be told not to."""
+        return self._cassette is not None
+
     def unplayed(self) -> CassetteUnplayed | None:
         """Return what of the recording the test has not used, or None when it used it up."""
         if self._cassette is None or self._recording:

@@ -52,11 +52,25 @@ def differences(expected: Payload, actual: Payload, volatile: Collection[str] = 
 
 
 def read_json(text: str) -> tuple[_Document] | None:
-    """Return the document that ``text`` is, its numbers as :class:`Number`; None when it is not JSON."""
+    """Return the document that ``text`` is, its numbers as :class:`Number`.
+
+    None when it is not JSON, or has a key twice in one object: receivers differ in what they make of that.
+    """
     try:
-        return (json.loads(text, parse_int=Number, parse_float=Number, parse_constant=Number),)
+        return (
+            json.loads(
+                text, parse_int=Number, parse_float=Number, parse_constant=Number, object_pairs_hook=_unique_members
+            ),
+        )
     except (ValueError, RecursionError):
         return None
+
+
+def _unique_members(pairs: list[tuple[str, _Document]]) -> dict[str, _Document]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return members
 
 
 def _compare(

@@ -8,14 +8,16 @@ is nothing, :meth:`Playback.waiting` says what has to happen next.
 agree, and becomes one of them at the first message that tells them apart; where nothing does, the one that
 was dialled first. A tentative claim is held all the while, so that two playbacks never end on one recording.
 
-*Causality.* A received message is due once every message recorded as sent before it has been sent.
+*Causality.* A received message is due once every message recorded as sent before it has been sent, on its own
+connection and on those that were open at the same time: a fill on one never precedes its order on another.
 
 *Echoes.* What the client made up anew and the server repeated is delivered with the new value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -47,6 +49,12 @@ class Rules:
     echoed: Collection[str] = ()
 
 
+_NOT_SENT = frozenset({1005, 1006})
+"""Close codes that stand for the absence of one."""
+
+_NO_BARRIER = sys.maxsize
+
+
 class Waiting(NamedTuple):
     """What a playback cannot go on without.
 
@@ -61,11 +69,12 @@ class Waiting(NamedTuple):
 class _Track:
     """Two cursors on one recorded connection: what is due, and what the client is expected to send."""
 
-    def __init__(self, connection: RecordedConnection, echoes: Echoes) -> None:
+    def __init__(self, connection: RecordedConnection, echoes: Echoes, barrier: Callable[[_Track], int]) -> None:
         self.connection = connection
         self.echoes = echoes
         self.sent = 0
-        self.delivered = 0
+        self.read = 0
+        self._barrier = barrier
         self.gates_passed = 0
         self._stretches = connection.stretches()
         self._events: list[Event] = []
@@ -90,14 +99,19 @@ class _Track:
         return self._first_line + self._index
 
     def due(self) -> Event | None:
-        """Return the next event that may happen now: a message, or the end; None before a gate."""
+        """Return the next event that may happen now: a message, or the end; None before a gate.
+
+        The client's own close may always happen.
+        """
         while type(event := self._events[self._index]) is Sent:
             if self.gates_passed == self.sent:
                 return None
             self.gates_passed += 1
             self._last_at = event.at
             self._advance()
-        return event
+        if isinstance(event, Closed) and event.by == "client":
+            return event
+        return event if self.line < self._barrier(self) else None
 
     def payload(self, event: Received) -> Payload:
         """Return a message as this client is to get it."""
@@ -106,7 +120,6 @@ class _Track:
     def take(self) -> None:
         """Go on after a delivered message."""
         self._last_at = self.event.at
-        self.delivered += 1
         self._advance()
 
     def take_messages(self, limit: int) -> list[Payload]:
@@ -114,13 +127,13 @@ class _Track:
         batch: list[Payload] = []
         while len(batch) < limit and type(self.due()) is Received:
             events, start = self._events, self._index
-            index, stop = start, min(len(events), start + limit - len(batch))
+            barrier = self._barrier(self) - self._first_line
+            index, stop = start, min(len(events), start + limit - len(batch), barrier)
             while index < stop and type(event := events[index]) is Received:
                 text = event.text
                 batch.append(event.payload if text is None else text)
                 index += 1
             self._last_at = events[index - 1].at
-            self.delivered += index - start
             self._index = index - 1
             self._advance()
         return [self.echoes.apply(message) for message in batch] if self.echoes else batch
@@ -201,10 +214,49 @@ class Playback:
         return track.gap()
 
     @property
+    def strict(self) -> bool:
+        """Whether the test must use up everything, and may send nothing more."""
+        return self._player.rules.strict
+
+    def read(self) -> None:
+        """The client has read a message."""
+        for track in self.tracks:
+            track.read += 1
+
+    def closed(self, code: int) -> CassetteMismatch | None:
+        """Return what is wrong with the close code of the client, if anything is.
+
+        Only codes that travelled are compared, and only where the recording has a close of the client.
+        """
+        connection = self.track.connection
+        recorded = connection.closing
+        if recorded is None or recorded.by != "client" or {code, recorded.code} & _NOT_SENT or code == recorded.code:
+            return None
+        return CassetteMismatch(
+            f"the client closed connection {connection.number} with {code}, expected {recorded.code}\n"
+            f"{self._player.rules.again}",
+            self._player.recording.path,
+            connection.last_line,
+        )
+
+    def late(self, message: Payload) -> CassetteMismatch:
+        """Return the verdict on a message that a strict test sends after the recorded close of the server."""
+        return self._mismatch(self.track, message)
+
+    @property
     def blocked(self) -> bool:
         """Whether nothing is due before the client sends or closes."""
         event = self.track.due()
         return event is None or (isinstance(event, Closed) and event.by == "client")
+
+    def expectation(self) -> str:
+        """Say what the recording waits for, for a message."""
+        line, other = self._player.awaited(self.track)
+        if other is not None and self.track.line >= line:
+            return f"the client sends on connection {other.number} what it sends on line {line}"
+        if self.track.expected is None:
+            return "the client closes the connection"
+        return f"the client sends {self.track.expected[1].payload!r}"
 
     @property
     def gates_passed(self) -> int:
@@ -256,6 +308,7 @@ class Player:
         self.recording = recording
         self.rules = rules
         self._holders: dict[int, tuple[Playback, _Track]] = {}
+        self._alone = len(recording.connections) < 2
 
     def dial(self, url: str, subprotocols: Collection[str] = ()) -> Playback:
         """Answer a dial of ``url``, with the host that recordings carry.
@@ -265,7 +318,7 @@ class Player:
         """
         offered = list(subprotocols)
         candidates = [
-            _Track(connection, Echoes(self.rules.echoed))
+            _Track(connection, Echoes(self.rules.echoed), self.barrier)
             for connection in self.recording.connections
             if connection.number not in self._settled()
             and _target(connection.dial.url) == _target(url)
@@ -279,6 +332,25 @@ class Player:
         self.narrow(playback, same)
         playback.answer = chosen
         return playback
+
+    def barrier(self, track: _Track) -> int:
+        """Return the line beyond which ``track`` waits for a message that another connection has to send."""
+        return _NO_BARRIER if self._alone else self._awaited(track)[0]
+
+    def awaited(self, track: _Track) -> tuple[int, RecordedConnection | None]:
+        """Return that line, and the connection."""
+        return (_NO_BARRIER, None) if self._alone else self._awaited(track)
+
+    def _awaited(self, track: _Track) -> tuple[int, RecordedConnection | None]:
+        nearest: tuple[int, RecordedConnection | None] = (_NO_BARRIER, None)
+        for other in self.recording.connections:
+            if other is track.connection or other.first_sent_line is None or not other.overlaps(track.connection):
+                continue
+            _, holder = self._holders.get(other.number, (None, None))
+            line = other.first_sent_line if holder is None else holder.expected and holder.expected[0]
+            if line is not None and line < nearest[0]:
+                nearest = (line, other)
+        return nearest
 
     def held_by(self, playback: Playback) -> _Track:
         """Return the track that ``playback`` claims, for good or tentatively."""
@@ -321,9 +393,12 @@ class Player:
             if track.expected is not None:
                 line, event = track.expected
                 yield line, f"never sent: {event.payload!r}"
-            elif self.rules.strict and track.delivered < connection.received_count:
-                left = connection.received_count - track.delivered
-                yield track.line, f"{left} received messages were never delivered"
+            elif self.rules.strict and track.read < connection.received_count:
+                left = connection.received_count - track.read
+                yield (
+                    connection.last_line,
+                    f"{left} received messages were never read on connection {connection.number}",
+                )
 
     def _settled(self) -> set[int]:
         return {number for number, (holder, _) in self._holders.items() if len(holder.tracks) == 1}

@@ -57,7 +57,7 @@ class Recorder:
     def refused(self, conn: int, now: float, error: OSError) -> None:
         """Note that there was no server to answer the dial."""
         self._alive.pop(conn, None)
-        message = self._redactor.text(error.strerror or "")
+        message = self._redactor.text(error.strerror or str(error))
         self._write(Refused(conn, self._at(now), type(error).__name__, error.errno, message))
 
     def sent(self, conn: int, now: float, message: Payload) -> None:
@@ -85,7 +85,7 @@ class Recorder:
             if opened:
                 self.closed(conn, self._start_plus_last(), "client", 1006, "")
             else:
-                gone = ConnectionAbortedError(None, "the client gave up during the handshake")
+                gone = TimeoutError("the client gave up during the handshake")
                 self.refused(conn, self._start_plus_last(), gone)
 
     def _split(self, message: Payload) -> tuple[str | None, bytes | None]:

@@ -12,7 +12,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Request
 
-from .endpoint import SILENT, Behaviour, Endpoint
+from .endpoint import REPLAYABLE, SILENT, Behaviour, Endpoint
 from .events import Payload
 from .recorder import Recorder
 
@@ -50,6 +50,8 @@ class Relay:
         upstream: Dials the real server.
     """
 
+    on_read: Callable[[], None] | None = None
+
     def __init__(
         self, recorder: Recorder, conn: int, upstream: Callable[[], Coroutine[Any, Any, ClientConnection]]
     ) -> None:
@@ -72,6 +74,9 @@ class Relay:
         """Pass on a message of the client."""
         self._recorder.sent(self._conn, self._loop.time(), message)
         self._outgoing.put_nowait(message)
+
+    def came_late(self, message: Payload) -> None:
+        """Drop it: the real server has closed."""
 
     def writable(self) -> None:
         """Read on from the real server."""
@@ -99,8 +104,9 @@ class Relay:
             self._endpoint.reject(response.status_code, headers, body)
             return
         except Exception as exc:  # noqa: BLE001  (handed to the client, which raises it from its dial)
-            self.refusal = exc
-            self._recorder.refused(self._conn, self._loop.time(), _as_os_error(exc))
+            # The client gets the error that replay will raise.
+            self.refusal = error = exc if isinstance(exc, OSError) and type(exc) in REPLAYABLE else _aborted(exc)
+            self._recorder.refused(self._conn, self._loop.time(), error)
             self._endpoint.abort()
             return
         headers = dict(upstream.response.headers.raw_items()) if upstream.response else {}
@@ -145,9 +151,7 @@ class Relay:
             await upstream.close(code, reason)
 
 
-def _as_os_error(exc: Exception) -> OSError:
-    if isinstance(exc, OSError):
-        return exc
+def _aborted(exc: Exception) -> OSError:
     return ConnectionAbortedError(None, f"{type(exc).__name__}: {exc}")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from websockets.http11 import Request
 
 from ..errors import CassetteError, CassetteExhausted, CassetteMismatch
-from .endpoint import Behaviour, Endpoint
+from .endpoint import REPLAYABLE, Behaviour, Endpoint
 from .events import Payload, Refused, Rejected
 from .player import Playback, Player
 
@@ -46,6 +46,13 @@ class Replay:
         self._timer: asyncio.TimerHandle | None = None
         self._moment = self._sent_at = self._loop.time()
         self._gates_passed = 0
+        self._condemned = False
+        self.sent_something: Callable[[Replay], None] = lambda replay: None
+
+    @property
+    def on_read(self) -> Callable[[], None] | None:
+        """What the client's connection is to call for every message it hands out; None where nobody counts."""
+        return self._playback.read if self._playback.strict else None
 
     def dialled(self, endpoint: Endpoint, request: Request) -> None:
         """Answer the handshake as it was answered when it was recorded."""
@@ -62,6 +69,22 @@ class Replay:
             self._mismatch(exc)
             return
         self._pump()
+        self.sent_something(self)
+
+    def nudge(self) -> None:
+        """Deliver what waited for a message on another connection."""
+        if (
+            self._timer is not None
+            and not self._condemned
+            and self._playback.gap() >= 0
+            and not self._playback.blocked
+        ):
+            self._pump()
+
+    def came_late(self, message: Payload) -> None:
+        """Refuse in a strict test what the client sent after the recorded close; elsewhere it reaches nobody."""
+        if self._playback.strict and not self._condemned:
+            self._verdict(self._playback.late(message))
 
     def writable(self) -> None:
         """Deliver more."""
@@ -70,6 +93,8 @@ class Replay:
     def ended(self, code: int, reason: str) -> None:
         """The client is done."""
         self._stop()
+        if not self._condemned and (error := self._playback.closed(code)):
+            self._verdict(error)
 
     def _stop(self) -> None:
         if self._timer is not None:
@@ -149,21 +174,17 @@ class Replay:
 
     def _mismatch(self, error: CassetteMismatch) -> None:
         self._stop()
+        self._condemned = True
         self._verdict(error)
         self._endpoint.close(MISMATCH_CODE, "CassetteMismatch: see the report of the test")
 
     def _exhausted(self, line: int) -> None:
-        track = self._playback.track
-        expects = (
-            f"the client sends {track.expected[1].payload!r}"
-            if track.expected
-            else "the client closes the connection"
-        )
-        recording = track.connection
+        recording = self._playback.track.connection
+        self._condemned = True
         self._verdict(
             CassetteExhausted(
                 f"the client waits on connection {recording.number}, where the recording has nothing more "
-                f"to deliver before {expects}\n"
+                f"to deliver before {self._playback.expectation()}\n"
                 f"waited {self._timeout:g} s longer than recorded (connex_replay_timeout)",
                 recording.path,
                 line,
@@ -176,6 +197,7 @@ class Verdict:
     """Answers a dial that comes after a verdict: HTTP 501, with the verdict as its body."""
 
     refusal: BaseException | None = None
+    on_read: Callable[[], None] | None = None
 
     def __init__(self, error: CassetteError) -> None:
         self._error = error
@@ -186,6 +208,9 @@ class Verdict:
 
     def received(self, message: Payload) -> None:
         """Never happens: the handshake was refused."""
+
+    def came_late(self, message: Payload) -> None:
+        """Never happens either."""
 
     def writable(self) -> None:
         """Nothing more is written."""
@@ -211,6 +236,7 @@ class ReplayDialler:
         self._timeout = timeout
         self._verdict = verdict
         self._pace = pace
+        self._replays: list[Replay] = []
 
     def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
         """Claim a recorded connection."""
@@ -219,13 +245,23 @@ class ReplayDialler:
         except CassetteMismatch as exc:
             self._verdict(exc)
             return Verdict(exc)
-        return Replay(playback, self._timeout, self._verdict, self._pace)
+        replay = Replay(playback, self._timeout, self._verdict, self._pace)
+        replay.sent_something = self._nudge_others
+        self._replays.append(replay)
+        return replay
+
+    def _nudge_others(self, sender: Replay) -> None:
+        for replay in self._replays:
+            if replay is not sender:
+                replay.nudge()
 
 
 def _refusal(refused: Refused) -> OSError:
     """Return the error a recorded refused dial was."""
-    kinds: dict[str, type[OSError]] = {
-        kind.__name__: kind
-        for kind in (ConnectionRefusedError, ConnectionResetError, ConnectionAbortedError, TimeoutError)
-    }
-    return kinds.get(refused.error, OSError)(refused.errno, refused.message)
+    kinds = {kind.__name__: kind for kind in REPLAYABLE}
+    kind = kinds.get(refused.error, ConnectionAbortedError)
+    if refused.errno is None:
+        return kind(refused.message)
+    error = kind(refused.errno, refused.message)
+    # The constructor of OSError may choose a subclass by the number, PermissionError for one.
+    return error if type(error) is kind else ConnectionAbortedError(refused.errno, refused.message)

@@ -12,20 +12,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import CodeType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..config import RECORDED_KEY, RECORDED_SECRET, RECORDED_WS_URL, ConnexConfig, canonical_url
 from ..errors import CassetteError, CassetteMissing, ReplayAborted
 from ..protocol import Dialect
+from .ending import Ending
 from .redaction import Redactor
-from .writing import TextWriter, Writer
+from .writing import TextWriter, Writer, put_in_place
 
 if TYPE_CHECKING:
     import websockets.asyncio.client as websockets_client
 
     from .connect import Dialler
-    from .endpoint import Behaviour
+    from .endpoint import Behaviour, Endpoint
     from .events import Event
     from .http import HttpRecording
     from .recorder import Recorder
@@ -55,7 +55,6 @@ class Plan:
         generator: What makes them, with its version.
         replay_timeout: How long a client may wait beyond the recorded gap, in seconds.
         again: The command that records the test.
-        code: The code of the test function, by which its task is found.
         secrets: Values to replace besides the credentials.
         strict: Whether every received message must be delivered.
         pace: What recorded intervals are multiplied with; 0 delivers at once what is due.
@@ -70,7 +69,6 @@ class Plan:
     generator: str
     replay_timeout: float = 5.0
     again: str = ""
-    code: CodeType | None = None
     secrets: tuple[str, ...] = ()
     strict: bool = False
     pace: float = 0.0
@@ -94,11 +92,12 @@ class Plan:
 
 @dataclass
 class Account:
-    """Which files a test read, wrote and missed, for the report; paths as text."""
+    """Which files a test read, wrote, missed and removed, for the report; paths as text."""
 
     read: list[str] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
 
 
 class CassetteSession:
@@ -122,9 +121,10 @@ class CassetteSession:
         self._recorder: Recorder | None = None
         self._writer: CassetteWriter | None = None
         self._upstream: type[websockets_client.connect] | None = None
-        self._transports: list[asyncio.Transport] = []
+        self._endpoints: list[Endpoint] = []
         self._asked_again = 0
         self._closed = False
+        self.ending = Ending(plan.replay_timeout)
 
     def open(self) -> None:
         """Read what is there, before the test starts; a recording that cannot be read is the verdict."""
@@ -168,7 +168,7 @@ class CassetteSession:
         """Return a ``websockets.connect`` that ``dialler`` answers, and that ends with this test."""
         from .connect import connector
 
-        return connector(dialler, self._transports.append)
+        return connector(dialler, self._endpoints.append)
 
     def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
         """Answer a dial of the test.
@@ -187,9 +187,7 @@ class CassetteSession:
         if self._recording is None:
             from .replay import Verdict
 
-            missing = CassetteMissing(
-                f"no WebSocket is recorded for this test\n{self.plan.again}", self.plan.websocket_path
-            )
+            missing = CassetteMissing("no WebSocket is recorded for this test", self.plan.websocket_path)
             self.fail(missing)
             return Verdict(missing)
         return self._replay_dialler(self._recording).behaviour(url, dial)
@@ -198,9 +196,9 @@ class CassetteSession:
         """End what the test left open, while its loop still runs."""
         if self._relay is not None:
             self._relay.stop()
-        for transport in self._transports:
-            transport.abort()
-        for _ in range(_FAREWELLS if self._transports else 0):
+        for endpoint in self._endpoints:
+            endpoint.hang_up()
+        for _ in range(_FAREWELLS if self._endpoints else 0):
             await asyncio.sleep(0)
 
     def fail(self, verdict: CassetteError) -> None:
@@ -212,14 +210,11 @@ class CassetteSession:
         if self.verdict is not None:
             self._ask_again()
             return
+        verdict.advise(self.plan.again)
         self.verdict = verdict
         if isinstance(verdict, CassetteMissing) and verdict.path is not None:
             self.account.missing.append(str(verdict.path))
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        loop.call_later(self.plan.replay_timeout, self._cancel_test)
+        self.ending.begin()
 
     # the end of the test
 
@@ -255,16 +250,14 @@ class CassetteSession:
                 writers.append(http)
             for writer in writers:
                 writer.finish()
-            for writer in writers:
-                writer.commit()
+            kept = {writer.path for writer in writers}
+            removed = put_in_place(writers, [path for path in self._watched_paths() if path not in kept])
         except CassetteError:
             for writer in writers:
                 writer.discard()
             raise
         self.account.written += [str(writer.path) for writer in writers]
-        for path in (self.plan.websocket_path, self.plan.http_path):
-            if str(path) not in self.account.written:
-                path.unlink(missing_ok=True)
+        self.account.removed += map(str, removed)
 
     def discard(self) -> None:
         """Throw away what was recorded: the test did not pass."""
@@ -345,6 +338,11 @@ class CassetteSession:
             self._writer = None
             self.fail(exc)
 
+    def _watched_paths(self) -> list[Path]:
+        """The files that this run would have written, had there been such traffic."""
+        watched = self.http is None or self.http.watched
+        return [self.plan.websocket_path, *([self.plan.http_path] if watched else [])]
+
     def _http_writer(self) -> TextWriter | None:
         if self.http is None or self.http.text is None:
             return None
@@ -353,17 +351,5 @@ class CassetteSession:
     def _ask_again(self) -> None:
         self._asked_again += 1
         if self._asked_again > PATIENCE:
-            self._cancel_test()
+            self.ending.cancel()
             raise ReplayAborted(f"the test went on after its verdict: {self.verdict}")
-
-    def _cancel_test(self) -> None:
-        """Cancel the task of the test, or every task of its loop where it cannot be told."""
-        if self._closed:
-            return  # the loop may have gone on to another test
-        try:
-            tasks = asyncio.all_tasks()
-        except RuntimeError:
-            return
-        of_test = [task for task in tasks if getattr(task.get_coro(), "cr_code", None) is self.plan.code]
-        for task in of_test or tasks:
-            task.cancel()

@@ -37,7 +37,6 @@ _KEPT = 8 * 2**20
 """So many bytes from the beginning of a file are decoded once and kept; what follows is read as it is played."""
 
 _BOM = b"\xef\xbb\xbf"
-_ENDINGS = (Closed, Rejected, Refused)
 
 _events = msgspec.json.Decoder(Event)
 _lines = msgspec.json.Decoder(Event | End)
@@ -53,12 +52,23 @@ class RecordedConnection:
         self.line = line
         self.answer: Answer = Open(dial.conn, dial.at)  # until its line is read
         self.answered = False
-        self.ended = False
+        self.closing: Closed | None = None
+        self.last_line = 0
+        self.first_sent_line: int | None = None
         self.sent_count = 0
         self.received_count = 0
         self.path = path
         self._places = array("Q")
         self._kept: list[list[Event]] = []
+
+    @property
+    def ended(self) -> bool:
+        """Whether its last event has been read."""
+        return self.last_line > 0
+
+    def overlaps(self, other: RecordedConnection) -> bool:
+        """Tell whether both were there at the same time."""
+        return self.line < other.last_line and other.line < self.last_line
 
     def note(self, events: list[Event], offset: int, length: int, line: int, keep: bool) -> None:
         """Remember that ``events`` stand on the lines from ``line`` on, in ``length`` bytes from ``offset`` on.
@@ -190,7 +200,11 @@ class Recording:
             raise CassetteError(problem, self.path, line)
         if isinstance(event, Open | Rejected | Refused):
             connection.answer, connection.answered = event, True
-        connection.ended = kind in _ENDINGS
+        if isinstance(event, Sent) and connection.first_sent_line is None:
+            connection.first_sent_line = line
+        if isinstance(event, Closed | Rejected | Refused):
+            connection.last_line = line
+            connection.closing = event if isinstance(event, Closed) else None
         return connection
 
     def _check_end(self, end: End, line: int, rest: bytes) -> None:

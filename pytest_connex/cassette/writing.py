@@ -1,13 +1,15 @@
 """Writing recordings so that no half file and no secret can be left behind.
 
 A writer fills a temporary file beside the recording's place; every line is searched for secrets before it is
-written. :meth:`~Writer.finish` completes the file, and only :meth:`~Writer.commit` puts it into its place.
+written. :meth:`~Writer.finish` completes the file, and only :func:`put_in_place` puts finished files into their
+places: all of them, or none.
 """
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,9 +29,12 @@ class Writer:
         self.path = path
         self.lines = 0
         self._redactor = redactor
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._target = Path(os.path.realpath(path))
+        self._temporary = self._beside("tmp")
+        self._backup = self._beside("old.tmp")
         with self._errors():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            self._sweep()
             self._file = self._temporary.open("wb")
 
     def write_line(self, line: bytes) -> None:
@@ -50,22 +55,89 @@ class Writer:
             self._file.close()
 
     def commit(self) -> None:
-        """Put the finished file into its place."""
+        """Put the finished file into its place; what was there can be had back until :meth:`settle`."""
         with self._errors():
-            os.replace(self._temporary, self.path)
+            if self._target.exists():
+                self._backup.unlink(missing_ok=True)
+                os.link(self._target, self._backup)
+            os.replace(self._temporary, self._target)
+
+    def roll_back(self) -> None:
+        """Take back a commit."""
+        with suppress(OSError):
+            if self._backup.exists():
+                os.replace(self._backup, self._target)
+            else:
+                self._target.unlink(missing_ok=True)
+
+    def settle(self) -> None:
+        """Let go of what was there before."""
+        with suppress(OSError):
+            self._backup.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Throw away what was written; a recording that was there before is as it was."""
         with suppress(OSError):
             self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+    def _beside(self, ending: str) -> Path:
+        return self._target.with_name(f".{self._target.name}.{os.getpid()}.{ending}")
+
+    def _sweep(self) -> None:
+        """Remove what runs that were killed have left of this recording."""
+        for left in self._target.parent.glob(f".{glob.escape(self._target.name)}.*.tmp"):
+            process = left.name.removeprefix(f".{self._target.name}.").partition(".")[0]
+            if process.isdecimal() and not _is_alive(int(process)):
+                left.unlink(missing_ok=True)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as exc:
-            raise CassetteError(f"the recording cannot be written: {exc.strerror}", self.path) from exc
+            raise CassetteError(
+                f"the recording cannot be written: {exc.strerror}. Make the folder writable, or choose another "
+                "with --connex-cassette-dir",
+                self.path,
+            ) from exc
+
+
+def put_in_place(writers: Sequence[Writer], obsolete: Iterable[Path]) -> list[Path]:
+    """Put finished files into their places and remove ``obsolete`` ones: all of it, or nothing.
+
+    Returns:
+        Those of ``obsolete`` that were there.
+
+    Raises:
+        CassetteError: Something cannot be written; everything is as it was.
+    """
+    committed: list[Writer] = []
+    try:
+        for writer in writers:
+            writer.commit()
+            committed.append(writer)
+    except CassetteError:
+        for writer in committed:
+            writer.roll_back()
+        raise
+    for writer in writers:
+        writer.settle()
+    removed = [path for path in obsolete if path.is_file()]
+    for path in removed:
+        path.unlink()
+    return removed
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 class CassetteWriter(Writer):

@@ -9,17 +9,18 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from websockets.asyncio.client import connect as websockets_connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from ..config import API_KEY, API_SECRET, WS_URL, ConnexConfig, live_config, read_environment
 from ..errors import AuthenticationError, ConfigError
 from ..model import JSON, ErrorEvent
 from ..protocol import Dialect, aggregate_summaries, decode_leniently, summarize
-from .websocket import NONCES
+from .websocket import NONCES, REJECTED
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -253,6 +254,8 @@ async def _attempt(capture: _Capture, connect: Callable[..., Any], attempt: int)
             capture.record("connected", attempt=attempt)
             await capture.sample(connection)
     except ConnectionClosed as exc:
+        if exc.rcvd is not None and exc.rcvd.code == REJECTED:
+            raise AuthenticationError(f"Connex rejected the credentials: {exc.rcvd.reason}", exc.rcvd.reason) from exc
         capture.record("connection_closed", attempt=attempt, reason=str(exc))
         return f"connection_closed: {exc}"
     except TimeoutError as exc:
@@ -260,6 +263,11 @@ async def _attempt(capture: _Capture, connect: Callable[..., Any], attempt: int)
         return f"timeout: {exc}"
     except AuthenticationError:
         raise
+    except InvalidStatus as exc:
+        if exc.response.status_code == HTTPStatus.UNAUTHORIZED:
+            raise AuthenticationError("Connex rejected the WebSocket handshake with 401") from exc
+        capture.record("error", attempt=attempt, error=repr(exc))
+        return repr(exc)
     except Exception as exc:  # noqa: BLE001  (the notebook counts any failure as one of the attempt)
         capture.record("error", attempt=attempt, error=repr(exc))
         return repr(exc)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -63,9 +63,9 @@ def check_health(
     """Ask the status endpoint [N].
 
     Args:
-        session: Sends the request, as it is; one that retries and keeps credentials at their origin is made
-            where there is none. A session of the caller's does not follow redirects, which could carry the
-            credentials elsewhere.
+        session: Sends the request, as it is; one that keeps credentials at their origin is made where there
+            is none. A session of the caller's does not follow redirects, which could carry the credentials
+            elsewhere. There is one request, as in the notebook: ``latency_ms`` is that of the gateway.
         timeout: How long the request may take, in seconds.
         config: Where and who; from the environment and ``.env`` where it is None.
         dialect: Path and headers.
@@ -106,7 +106,7 @@ def _ask(
     if session is None:
         from .rest import ConnexRest
 
-        with ConnexRest(config, dialect) as client:
+        with ConnexRest(replace(config, max_retries=0), dialect) as client:
             return client.get(url, timeout=timeout)
     headers: dict[str, str | bytes] = {"Accept": "application/json", "User-Agent": dialect.user_agent}
     headers.update(dialect.rest_headers(config.api_key or "", config.api_secret or ""))

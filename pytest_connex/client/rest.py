@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -13,7 +14,10 @@ from requests.auth import AuthBase
 from ..config import REST_URL, ConnexConfig, mask_key
 from ..model import JSON, Snapshot
 from ..protocol import Dialect
-from .policy import Credentials, checked, patience
+from .policy import Credentials, checked, patience, whole_book
+
+_POSITION_OF_TIMEOUT = 6
+"""Where ``requests.Session.request`` takes it, behind method and URL."""
 
 
 class _OriginAuth(AuthBase):
@@ -64,9 +68,10 @@ class ConnexRest(requests.Session):
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request; ``url`` may be a path, ``timeout`` defaults to the configured one."""
         target = url.decode() if isinstance(url, bytes) else url
-        if "://" not in target:
+        if not urlsplit(target).scheme:
             target = f"{self.config.rest_url}/{target.lstrip('/')}"
-        kwargs.setdefault("timeout", self.config.timeout)
+        if len(args) <= _POSITION_OF_TIMEOUT:
+            kwargs.setdefault("timeout", self.config.timeout)
         return super().request(method, target, *args, **kwargs)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
@@ -97,11 +102,4 @@ class ConnexRest(requests.Session):
     def orderbook(self, exchange: str, symbol: str, depth: int = 20) -> Snapshot:
         """Return an order book with ``depth`` levels a side."""
         path = self.dialect.orderbook_path(exchange, symbol)
-        book = self.dialect.parse_orderbook(self.check(self.get(path, params={"depth": depth})))
-        return book if isinstance(book, Snapshot) else _not_a_snapshot(path)
-
-
-def _not_a_snapshot(path: str) -> Snapshot:
-    from ..errors import DataFormatError
-
-    raise DataFormatError(f"{path} answered with an update, expected a whole book")
+        return whole_book(self.check(self.get(path, params={"depth": depth})), path, self.dialect)

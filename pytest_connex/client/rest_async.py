@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 
 from ..config import REST_URL, ConnexConfig, mask_key
-from ..model import JSON
+from ..model import JSON, Snapshot
 from ..protocol import Dialect
-from .policy import Credentials, Patience, checked, patience
+from .policy import Credentials, Patience, checked, patience, whole_book
 
 
 class _Retrying(httpx.AsyncBaseTransport):
@@ -28,10 +28,10 @@ class _Retrying(httpx.AsyncBaseTransport):
             try:
                 response = await self._inner.handle_async_request(request)
             except httpx.TransportError as exc:
-                if left.total == 0 or request.method not in (left.allowed_methods or ()):
+                if left.total == 0 or not left.repeats(request.method):
                     raise
                 left = left.increment(request.method, str(request.url), error=_as_read_error(exc))
-                await self._sleep(left.seconds())
+                await self._rest(left.seconds())
                 continue
             retry_after = "Retry-After" in response.headers
             if left.total == 0 or not left.is_retry(request.method, response.status_code, retry_after):
@@ -39,7 +39,11 @@ class _Retrying(httpx.AsyncBaseTransport):
             await response.aread()
             await response.aclose()
             left = left.increment(request.method, str(request.url))
-            await self._sleep(left.seconds(response))
+            await self._rest(left.seconds(response))
+
+    async def _rest(self, seconds: float) -> None:
+        if seconds:
+            await self._sleep(seconds)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -102,3 +106,8 @@ class ConnexRestAsync(httpx.AsyncClient):
         """Return what is traded, on one exchange or on all."""
         parameters: dict[str, Any] = {"exchange": exchange} if exchange else {}
         return self.check(await self.get(self.dialect.symbols_path, params=parameters))
+
+    async def orderbook(self, exchange: str, symbol: str, depth: int = 20) -> Snapshot:
+        """Return an order book with ``depth`` levels a side."""
+        path = self.dialect.orderbook_path(exchange, symbol)
+        return whole_book(self.check(await self.get(path, params={"depth": depth})), path, self.dialect)

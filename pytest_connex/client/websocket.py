@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 _NORMAL = (1000, 1001)
-_REJECTED = 4001
+REJECTED = 4001
+"""The close code after rejected credentials [S]."""
 _Answer = TypeVar("_Answer", Authenticated, Subscribed, Unsubscribed, Pong)
 
 
@@ -126,8 +127,8 @@ class ConnexWebSocket:
             ConnectionLost: Every attempt failed.
         """
         attempts = max(1, self.config.max_retries)
-        self._waiting.clear()
         for attempt in range(1, attempts + 1):
+            self._waiting.clear()  # what an earlier connection said is of no use to the next
             try:
                 await self.close()
                 await self.open()
@@ -241,7 +242,7 @@ class ConnexWebSocket:
             await self.send(self.dialect.authenticate(api_key, api_secret, nonce))
             await self._answer(Authenticated)
         except ConnectionLost as exc:
-            if exc.code == _REJECTED:
+            if exc.code == REJECTED:
                 raise AuthenticationError(f"Connex rejected the credentials: {exc.reason}", exc.reason) from exc
             raise
 

@@ -17,7 +17,7 @@ class TerminalSection:
         self._rootpath = rootpath
         self._refusal_key = refusal_key
         self._modes: Counter[str] = Counter()
-        self._files: dict[str, set[str]] = {"read": set(), "written": set(), "missing": set()}
+        self._files: dict[str, set[str]] = {"read": set(), "written": set(), "missing": set(), "removed": set()}
         self._refusal = ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -27,7 +27,7 @@ class TerminalSection:
             return
         self._modes[account["mode"]] += 1
         for kind, files in self._files.items():
-            files.update(account[kind])
+            files.update(account.get(kind, ()))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -49,9 +49,11 @@ class TerminalSection:
         terminalreporter.section("connex")
         tests = ", ".join(f"{count} {mode}" for mode, count in sorted(self._modes.items()))
         terminalreporter.line(f"tests: {tests}")
-        counts = ", ".join(f"{len(files)} {kind}" for kind, files in self._files.items())
+        counts = ", ".join(
+            f"{len(files)} {kind}" for kind, files in self._files.items() if files or kind != "removed"
+        )
         terminalreporter.line(f"recordings: {counts}")
-        for kind in ("written", "missing"):
+        for kind in ("written", "missing", "removed"):
             for path in self._relative(self._files[kind]):
                 terminalreporter.line(f"  {kind}: {path}")
 

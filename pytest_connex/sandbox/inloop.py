@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from websockets.http11 import Request
@@ -46,6 +47,7 @@ class _Seat:
     """One client's connection."""
 
     refusal: BaseException | None = None
+    on_read: Callable[[], None] | None = None
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -72,6 +74,9 @@ class _Seat:
         # Nonces are made by the client from the clock on the wall, whatever time the loop has.
         self._say(self._session.receive(message, self._now_ms(), time.time_ns() // 1_000_000))
         self._schedule()
+
+    def came_late(self, message: Payload) -> None:
+        """An exchange that has closed does not listen."""
 
     def writable(self) -> None:
         """A sandbox does not slow down for its client."""

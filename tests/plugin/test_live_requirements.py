@@ -66,7 +66,7 @@ def test_market_data_needs_no_credentials(project, configure):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("CONNEX_REST_URL", "gateway.example", "CONNEX_REST_URL must be a https:// URL with a host"),
+        ("CONNEX_REST_URL", "gateway.example", "CONNEX_REST_URL must be a URL with https:// and a host"),
         ("CONNEX_REST_URL", "https://me:pw@gateway.example", "CONNEX_REST_URL carries credentials"),
         ("CONNEX_REST_URL", "http://gateway.example", "CONNEX_REST_URL uses http:// for gateway.example"),
         ("CONNEX_WS_URL", "ws://gateway.example", "CONNEX_WS_URL uses ws:// for gateway.example"),

@@ -60,7 +60,7 @@ def test_a_changed_character_of_a_sent_frame_is_a_mismatch(recorded):
         recorded.run(),
         "CassetteMismatch: *test_ws.ws.jsonl:4: the client sent another message than the recording expects",
         'note: expected "two", actual "one"'.replace('"', "'"),
-        "record it again: pytest --connex-sandbox --connex-record=rewrite 'test_it.py::test_ws'",
+        "record it: pytest --connex-sandbox --connex-record=rewrite test_it.py::test_ws",
     )
 
 
@@ -96,7 +96,7 @@ def test_missing_recordings_fail_with_the_command_that_makes_them(project):
         [
             "*CassetteMissing: *test_rest.yaml: nothing is recorded for GET https://rest.connex.invalid/v1/status",
             "*CassetteMissing: *test_ws.ws.jsonl: no WebSocket is recorded for this test",
-            "*pytest --connex-sandbox --connex-record=rewrite 'test_it.py::test_ws'*",
+            "*pytest --connex-sandbox --connex-record=rewrite test_it.py::test_ws*",
             "recordings: 0 read, 0 written, 2 missing",
         ]
     )

@@ -22,6 +22,7 @@ class Desk:
 
     def __init__(self, redirects: dict[str, str] | None = None) -> None:
         self.refusal: BaseException | None = None
+        self.on_read = None
         self.dials: list[str] = []
         self.options: list[dict[str, object]] = []
         self.requests: list[Request] = []
@@ -44,6 +45,8 @@ class Desk:
 
     def received(self, message: str | bytes) -> None:
         self.endpoint.send([message])
+
+    def came_late(self, message: str | bytes) -> None: ...
 
     def writable(self) -> None: ...
 

@@ -20,7 +20,9 @@ class Script:
 
     def __init__(self, subprotocol: str | None = None, headers: dict[str, str] | None = None) -> None:
         self.refusal: BaseException | None = None
+        self.on_read = None
         self.messages: list[Payload] = []
+        self.late: list[Payload] = []
         self.ends: list[tuple[int, str]] = []
         self.over = asyncio.Event()
         self.arrived = asyncio.Event()
@@ -36,6 +38,9 @@ class Script:
     def received(self, message: Payload) -> None:
         self.messages.append(message)
         self.arrived.set()
+
+    def came_late(self, message: Payload) -> None:
+        self.late.append(message)
 
     def writable(self) -> None:
         self.resumed.set()
@@ -179,12 +184,12 @@ async def test_an_abort_reaches_the_client_without_a_close_frame_after_what_was_
     assert script.ends == []
 
 
-async def test_messages_after_the_endpoint_closed_are_dropped():
+async def test_messages_after_the_endpoint_closed_are_told_apart():
     script = Script()
     async with dial(script) as ws:
         script.endpoint.close(1000, "")
         await ws.send("too late")
-    assert script.messages == []
+    assert (script.messages, script.late) == ([], ["too late"])
 
 
 async def test_the_handshake_carries_subprotocol_and_headers():

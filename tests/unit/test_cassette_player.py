@@ -316,14 +316,15 @@ def test_received_messages_after_the_last_sent_one_may_stay_unread(tape, play):
     assert player.unplayed() is None
 
 
-def test_strict_forbids_undelivered_messages(tape, play):
+def test_strict_forbids_unread_messages(tape, play):
     player = play(tape.connection(("sent", "a"), ("received", "1"), ("received", "2")), strict=True)
     playback = player.dial(URL)
     playback.sent("a")
-    playback.deliver(1)
+    playback.deliver(MANY)
+    playback.read()
     error = player.unplayed()
-    assert "line 6: 1 received messages were never delivered" in str(error)
-    playback.deliver(1)
+    assert "line 7: 1 received messages were never read on connection 1" in str(error)
+    playback.read()
     assert player.unplayed() is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -121,9 +122,12 @@ async def test_a_rejected_handshake_is_replayed_and_the_next_dial_is_open(tape, 
     [
         ("ConnectionRefusedError", 111, ConnectionRefusedError),
         ("ConnectionResetError", 104, ConnectionResetError),
-        ("ConnectionAbortedError", None, ConnectionAbortedError),
+        ("ConnectionAbortedError", 103, ConnectionAbortedError),
         ("TimeoutError", 110, TimeoutError),
-        ("gaierror", -2, OSError),
+        ("gaierror", -2, socket.gaierror),
+        ("OSError", 113, OSError),
+        ("OSError", 1, ConnectionAbortedError),
+        ("SSLCertVerificationError", 1, ConnectionAbortedError),
     ],
 )
 async def test_a_refused_dial_is_replayed(tape, stage, name, errno, kind):
@@ -136,6 +140,13 @@ async def test_a_refused_dial_is_replayed(tape, stage, name, errno, kind):
     assert (on.verdicts, on.player.unplayed()) == ([], None)
 
 
+async def test_a_refused_dial_without_a_number_is_replayed_with_its_message(tape, stage):
+    conn = tape.dial()
+    on = stage(tape.refused(conn, "TimeoutError", None))
+    with pytest.raises(TimeoutError, match="^Connection refused$"):
+        await on.connect(URL)
+
+
 async def test_subprotocol_and_headers_of_the_answer_are_replayed(tape, stage):
     conn = tape.dial(subprotocols=["v2", "v1"])
     on = stage(tape.opened(conn, subprotocol="v1", headers={"X-Session": "7"}).closed(conn))
@@ -146,7 +157,7 @@ async def test_subprotocol_and_headers_of_the_answer_are_replayed(tape, stage):
 async def test_async_for_reconnects_through_the_whole_recording(tape, stage):
     for number in range(3):
         tape.connection(
-            ("sent", "subscribe"), ("received", f"book {number}"), by="server" if number < 2 else "client", code=1012
+            ("sent", "subscribe"), ("received", f"book {number}"), by="server" if number < 2 else "client", code=1012 if number < 2 else 1000
         )
     on = stage(tape)
     books: list[str] = []
@@ -281,7 +292,7 @@ async def test_the_recorded_gap_before_the_client_s_next_message_is_allowed_for(
 
 
 async def test_the_client_s_own_limit_of_message_size_applies(tape, stage):
-    on = stage(tape.connection(("received", "x" * 200)))
+    on = stage(tape.connection(("received", "x" * 200), code=1009))
     async with on.connect(URL, max_size=100) as ws:
         with pytest.raises(ConnectionClosedError) as caught:
             await ws.recv()

@@ -64,9 +64,9 @@ def test_masks_never_show_more_than_eight_characters(key, secret):
 @pytest.mark.parametrize(
     ("name", "field", "url", "said"),
     [
-        (REST_URL, "rest_url", "rest.example/v1", "must be a https:// URL with a host"),
-        (REST_URL, "rest_url", "wss://rest.example", "must be a https:// URL with a host"),
-        (REST_URL, "rest_url", "https://", "must be a https:// URL with a host"),
+        (REST_URL, "rest_url", "rest.example/v1", "must be a URL with https:// and a host"),
+        (REST_URL, "rest_url", "wss://rest.example", "must be a URL with https:// and a host"),
+        (REST_URL, "rest_url", "https://", "must be a URL with https:// and a host"),
         (REST_URL, "rest_url", "https://rest.example:port", "is not a URL"),
         (REST_URL, "rest_url", "https://[::1", "is not a URL"),
         (REST_URL, "rest_url", "https://rest.example/ v1", "contains white space"),
@@ -77,8 +77,8 @@ def test_masks_never_show_more_than_eight_characters(key, secret):
         (REST_URL, "rest_url", "http://127.0.0.1.example", "uses http:// for 127.0.0.1.example"),
         (REST_URL, "rest_url", "https://rest.example/?a=1", "must end with its path"),
         (REST_URL, "rest_url", "https://rest.example/#a", "must end with its path"),
-        (WS_URL, "ws_url", "https://ws.example", "must be a wss:// URL with a host"),
-        (WS_URL, "ws_url", "ws.example", "must be a wss:// URL with a host"),
+        (WS_URL, "ws_url", "https://ws.example", "must be a URL with wss:// and a host"),
+        (WS_URL, "ws_url", "ws.example", "must be a URL with wss:// and a host"),
         (WS_URL, "ws_url", "ws://ws.example", "uses ws:// for ws.example"),
         (WS_URL, "ws_url", "wss://user:pw@ws.example", "carries credentials"),
         (WS_URL, "ws_url", "wss://ws.example/#a", "must end with its path"),

@@ -1,8 +1,9 @@
 """Ending a test that goes on after its verdict, whatever it swallows.
 
 A client that retries for ever must not keep its test from failing. Three means are used, one after the other:
-the task of the test is cancelled, again and again; whatever the test asks raises
-:class:`~pytest_connex.errors.ReplayAborted`; and at last that is raised in the test's thread, wherever it is.
+the task of the test is cancelled, and ended from within where it swallows that; whatever the test asks raises
+:class:`~pytest_connex.errors.ReplayAborted`; and at last that is raised in the threads of the test, wherever
+they are.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import threading
+from contextlib import suppress
 from types import TracebackType
 
 from ..errors import ReplayAborted
 
 _AGAIN = 0.05
 """Seconds between two cancellations: the first may be swallowed."""
+
+_ABORTS = 100
 
 _GRACE = 1.0
 """Seconds that cancelling gets before the thread of the test is interrupted."""
@@ -30,26 +34,35 @@ class Ending:
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
-        self._thread = 0
+        self._threads: set[int] = set()
         self._task: asyncio.Task[object] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._cancelled = False
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._over.set()
 
     def __enter__(self) -> None:
-        self._thread = threading.get_ident()
+        self._threads = {threading.get_ident()}
         self._over.clear()
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         with self._lock:
             self._over.set()
-            _raise_in(self._thread, None)
+            for thread in self._threads:
+                _raise_in(thread, None)
+        task, loop = self._task, self._loop
+        if self._cancelled and task is not None and not task.done() and loop is not None and not loop.is_running():
+            _abort(task)  # or closing its loop would wait for it
 
     def note_task(self) -> None:
         """Remember the current task: it is the test's."""
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
+
+    def note_thread(self) -> None:
+        """Remember the current thread: it works for the test."""
+        self._threads.add(threading.get_ident())
 
     def begin(self) -> None:
         """The verdict is there: end the test unless it ends by itself in time."""
@@ -66,7 +79,10 @@ class Ending:
         if loop is None or self._over.is_set():
             return
         for task in (self._task,) if self._task is not None else asyncio.all_tasks(loop):
+            if self._cancelled and task is not asyncio.current_task(loop):
+                _abort(task)
             task.cancel()
+        self._cancelled = True
         loop.call_later(_AGAIN, self.cancel, loop)
 
     def _interrupt(self) -> None:
@@ -74,8 +90,16 @@ class Ending:
             return
         while not self._over.wait(_AGAIN):
             with self._lock:
-                if not self._over.is_set():
-                    _raise_in(self._thread, ReplayAborted)
+                for thread in () if self._over.is_set() else self._threads:
+                    _raise_in(thread, ReplayAborted)
+
+
+def _abort(task: asyncio.Task[object]) -> None:
+    """Raise :class:`ReplayAborted` where a suspended task waits, as often as it swallows that."""
+    coroutine = task.get_coro()
+    with suppress(BaseException):
+        for _ in range(_ABORTS):
+            coroutine.throw(ReplayAborted("the test went on after its verdict"))
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

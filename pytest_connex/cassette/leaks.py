@@ -1,0 +1,204 @@
+"""Searching what is about to be written for secrets, through everything that they may be wrapped in.
+
+Replacing touches only what it can replace to the character. The search goes further, because whatever it finds
+is refused: it undoes escapes, base64, hexadecimal, UTF-16 and compression (gzip, zlib and raw deflate), one
+inside the other. Where raw deflate data begins nobody can see, so it is found within the first bytes only.
+"""
+
+from __future__ import annotations
+
+import binascii
+import html
+import re
+import string
+import zlib
+from collections.abc import Iterable, Iterator
+
+from .spellings import Spellings
+
+_DEPTH = 5
+"""How many encodings, one inside the other, are undone."""
+
+_ESCAPINGS = 4
+"""How often escapes are undone at each depth."""
+
+_MIN_RUN = 16
+"""Shorter runs of base64 cannot hold a secret that is encoded once more."""
+
+_LEAD = 8
+"""How many bytes may stand before raw deflate data."""
+
+_KEPT = (string.ascii_letters + string.digits + "+/").encode()
+_RUNS = bytes(
+    code if code in _KEPT else {ord("-"): ord("+"), ord("_"): ord("/")}.get(code, 32) for code in range(256)
+)
+"""Translates the URL-safe alphabet of base64 to the standard one, and what is in neither to a space."""
+
+_WHITE_SPACE = b" \t\r\n"
+_CONTROLS = bytes(code for code in range(1, 32) if code not in _WHITE_SPACE)
+_HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{16,}")
+_COMPRESSED = re.compile(rb"\x1f\x8b\x08|[\x08\x18\x28\x38\x48\x58\x68\x78](?=.)", re.DOTALL)
+_ESCAPE = re.compile(
+    rb"%[0-9A-Fa-f]{2}|(?:\\u[0-9A-Fa-f]{4})+|\\U[0-9A-Fa-f]{8}|\\x[0-9A-Fa-f]{2}|\\[^uUx]|&#?[0-9A-Za-z]{2,8};"
+)
+
+
+class Search:
+    """Finds secrets.
+
+    Args:
+        secrets: The spellings of each.
+    """
+
+    def __init__(self, secrets: Iterable[Spellings]) -> None:
+        self._secrets = tuple(secrets)
+        self._exact = tuple({form for secret in self._secrets for form in _exact_forms(secret)})
+        self._hexadecimal = tuple({form.digits.encode() for secret in self._secrets for form in secret.hexadecimal})
+
+    def finds(self, data: bytes) -> bool:
+        """Tell whether a secret is in ``data``, as it is or encoded."""
+        return any(map(self._is_in, _layers(data, _DEPTH)))
+
+    def _is_in(self, layer: bytes) -> bool:
+        for form in self._exact:
+            if form in layer:
+                return True
+        lowered = layer.lower()
+        for form in self._hexadecimal:
+            if form in lowered:
+                return True
+        if not _has_escapes(layer.replace(b'\\"', b'"')):  # the next layer shows what stands behind escaped quotes
+            return False
+        text = layer.decode("utf-8", "surrogateescape")
+        return any(secret.escaped.search(text) for secret in self._secrets)
+
+
+def _exact_forms(secret: Spellings) -> Iterator[bytes]:
+    for text in secret.plain:
+        yield text.encode("utf-8", "surrogateescape")
+    yield secret.value.encode("utf-16-le")
+    yield secret.value.encode("utf-16-be")
+    for encoded in secret.base64:
+        for core in encoded.cores:
+            yield core.encode()
+
+
+def _layers(data: bytes, depth: int) -> Iterator[bytes]:
+    """Yield ``data``, then the same with its escapes undone, then what is encoded in it."""
+    yield data
+    plain = data
+    for plain in _unescaped(data):
+        yield plain
+    if depth:
+        for decoded in _decoded(data, plain):
+            yield from _layers(decoded, depth - 1)
+
+
+def _decoded(data: bytes, plain: bytes) -> Iterator[bytes]:
+    """Yield what is encoded in ``data``; ``plain`` is the same with its escapes undone."""
+    if b"\0" in plain:
+        yield plain.replace(b"\0", b"")  # UTF-16 and UTF-32, where the characters are ASCII
+    if b"\n" in plain or b"\r" in plain:
+        yield plain.translate(None, _WHITE_SPACE)  # what was wrapped into lines
+    for run in plain.translate(_RUNS).split():
+        if len(run) >= _MIN_RUN and not run.isdigit():
+            yield from _from_base64(run)
+            yield from _from_hexadecimal(run)
+    if not _is_text(data):
+        yield from _inflated_at_a_mark(data)
+        for lead in range(min(_LEAD + 1, len(data))):
+            yield from _inflated(data[lead:], -zlib.MAX_WBITS)
+
+
+# --- Escapes ---------------------------------------------------------------------------------------------
+
+
+def _has_escapes(data: bytes) -> bool:
+    return b"\\" in data or b"%" in data or b"&" in data
+
+
+def _unescaped(data: bytes) -> Iterator[bytes]:
+    """Yield ``data`` with its escapes undone once, twice and so on, as long as there are any."""
+    for _ in range(_ESCAPINGS):
+        if not _has_escapes(data):
+            return
+        undone = data.replace(b'\\"', b'"')  # all there is in most messages, and quicker than what follows
+        if _has_escapes(undone):
+            undone = _ESCAPE.sub(_unescape, undone)
+        if undone == data:
+            return
+        data = undone
+        yield data
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    token = match[0].decode("latin-1")
+    match token[:2]:
+        case "\\u":
+            return bytes.fromhex(token.replace("\\u", "")).decode("utf-16-be", "replace").encode()
+        case "\\U":
+            return bytes.fromhex(token[2:]).decode("utf-32-be", "replace").encode()
+        case "\\x":
+            return bytes.fromhex(token[2:])
+        case "\\n" | "\\r":
+            return b"\n"
+    if token[0] == "%":
+        return bytes.fromhex(token[1:])
+    if token[0] == "&":
+        return html.unescape(token).encode()
+    return match[0][1:]
+
+
+# --- Base64 and hexadecimal --------------------------------------------------------------------------------
+
+
+def _from_base64(run: bytes) -> Iterator[bytes]:
+    """Yield what a run of base64 decodes to; where text precedes the base64, it may begin at any of four places."""
+    yield _base64(run)
+    for start in (1, 2, 3):
+        decoded = _base64(run[start:])
+        if _is_text(decoded):
+            yield decoded
+        else:
+            yield from _inflated_at_a_mark(decoded)
+
+
+def _base64(run: bytes) -> bytes:
+    whole = run[: len(run) - (len(run) % 4 == 1)]
+    return binascii.a2b_base64(whole + b"=" * (-len(whole) % 4))
+
+
+def _from_hexadecimal(run: bytes) -> Iterator[bytes]:
+    for digits in _HEXADECIMAL.findall(run):
+        odd = len(digits) % 2
+        yield binascii.unhexlify(digits[: len(digits) - odd])
+        if odd:
+            yield binascii.unhexlify(digits[1:])
+
+
+# --- Compression -----------------------------------------------------------------------------------------
+
+
+def _is_text(data: bytes) -> bool:
+    """Tell text from binary data, which compressed data always is; UTF-16 is text too."""
+    if data.isascii():
+        return data.translate(None, _CONTROLS) == data
+    try:
+        return data.decode("utf-8").encode() == data.translate(None, _CONTROLS)
+    except UnicodeDecodeError:
+        return False
+
+
+def _inflated_at_a_mark(data: bytes) -> Iterator[bytes]:
+    """Yield what the gzip and zlib data in ``data`` holds, also where it is cut short or more follows it."""
+    for mark in _COMPRESSED.finditer(data):
+        start = mark.start()
+        if len(mark[0]) > 1 or int.from_bytes(data[start : start + 2]) % 31 == 0:
+            yield from _inflated(data[start:], zlib.MAX_WBITS | 32)
+
+
+def _inflated(data: bytes, wbits: int) -> Iterator[bytes]:
+    try:
+        yield zlib.decompressobj(wbits).decompress(data)
+    except zlib.error:
+        return

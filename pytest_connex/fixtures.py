@@ -21,6 +21,7 @@ from .run import RUN, SESSION, owns_sandbox
 if TYPE_CHECKING:
     import respx
     from websockets.asyncio.client import connect
+    from websockets.sync.client import ClientConnection as SyncConnection
 
     from .cassette.session import CassetteSession
     from .client.rest import ConnexRest
@@ -146,6 +147,14 @@ async def connex_connect(request: pytest.FixtureRequest) -> AsyncIterator[type[c
         upstream = session.connector(SandboxDialler(sandbox))
     yield session.connect(upstream)
     await session.hang_up()
+
+
+@pytest.fixture
+def connex_connect_sync(request: pytest.FixtureRequest) -> Iterator[Callable[..., SyncConnection]]:
+    """The twin of ``connex_connect`` for clients that call ``websockets.sync.client.connect``."""
+    session: CassetteSession = request.node.stash[SESSION]
+    yield session.connect_sync()
+    session.hang_up_sync()
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ REFUSAL = "connex_refusal"
 """Under this name a worker of a distributed run tells why the run cannot start."""
 
 _REST_FIXTURES = frozenset({"connex_rest", "connex_rest_async", "connex_respx"})
-_WS_FIXTURES = frozenset({"connex_ws", "connex_ws_connect", "connex_connect"})
+_WS_FIXTURES = frozenset({"connex_ws", "connex_ws_connect", "connex_connect", "connex_connect_sync"})
 _NAME_LIMIT = 120
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Generator
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import urljoin, urlsplit
 
 from websockets.asyncio.client import ClientConnection
@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus, SecurityError
 from .endpoint import Behaviour, Endpoint
 from .relay import TRANSPORT_OPTIONS
 
-_MAX_REDIRECTS = 10
+MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 
@@ -60,7 +60,7 @@ async def _dial(
     dialler: Dialler, opened: Callable[[Endpoint], None], url: str, kwargs: dict[str, Any]
 ) -> ClientConnection:
     local = {name: value for name, value in kwargs.items() if not name.startswith(TRANSPORT_OPTIONS)}
-    for _ in range(_MAX_REDIRECTS):
+    for _ in range(MAX_REDIRECTS):
         behaviour = dialler.behaviour(url, kwargs)
         ours, theirs = socket.socketpair()
         try:
@@ -71,12 +71,12 @@ async def _dial(
             opened(endpoint)
             if behaviour.on_read is not None:
                 local["create_connection"] = _counting(kwargs.get("create_connection"), behaviour.on_read)
-            connection = await websockets_connect(_without_tls(url), sock=theirs, **local)
+            connection = await websockets_connect(without_tls(url), sock=theirs, **local)
             # A client whose buffers are full has stopped reading, and would wait for our close for ten seconds.
             endpoint.on_farewell = connection.transport.resume_reading
             return connection
         except ValueError as exc:
-            location = _redirect_of(exc.__cause__)
+            location = redirect_of(exc.__cause__)
             theirs.close()
             if location is None:
                 raise
@@ -89,7 +89,7 @@ async def _dial(
         except BaseException:
             theirs.close()
             raise
-    raise SecurityError(f"more than {_MAX_REDIRECTS} redirects")
+    raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
 
 
 def _counting(
@@ -97,7 +97,9 @@ def _counting(
 ) -> Callable[..., ClientConnection]:
     """Return what makes connections that tell of every message they hand out."""
 
-    class Counting(base if isinstance(base, type) else ClientConnection):  # type: ignore[misc]
+    parent = cast(type[ClientConnection], base if isinstance(base, type) else ClientConnection)
+
+    class Counting(parent):  # type: ignore[valid-type,misc]
         async def recv(self, *args: Any, **options: Any) -> Any:
             message = await super().recv(*args, **options)
             on_read()
@@ -106,14 +108,15 @@ def _counting(
     return Counting
 
 
-def _redirect_of(exc: BaseException | None) -> str | None:
+def redirect_of(exc: BaseException | None) -> str | None:
+    """Return where a failed dial is redirected to, or None."""
     if isinstance(exc, InvalidStatus) and exc.response.status_code in _REDIRECTS:
         return exc.response.headers.get("Location")
     return None
 
 
-def _without_tls(url: str) -> str:
-    """The same Host header, without TLS: both ends are in this process."""
+def without_tls(url: str) -> str:
+    """Return ``url`` for a client whose other end is in this process: without TLS, with the same Host header."""
     parts = urlsplit(url)
     if parts.scheme != "wss":
         return url

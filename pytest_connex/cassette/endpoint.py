@@ -182,14 +182,14 @@ class Endpoint(asyncio.Protocol):
 
     def hang_up(self) -> None:
         """Abort the connection if it is still there, from whichever thread."""
-        if self._lost or self._loop.is_closed():
-            return
-        if self._loop is asyncio.get_running_loop():
-            self._stream.abort()
-        else:
-            self._loop.call_soon_threadsafe(self._stream.abort)
+        if not self._lost and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._abort_now)
 
     # inside
+
+    def _abort_now(self) -> None:
+        if not self._lost:
+            self._stream.abort()
 
     def _choice(self, offered: Sequence[Any]) -> Any:
         return self._subprotocol if self._subprotocol in offered else None

@@ -12,7 +12,7 @@ import gzip
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import yaml
@@ -26,6 +26,9 @@ from ..errors import CassetteError, CassetteMismatch, CassetteMissing, CassetteU
 from ..protocol import Dialect
 from .matching import differences
 from .redaction import Redactor
+
+_Message = TypeVar("_Message")
+_Redacted = TypeVar("_Redacted")
 
 MATCH_ON = ("method", "scheme", "host", "port", "path", "connex_query", "connex_body")
 
@@ -65,8 +68,8 @@ class HttpRecording:
         return {
             "record_mode": "all" if self._recording else "none",
             "match_on": MATCH_ON,
-            "before_record_request": self._redact_request,
-            "before_record_response": self._redact_response,
+            "before_record_request": self._telling(self._redact_request),
+            "before_record_response": self._telling(self._redact_response),
             "decode_compressed_response": True,
             "drop_unused_requests": self._recording,
             "allow_playback_repeats": False,
@@ -159,6 +162,18 @@ class HttpRecording:
 
     # hosts and secrets
 
+    def _telling(self, redact: Callable[[_Message], _Redacted]) -> Callable[[_Message], _Redacted]:
+        """Return ``redact`` so that a refusal is told before the client, which may swallow it, sees it."""
+
+        def told(message: _Message) -> _Redacted:
+            try:
+                return redact(message)
+            except CassetteError as exc:
+                self._miss(exc)
+                raise
+
+        return told
+
     def _redact_request(self, request: Request) -> Request | None:
         config, _, redactor = self._settings()
         base = config.rest_url or RECORDED_REST_URL
@@ -216,7 +231,7 @@ class HttpRecording:
 
     def body(self, actual: Request, recorded: Request) -> None:
         """Refuse another body; see :mod:`~pytest_connex.cassette.matching`."""
-        volatile = self._settings()[1].volatile_paths
+        volatile = self._settings()[1].volatile_body
         found = differences(_body_text(recorded), _body_text(actual), volatile)
         if found:
             raise AssertionError("; ".join(map(str, found)))
@@ -309,4 +324,10 @@ def _body_text(request: Request) -> str | bytes:
 
 
 def _as_text(value: Any) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    """Return the value of a header as text; in bytes it is UTF-8, which the dialect sends, or else Latin-1."""
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

@@ -35,9 +35,9 @@ _RUNS = bytes(
 """Translates the URL-safe alphabet of base64 to the standard one, and what is in neither to a space."""
 
 _WHITE_SPACE = b" \t\r\n"
+_BETWEEN_DIGITS = _WHITE_SPACE + b":-"
 _CONTROLS = bytes(code for code in range(1, 32) if code not in _WHITE_SPACE)
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{16,}")
-_COMPRESSED = re.compile(rb"\x1f\x8b\x08|[\x08\x18\x28\x38\x48\x58\x68\x78](?=.)", re.DOTALL)
 _ESCAPE = re.compile(
     rb"%[0-9A-Fa-f]{2}|(?:\\u[0-9A-Fa-f]{4})+|\\U[0-9A-Fa-f]{8}|\\x[0-9A-Fa-f]{2}|\\[^uUx]|&#?[0-9A-Za-z]{2,8};"
 )
@@ -52,32 +52,35 @@ class Search:
 
     def __init__(self, secrets: Iterable[Spellings]) -> None:
         self._secrets = tuple(secrets)
-        self._exact = tuple({form for secret in self._secrets for form in _exact_forms(secret)})
-        self._hexadecimal = tuple({form.digits.encode() for secret in self._secrets for form in secret.hexadecimal})
+        self._forms = tuple({form for secret in self._secrets for form in _forms(secret)})
+        self._digits = tuple(
+            {form.digits.encode() for secret in self._secrets for form in secret.hexadecimal if not form.separator}
+        )
+        self._wide = tuple(secret.value.encode(f"utf-16-{end}") for secret in self._secrets for end in ("le", "be"))
 
     def finds(self, data: bytes) -> bool:
         """Tell whether a secret is in ``data``, as it is or encoded."""
         return any(map(self._is_in, _layers(data, _DEPTH)))
 
     def _is_in(self, layer: bytes) -> bool:
-        for form in self._exact:
+        for form in self._forms:
             if form in layer:
                 return True
-        lowered = layer.lower()
-        for form in self._hexadecimal:
-            if form in lowered:
+        digits = layer.lower().translate(None, _BETWEEN_DIGITS)
+        for form in self._digits:
+            if form in digits:
                 return True
+        if b"\0" in layer and any(form in layer for form in self._wide):
+            return True
         if not _has_escapes(layer.replace(b'\\"', b'"')):  # the next layer shows what stands behind escaped quotes
             return False
         text = layer.decode("utf-8", "surrogateescape")
         return any(secret.escaped.search(text) for secret in self._secrets)
 
 
-def _exact_forms(secret: Spellings) -> Iterator[bytes]:
+def _forms(secret: Spellings) -> Iterator[bytes]:
     for text in secret.plain:
         yield text.encode("utf-8", "surrogateescape")
-    yield secret.value.encode("utf-16-le")
-    yield secret.value.encode("utf-16-be")
     for encoded in secret.base64:
         for core in encoded.cores:
             yield core.encode()
@@ -189,15 +192,24 @@ def _is_text(data: bytes) -> bool:
         return False
 
 
+def _marks() -> Iterator[bytes]:
+    """Yield how compressed data may begin: gzip (RFC 1952) and zlib without a dictionary (RFC 1950)."""
+    yield rb"\x1f\x8b\x08"
+    for method in range(0x08, 0x80, 0x10):
+        flags = (bytes([flag]) for flag in range(256) if (method << 8 | flag) % 31 == 0 and not flag & 0x20)
+        yield re.escape(bytes([method])) + b"(?:" + b"|".join(map(re.escape, flags)) + b")"
+
+
+_MARK = re.compile(b"|".join(_marks()))
+
+
 def _inflated_at_a_mark(data: bytes) -> Iterator[bytes]:
     """Yield what the gzip and zlib data in ``data`` holds, also where it is cut short or more follows it."""
-    for mark in _COMPRESSED.finditer(data):
-        start = mark.start()
-        if len(mark[0]) > 1 or int.from_bytes(data[start : start + 2]) % 31 == 0:
-            yield from _inflated(data[start:], zlib.MAX_WBITS | 32)
+    for mark in _MARK.finditer(data):
+        yield from _inflated(memoryview(data)[mark.start() :], zlib.MAX_WBITS | 32)
 
 
-def _inflated(data: bytes, wbits: int) -> Iterator[bytes]:
+def _inflated(data: bytes | memoryview, wbits: int) -> Iterator[bytes]:
     try:
         yield zlib.decompressobj(wbits).decompress(data)
     except zlib.error:

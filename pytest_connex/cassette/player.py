@@ -1,8 +1,8 @@
 """Playing a WebSocket recording: which recorded connection a dial becomes, and what may be delivered when.
 
-A sans-I/O core. :meth:`Player.dial` answers a dial with a :class:`Playback`; its owner hands every message
-of the client to :meth:`Playback.sent` and, after it, writes what :meth:`Playback.deliver` returns. When that
-is nothing, :meth:`Playback.waiting` says what has to happen next.
+A sans-I/O core, which several threads may use at once. :meth:`Player.dial` answers a dial with a
+:class:`Playback`; its owner hands every message of the client to :meth:`Playback.sent` and, after it, writes what
+:meth:`Playback.deliver` returns. When that is nothing, :meth:`Playback.waiting` says what has to happen next.
 
 *Claim.* Several recorded connections may fit one dial. A playback follows all of them for as long as they
 agree, and becomes one of them at the first message that tells them apart; where nothing does, the one that
@@ -17,6 +17,7 @@ connection and on those that were open at the same time: a fill on one never pre
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -167,7 +168,8 @@ class Playback:
     @property
     def track(self) -> _Track:
         """The recorded connection this playback is, or will be when nothing tells otherwise."""
-        return self._player.held_by(self)
+        with self._player.lock:
+            return self._player.held_by(self)
 
     def sent(self, message: Payload) -> None:
         """Take a message of the client.
@@ -175,15 +177,20 @@ class Playback:
         Raises:
             CassetteMismatch: The recording expects another one, or none.
         """
-        fitting = [track for track in self.tracks if self._fits(track, message)]
-        if not fitting:
-            raise self._mismatch(self.track, message)
-        self._player.narrow(self, fitting)
-        for track in fitting:
-            track.accept(message)
+        with self._player.lock:
+            fitting = [track for track in self.tracks if self._fits(track, message)]
+            if not fitting:
+                raise self._mismatch(self.track, message)
+            self._player.narrow(self, fitting)
+            for track in fitting:
+                track.accept(message)
 
     def deliver(self, limit: int) -> list[Payload]:
         """Return the messages that are due now, at most ``limit``; nothing when it has to wait."""
+        with self._player.lock:
+            return self._deliver(limit)
+
+    def _deliver(self, limit: int) -> list[Payload]:
         batch: list[Payload] = []
         while len(self.tracks) > 1 and len(batch) < limit:
             if not self._agree():
@@ -309,6 +316,7 @@ class Player:
         self.rules = rules
         self._holders: dict[int, tuple[Playback, _Track]] = {}
         self._alone = len(recording.connections) < 2
+        self.lock = threading.RLock()
 
     def dial(self, url: str, subprotocols: Collection[str] = ()) -> Playback:
         """Answer a dial of ``url``, with the host that recordings carry.
@@ -316,7 +324,10 @@ class Player:
         Raises:
             CassetteMismatch: No recorded connection is left that fits.
         """
-        offered = list(subprotocols)
+        with self.lock:
+            return self._dial(url, list(subprotocols))
+
+    def _dial(self, url: str, offered: list[str]) -> Playback:
         candidates = [
             _Track(connection, Echoes(self.rules.echoed), self.barrier)
             for connection in self.recording.connections

@@ -1,11 +1,13 @@
 """Turning what happens on a test's WebSocket connections into a recording.
 
-A sans-I/O core: whoever sees the traffic says what happened and when, on a clock of its own. Secrets are
-replaced here, before anything reaches the writer; hosts are replaced by those that recordings carry.
+A sans-I/O core, which several threads may use at once: whoever sees the traffic says what happened and when, on
+a clock of its own. Secrets are replaced here, before anything reaches the writer; hosts are replaced by those that
+recordings carry.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
@@ -32,52 +34,61 @@ class Recorder:
         self._dialled = 0
         self._alive: dict[int, bool] = {}
         self._last = 0.0
+        self._lock = threading.RLock()
 
     def dial(
         self, now: float, url: str, subprotocols: Iterable[str] = (), headers: Mapping[str, str] | None = None
     ) -> int:
         """Note a dial and return the number of the connection; every call names it from now on."""
-        self._dialled += 1
-        conn = self._dialled
-        self._alive[conn] = False
         target = self._redactor.text(self._canonical(url))
-        self._write(Dial(conn, self._at(now), target, list(subprotocols), self._kept_headers(headers or {})))
+        with self._lock:
+            self._dialled += 1
+            conn = self._dialled
+            self._alive[conn] = False
+            self._write(Dial(conn, self._at(now), target, list(subprotocols), self._kept_headers(headers or {})))
         return conn
 
     def opened(self, conn: int, now: float, subprotocol: str | None, headers: Mapping[str, str]) -> None:
         """Note that the server accepted the dial."""
-        self._alive[conn] = True
-        self._write(Open(conn, self._at(now), subprotocol=subprotocol, headers=self._kept_headers(headers)))
+        with self._lock:
+            self._alive[conn] = True
+            self._write(Open(conn, self._at(now), subprotocol=subprotocol, headers=self._kept_headers(headers)))
 
     def rejected(self, conn: int, now: float, status: int, headers: Mapping[str, str], body: str) -> None:
         """Note that the server answered the dial with an HTTP status."""
-        self._alive.pop(conn, None)
-        self._write(Rejected(conn, self._at(now), status, self._kept_headers(headers), self._redactor.text(body)))
+        with self._lock:
+            self._alive.pop(conn, None)
+            kept, said = self._kept_headers(headers), self._redactor.text(body)
+            self._write(Rejected(conn, self._at(now), status, kept, said))
 
     def refused(self, conn: int, now: float, error: OSError) -> None:
         """Note that there was no server to answer the dial."""
-        self._alive.pop(conn, None)
         message = self._redactor.text(error.strerror or str(error))
-        self._write(Refused(conn, self._at(now), type(error).__name__, error.errno, message))
+        with self._lock:
+            self._alive.pop(conn, None)
+            self._write(Refused(conn, self._at(now), type(error).__name__, error.errno, message))
 
     def sent(self, conn: int, now: float, message: Payload) -> None:
         """Note a message of the client."""
-        if self._alive.get(conn):
-            text, binary = self._split(message)
-            self._write(Sent(conn, self._at(now), text, binary))
+        text, binary = self._split(message)
+        with self._lock:
+            if self._alive.get(conn):
+                self._write(Sent(conn, self._at(now), text, binary))
 
     def received(self, conn: int, now: float, message: Payload) -> None:
         """Note a message of the server, at the moment it arrived; after the client's close none counts."""
-        if self._alive.get(conn):
-            text, binary = self._split(message)
-            self._write(Received(conn, self._at(now), text, binary))
+        text, binary = self._split(message)
+        with self._lock:
+            if self._alive.get(conn):
+                self._write(Received(conn, self._at(now), text, binary))
 
     def closed(
         self, conn: int, now: float, by: Literal["server", "client", "network"], code: int, reason: str
     ) -> None:
         """Note the end of a connection; a second end of the same one is left out."""
-        if self._alive.pop(conn, None):
-            self._write(Closed(conn, self._at(now), by, code, self._redactor.text(reason)))
+        with self._lock:
+            if self._alive.pop(conn, None):
+                self._write(Closed(conn, self._at(now), by, code, self._redactor.text(reason)))
 
     def finish(self) -> None:
         """End what is still open: the test is over, and its client is gone without a close frame."""

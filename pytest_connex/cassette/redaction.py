@@ -47,9 +47,9 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return ``text`` with every secret replaced."""
-        for spellings, placeholder in self._values:
-            text = _replace(text, spellings, placeholder)
         lowered = text.lower()
+        for spellings, placeholder in self._values:
+            text = _replace(text, lowered, spellings, placeholder)
         if any(field in lowered for field in self._fields):
             text = self._parameter.sub(_redact_parameter, self._member.sub(_redact_member, text))
         return text
@@ -103,13 +103,12 @@ class Redactor:
 # --- Values ----------------------------------------------------------------------------------------------
 
 
-def _replace(text: str, value: Spellings, placeholder: str) -> str:
+def _replace(text: str, lowered: str, value: Spellings, placeholder: str) -> str:
     for plain in value.plain:
         text = text.replace(plain, placeholder)
     escapes = has_escapes(text)
     if escapes:
         text = value.escaped.sub(placeholder, text)
-    lowered = text.lower()
     for digits, separator in value.hexadecimal:
         if digits in lowered:
             text = re.sub(digits, _hexadecimal(placeholder, separator), text, flags=re.IGNORECASE)

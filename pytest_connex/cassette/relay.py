@@ -63,6 +63,7 @@ class Relay:
         self._writable = asyncio.Event()
         self._writable.set()
         self._closing: tuple[int, str] = (1000, "")
+        self._task: asyncio.Task[None] | None = None
         self.refusal: BaseException | None = None
 
     def dialled(self, endpoint: Endpoint, request: Request) -> None:
@@ -90,8 +91,8 @@ class Relay:
 
     def stop(self) -> None:
         """Give up the connection to the real server at once."""
-        if not self._loop.is_closed() and hasattr(self, "_task"):
-            self._task.cancel()
+        if not self._loop.is_closed() and self._task is not None:
+            self._loop.call_soon_threadsafe(self._task.cancel)
 
     async def _run(self) -> None:
         try:

@@ -71,15 +71,12 @@ class Replay:
         self._pump()
         self.sent_something(self)
 
-    def nudge(self) -> None:
-        """Deliver what waited for a message on another connection."""
-        if (
-            self._timer is not None
-            and not self._condemned
-            and self._playback.gap() >= 0
-            and not self._playback.blocked
-        ):
-            self._pump()
+    def nudge_soon(self, sender: Replay) -> None:
+        """Deliver what waited for a message that ``sender`` has got, on the loop of this connection."""
+        if self._loop is sender._loop:
+            self._nudge()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._nudge)
 
     def came_late(self, message: Payload) -> None:
         """Refuse in a strict test what the client sent after the recorded close; elsewhere it reaches nobody."""
@@ -95,6 +92,10 @@ class Replay:
         self._stop()
         if not self._condemned and (error := self._playback.closed(code)):
             self._verdict(error)
+
+    def _nudge(self) -> None:
+        if self._timer is not None and not self._condemned and not self._playback.blocked:
+            self._pump()
 
     def _stop(self) -> None:
         if self._timer is not None:
@@ -253,7 +254,7 @@ class ReplayDialler:
     def _nudge_others(self, sender: Replay) -> None:
         for replay in self._replays:
             if replay is not sender:
-                replay.nudge()
+                replay.nudge_soon(sender)
 
 
 def _refusal(refused: Refused) -> OSError:

@@ -23,7 +23,9 @@ from .writing import TextWriter, Writer, put_in_place
 
 if TYPE_CHECKING:
     import websockets.asyncio.client as websockets_client
+    from websockets.sync.client import ClientConnection as SyncConnection
 
+    from ..background import BackgroundLoop
     from .connect import Dialler
     from .endpoint import Behaviour, Endpoint
     from .events import Event
@@ -122,6 +124,7 @@ class CassetteSession:
         self._writer: CassetteWriter | None = None
         self._upstream: type[websockets_client.connect] | None = None
         self._endpoints: list[Endpoint] = []
+        self._background: BackgroundLoop | None = None
         self._asked_again = 0
         self._closed = False
         self.ending = Ending(plan.replay_timeout)
@@ -170,6 +173,19 @@ class CassetteSession:
 
         return connector(dialler, self._endpoints.append)
 
+    def connect_sync(self) -> Callable[..., SyncConnection]:
+        """Return what the test uses in place of ``websockets.sync.client.connect``."""
+        if self.plan.action == "pass":
+            from websockets.sync.client import connect
+
+            return connect
+        from ..background import BackgroundLoop
+        from .connect_sync import sync_connector
+
+        self._background = BackgroundLoop("connex-connections")
+        self._background.start()
+        return sync_connector(self, self._background, self._endpoints.append)
+
     def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
         """Answer a dial of the test.
 
@@ -200,6 +216,12 @@ class CassetteSession:
             endpoint.hang_up()
         for _ in range(_FAREWELLS if self._endpoints else 0):
             await asyncio.sleep(0)
+
+    def hang_up_sync(self) -> None:
+        """End what the test left open in the background."""
+        if self._background is not None:
+            self._background.run(self.hang_up())
+            self._background.stop()
 
     def fail(self, verdict: CassetteError) -> None:
         """Remember ``verdict`` if it is the first, and see to it that the test ends.

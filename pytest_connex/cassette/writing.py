@@ -7,6 +7,7 @@ places: all of them, or none.
 
 from __future__ import annotations
 
+import base64
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -162,15 +163,34 @@ class CassetteWriter(Writer):
 
 
 class TextWriter(Writer):
-    """Writes a recording that exists as a whole: HTTP."""
+    """Writes a recording that exists as a whole: HTTP, in YAML."""
 
     def __init__(self, path: Path, text: str, redactor: Redactor) -> None:
         super().__init__(path, redactor)
         self._text = text
 
     def finish(self) -> None:
-        """Write the text and close the file."""
-        redactor_lines = self._text.encode().splitlines()
-        for line in redactor_lines:
-            self.write_line(line)
+        """Write the text and close the file.
+
+        What the text means is searched first, because YAML escapes characters and breaks lines.
+
+        Raises:
+            SecretFound: The text carries a secret.
+            CassetteError: The disk does not take it.
+        """
+        for line, content in _scalars(self._text):
+            self._redactor.check(content, self.path, line)
+        for written in self._text.encode().splitlines():
+            self.write_line(written)
         super().finish()
+
+
+def _scalars(text: str) -> Iterator[tuple[int, bytes]]:
+    """Yield each string, number and run of bytes in YAML, with the line on which it begins."""
+    import yaml
+
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.ScalarEvent):
+            content = event.value.encode("utf-8", "surrogatepass")
+            binary = event.tag == "tag:yaml.org,2002:binary"
+            yield event.start_mark.line + 1, base64.b64decode(content) if binary else content

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +16,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from ..background import BackgroundLoop
 from ..config import ConnexConfig
 from ..errors import ConfigError
 from .exchange import Close, Credentials, Exchange, Send, Session
@@ -190,8 +190,7 @@ class Sandbox:
         self._credentials = self.exchange.new_credentials()
         self._server = SandboxServer(self.exchange, self.faults, interval)
         self._droppers: list[Callable[[], None]] = []
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="connex-sandbox", daemon=True)
+        self._background = BackgroundLoop("connex-sandbox")
         self._port = 0
 
     def __repr__(self) -> str:
@@ -234,7 +233,7 @@ class Sandbox:
 
     def drop_connections(self) -> None:
         """Abort every WebSocket connection, without a close frame."""
-        self._loop.call_soon_threadsafe(self._server.drop)
+        self._background.call(self._server.drop)
         for drop in self._droppers:
             drop()
 
@@ -244,26 +243,19 @@ class Sandbox:
 
     def start(self) -> Sandbox:
         """Start serving on a free port of 127.0.0.1."""
-        self._thread.start()
-        self._port = self._run(self._server.start())
+        self._background.start()
+        self._port = self._background.run(self._server.start())
         return self
 
     def stop(self) -> None:
         """Stop serving. Calling it again does nothing."""
-        if self._loop.is_closed():
-            return
         if self._port:
-            self._run(self._server.stop())
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-        self._loop.close()
+            self._background.run(self._server.stop())
+            self._port = 0
+        self._background.stop()
 
     def __enter__(self) -> Sandbox:
         return self.start()
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
-
-    def _run(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)

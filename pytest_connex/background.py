@@ -1,0 +1,56 @@
+"""An event loop in a thread of its own, for what has to go on while a test blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+_Result = TypeVar("_Result")
+
+
+class BackgroundLoop:
+    """Runs coroutines and callbacks for other threads.
+
+    Args:
+        name: The name of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, _Result], timeout: float | None = 10.0) -> _Result:
+        """Run ``work`` to its end and return its result, or raise what it raises.
+
+        Args:
+            work: A coroutine.
+            timeout: How long it may take, in seconds.
+        """
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
+
+    def call(self, callback: Callable[[], object]) -> None:
+        """Have ``callback`` called soon."""
+        self._loop.call_soon_threadsafe(callback)
+
+    def stop(self) -> None:
+        """End the thread; what still runs is cancelled. Calling it again does nothing."""
+        if self._loop.is_closed():
+            return
+        if self._thread.is_alive():
+            self.run(_cancel_others())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+        self._loop.close()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -17,6 +17,7 @@
         ├── CassetteMismatch           the test asked for something else than what is recorded
         ├── CassetteExhausted          the test waits for more than what is recorded
         ├── CassetteUnplayed           the test left a part of the recording unused
+        ├── CassetteStale              the recording is older than the project allows
         └── SecretFound                a recording would have carried a secret; nothing was written
     BaseException
     └── ReplayAborted                  ends a test that goes on after its recording has failed it
@@ -128,6 +129,10 @@ class CassetteExhausted(CassetteError):
 
 class CassetteUnplayed(CassetteError):
     """The test passed, but left a part of its recording unused."""
+
+
+class CassetteStale(CassetteError):
+    """The recording is older than ``connex_max_age``, and ``connex_stale_cassette`` is ``fail``."""
 
 
 class SecretFound(CassetteError):

@@ -6,6 +6,7 @@ values that cannot be used. What a run does with them is :mod:`pytest_connex.plu
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from .config import Mode
 
 RECORD_MODES = ("once", "rewrite")
 MISSING_POLICIES = ("fail", "skip")
+REPORT_OPTION = "--connex-unused"
+"""For ``connex cassettes prune``: the file that takes the paths of unused recordings, in JSON."""
+
+STALE_POLICIES = ("warn", "fail")
 CLOCKS = ("real", "virtual")
 
 
@@ -34,6 +39,8 @@ class RunOptions:
         seed: The seed of sandboxes.
         interval: The seconds between two order-book updates of a sandbox.
         client: Settings of :class:`~pytest_connex.config.ConnexConfig` by name.
+        max_age: How many days old a recording may be, or None.
+        stale: What becomes of an older one.
         pace: What recorded intervals are multiplied with on replay; 0 delivers at once what is due.
         clock: Whether asynchronous tests run on the ``real`` clock or on a ``virtual`` one.
     """
@@ -47,6 +54,8 @@ class RunOptions:
     seed: int
     interval: float
     client: dict[str, Any]
+    max_age: float | None = None
+    stale: Literal["warn", "fail"] = "warn"
     pace: float = 0.0
     clock: Literal["real", "virtual"] = "real"
 
@@ -110,16 +119,17 @@ def _boolean(text: str) -> bool:
     return values[text.strip().lower()]
 
 
-def _policy(text: str) -> str:
-    if text not in MISSING_POLICIES:
-        raise ValueError(" or ".join(MISSING_POLICIES))
-    return text
+def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(" or ".join(choices))
+        return text
+
+    return read
 
 
-def _clock(text: str) -> str:
-    if text not in CLOCKS:
-        raise ValueError(" or ".join(CLOCKS))
-    return text
+def _days(text: str) -> float | None:
+    return _seconds(text) if text.strip() else None
 
 
 def read_pace(text: str) -> float:
@@ -144,9 +154,16 @@ def _folder(text: str) -> Path:
 _SETTINGS = (
     _Setting("cassette_dir", "cassettes", _folder, "folder of the recordings, below the rootdir"),
     _Setting("replay_timeout", "5", _seconds, "seconds a client may wait beyond a recorded gap"),
-    _Setting("missing_cassette", "fail", _policy, "what becomes of a test without recording: fail or skip"),
+    _Setting(
+        "missing_cassette",
+        "fail",
+        _one_of(MISSING_POLICIES),
+        "what becomes of a test without recording: fail or skip",
+    ),
+    _Setting("max_age", "", _days, "days after which a recording is stale; empty for never"),
+    _Setting("stale_cassette", "warn", _one_of(STALE_POLICIES), "what becomes of a stale recording: warn or fail"),
     _Setting("pace", "instant", read_pace, "how fast recordings replay: instant, recorded, or a factor"),
-    _Setting("clock", "real", _clock, "the clock of asynchronous tests: real or virtual"),
+    _Setting("clock", "real", _one_of(CLOCKS), "the clock of asynchronous tests: real or virtual"),
     _Setting(
         "allow_uvloop",
         "false",
@@ -165,6 +182,7 @@ _CLIENT = ("timeout", "ws_timeout", "max_retries", "retry_delay", "allow_plainte
 _WANTED = {
     int: "a whole number",
     _seconds: "a number of seconds above zero",
+    _days: "a number of days above zero, or nothing",
     _delay: "a number of seconds, zero or more",
     _count: "a whole number, zero or more",
     read_pace: "instant, recorded, or a number, zero or more, that recorded intervals are multiplied with",
@@ -183,6 +201,7 @@ def declare(parser: pytest.Parser) -> None:
         metavar="once|rewrite",
         help="with one of the two above: write recordings, only missing ones (once) or all (rewrite)",
     )
+    group.addoption(REPORT_OPTION, help=argparse.SUPPRESS)
     for setting in _SETTINGS:
         group.addoption(
             setting.option,
@@ -218,6 +237,8 @@ def read(config: pytest.Config) -> RunOptions:
         cassette_dir=config.rootpath / values["cassette_dir"],
         replay_timeout=values["replay_timeout"],
         missing=cast(Literal["fail", "skip"], values["missing_cassette"]),
+        max_age=values["max_age"],
+        stale=cast(Literal["warn", "fail"], values["stale_cassette"]),
         pace=values["pace"],
         clock=cast(Literal["real", "virtual"], values["clock"]),
         allow_uvloop=values["allow_uvloop"],

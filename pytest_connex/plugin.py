@@ -18,6 +18,7 @@ from .run import (
     REFUSAL,
     RUN,
     SESSION,
+    UNUSED,
     Run,
     allowed_hosts,
     ask_for_secrets,
@@ -61,12 +62,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     chosen = options.read(config)
     config.stash[RUN] = Run(chosen, configure_live(config, chosen))
-    from . import fixtures, loops
+    from . import fixtures, loops, unused
     from .report.terminal import TerminalSection
 
     config.pluginmanager.register(fixtures, "connex-fixtures")
     config.pluginmanager.register(loops, "connex-loops")
-    config.pluginmanager.register(TerminalSection(config.rootpath, REFUSAL), "connex-terminal")
+    config.pluginmanager.register(unused, "connex-unused")
+    section = TerminalSection(config.rootpath, REFUSAL, lambda: config.stash.get(UNUSED, []))
+    config.pluginmanager.register(section, "connex-terminal")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -43,6 +43,9 @@ MIN_SECRET = 8
 REFUSAL = "connex_refusal"
 """Under this name a worker of a distributed run tells why the run cannot start."""
 
+UNUSED = pytest.StashKey[list[Path]]()
+"""The recordings that no collected test uses."""
+
 _REST_FIXTURES = frozenset({"connex_rest", "connex_rest_async", "connex_respx"})
 _WS_FIXTURES = frozenset({"connex_ws", "connex_ws_connect", "connex_connect", "connex_connect_sync"})
 _NAME_LIMIT = 120
@@ -180,6 +183,11 @@ def action(item: pytest.Item, run: Run, plan_exists: bool) -> Action:
     return "pass"
 
 
+def recording_stem(item: pytest.Item, options: RunOptions) -> Path:
+    """Return where the recordings of a test are, without their suffixes."""
+    return options.cassette_dir / _module_folder(item) / _file_name(item)
+
+
 def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
     """Return what the run wants of the recordings of a test."""
     from .cassette.session import Plan
@@ -189,12 +197,14 @@ def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
     made = Plan(
         action="pass",
         test=item.nodeid,
-        stem=options.cassette_dir / _module_folder(item) / _file_name(item),
+        stem=recording_stem(item, options),
         source=options.mode,
         generator=generator,
         replay_timeout=options.replay_timeout,
         again=_recording_command(item, options),
         secrets=run.secrets(),
+        max_age=options.max_age,
+        stale=options.stale,
         strict=asked.strict,
         pace=asked.pace,
         volatile=asked.volatile,

@@ -8,14 +8,14 @@ says what was left unused. It knows pytest only as somebody who calls it in time
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..config import RECORDED_KEY, RECORDED_SECRET, RECORDED_WS_URL, ConnexConfig, canonical_url
-from ..errors import CassetteError, CassetteMissing, ReplayAborted
+from ..errors import CassetteError, CassetteMissing, CassetteStale, ReplayAborted
 from ..protocol import Dialect
 from .ending import Ending
 from .redaction import Redactor
@@ -58,7 +58,9 @@ class Plan:
         replay_timeout: How long a client may wait beyond the recorded gap, in seconds.
         again: The command that records the test.
         secrets: Values to replace besides the credentials.
-        strict: Whether every received message must be delivered.
+        max_age: How many days old a recording may be, or None.
+        stale: What becomes of an older one.
+        strict: Whether every received message must be read.
         pace: What recorded intervals are multiplied with; 0 delivers at once what is due.
         volatile: Dotted paths of members that differ in every run, besides those of the dialect.
         scripted_http: Whether the test scripts its HTTP answers, so that HTTP is not recorded.
@@ -72,6 +74,8 @@ class Plan:
     replay_timeout: float = 5.0
     again: str = ""
     secrets: tuple[str, ...] = ()
+    max_age: float | None = None
+    stale: Literal["warn", "fail"] = "warn"
     strict: bool = False
     pace: float = 0.0
     volatile: tuple[str, ...] = ()
@@ -94,12 +98,13 @@ class Plan:
 
 @dataclass
 class Account:
-    """Which files a test read, wrote, missed and removed, for the report; paths as text."""
+    """Which files a test read, wrote, missed, removed and found too old, for the report; paths as text."""
 
     read: list[str] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
 
 
 class CassetteSession:
@@ -142,8 +147,10 @@ class CassetteSession:
             )
         if recording:
             return
-        paths = (self.plan.websocket_path, self.plan.http_path)
-        self.account.read += [str(path) for path in paths if path.exists()]
+        paths = [path for path in (self.plan.websocket_path, self.plan.http_path) if path.exists()]
+        self.account.read += map(str, paths)
+        if self.plan.max_age is not None:
+            self._check_age(paths, self.plan.max_age)
         if self.plan.websocket_path.exists():
             from .store import Recording
 
@@ -287,6 +294,19 @@ class CassetteSession:
             self._writer.discard()
 
     # inside
+
+    def _check_age(self, paths: Iterable[Path], max_age: float) -> None:
+        from .library import recorded_at
+
+        now = datetime.now(UTC)
+        for path in paths:
+            moment = recorded_at(path)
+            if moment is None or (age := (now - moment).total_seconds() / 86_400) <= max_age:
+                continue
+            self.account.stale.append(str(path))
+            if self.plan.stale == "fail":
+                self.fail(CassetteStale(f"recorded {age:.0f} days ago, and connex_max_age is {max_age:g} days", path))
+                return
 
     def _facts(self) -> dict[str, str]:
         return {

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+_ALWAYS = ("read", "written", "missing")
+_WHEN_ANY = ("removed", "stale")
+
 
 class TerminalSection:
     """Collects what the reports of tests say about recordings; on the controller of a distributed run too."""
 
-    def __init__(self, rootpath: Path, refusal_key: str) -> None:
+    def __init__(self, rootpath: Path, refusal_key: str, unused: Callable[[], Iterable[Path]] = lambda: ()) -> None:
         self._rootpath = rootpath
         self._refusal_key = refusal_key
         self._modes: Counter[str] = Counter()
-        self._files: dict[str, set[str]] = {"read": set(), "written": set(), "missing": set(), "removed": set()}
+        self._files: dict[str, set[str]] = {kind: set() for kind in (*_ALWAYS, *_WHEN_ANY)}
+        self._unused = unused
         self._refusal = ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -49,13 +53,16 @@ class TerminalSection:
         terminalreporter.section("connex")
         tests = ", ".join(f"{count} {mode}" for mode, count in sorted(self._modes.items()))
         terminalreporter.line(f"tests: {tests}")
-        counts = ", ".join(
-            f"{len(files)} {kind}" for kind, files in self._files.items() if files or kind != "removed"
-        )
+        counts = ", ".join(f"{len(files)} {kind}" for kind, files in self._files.items() if files or kind in _ALWAYS)
         terminalreporter.line(f"recordings: {counts}")
-        for kind in ("written", "missing", "removed"):
+        for kind in ("written", "missing", *_WHEN_ANY):
             for path in self._relative(self._files[kind]):
                 terminalreporter.line(f"  {kind}: {path}")
+        unused = self._relative(map(str, self._unused()))
+        if unused:
+            terminalreporter.line(f"{len(unused)} recordings are used by no test: connex cassettes prune")
+        for path in unused:
+            terminalreporter.line(f"  unused: {path}")
 
     def _relative(self, paths: Iterable[str]) -> list[str]:
         root = f"{self._rootpath}/"

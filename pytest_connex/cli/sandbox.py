@@ -1,4 +1,4 @@
-"""The command ``connex``: what is useful outside of a test run."""
+"""``connex sandbox``: the embedded exchange as a server of its own."""
 
 from __future__ import annotations
 
@@ -9,29 +9,10 @@ from typing import Annotated
 
 import typer
 
-from . import __version__
-from .config import API_KEY, API_SECRET, REST_URL, WS_URL, is_loopback
-from .errors import ConfigError
-
-app = typer.Typer(name="connex", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, is_loopback
+from ..errors import ConfigError
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"pytest-connex {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def connex(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Tools for testing Connex integrations."""
-
-
-@app.command()
 def sandbox(
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="On which port; 0 takes a free one.")] = 8765,
@@ -49,9 +30,9 @@ def sandbox(
 
 
 async def _serve(host: str, port: int, seed: int, interval: float) -> None:
-    from .sandbox.exchange import Exchange
-    from .sandbox.faults import Faults
-    from .sandbox.server import WEBSOCKET_PATH, SandboxServer
+    from ..sandbox.exchange import Exchange
+    from ..sandbox.faults import Faults
+    from ..sandbox.server import WEBSOCKET_PATH, SandboxServer
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,0 +1,177 @@
+"""A folder of recordings: what is there, what each says of itself, and whether it can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+from ..errors import SecretFound
+from .events import Closed, Dial, Event, Open, Received, Refused, Rejected, Sent
+from .http_file import read_http
+from .redaction import Redactor
+from .store import Recording
+
+WEBSOCKET_SUFFIX = ".ws.jsonl"
+HTTP_SUFFIX = ".yaml"
+
+_HEAD_LINES = 20
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a recording says of itself.
+
+    Attributes:
+        path: The file.
+        kind: WebSocket or HTTP.
+        recorded_at: When it was made; None where it does not say.
+        source: What it was made from: ``sandbox`` or ``live``; empty where it does not say.
+        test: The node id of the test it belongs to.
+        count: Messages of a WebSocket recording, interactions of an HTTP one.
+        size: In bytes.
+    """
+
+    path: Path
+    kind: str
+    recorded_at: datetime | None
+    source: str
+    test: str
+    count: int
+    size: int
+
+    def age_in_days(self, now: datetime) -> float | None:
+        """Return how old the recording is."""
+        return None if self.recorded_at is None else (now - self.recorded_at).total_seconds() / 86_400
+
+
+def recordings_in(folder: Path) -> list[Path]:
+    """Return the recordings below ``folder``, in the order of their names; other people's YAML is none of them."""
+    websocket = folder.rglob(f"*{WEBSOCKET_SUFFIX}")
+    http = (path for path in folder.rglob(f"*{HTTP_SUFFIX}") if _is_ours(path))
+    return sorted([*websocket, *http])
+
+
+def recorded_at(path: Path) -> datetime | None:
+    """Return when a recording was made, from its first lines; None where they do not say."""
+    return _moment(_head(path, _HEAD_LINES))
+
+
+def summarize(path: Path) -> Summary:
+    """Return what a recording says of itself.
+
+    Raises:
+        CassetteError: It cannot be read.
+    """
+    if path.name.endswith(WEBSOCKET_SUFFIX):
+        recording = Recording(path)
+        header = recording.header
+        count = sum(connection.sent_count + connection.received_count for connection in recording.connections)
+        moment = _parse_moment(header.recorded_at)
+        return Summary(path, "WebSocket", moment, header.source, header.test, count, path.stat().st_size)
+    facts, count = _http_facts(path)
+    moment = _parse_moment(facts.get("recorded_at", ""))
+    size = path.stat().st_size
+    return Summary(path, "HTTP", moment, facts.get("source", ""), facts.get("test", ""), count, size)
+
+
+def check(path: Path, redactor: Redactor) -> None:
+    """Read a recording whole and search it for secrets.
+
+    Args:
+        path: The file.
+        redactor: Knows the secrets, and the names of members that must not hold anything but a placeholder.
+
+    Raises:
+        SecretFound: A secret is left in it.
+        CassetteError: It cannot be read.
+    """
+    summarize(path)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            redactor.check(line, path, number)
+            text = line.decode("utf-8", "replace")
+            if redactor.text(text) != text:
+                raise SecretFound("a member that is always replaced holds its value", path, number)
+
+
+def transcript(path: Path, out: TextIO) -> None:
+    """Write what a recording holds, to be read by people.
+
+    Raises:
+        CassetteError: It cannot be read.
+    """
+    for line in _transcript(path):
+        print(line, file=out)
+
+
+def _transcript(path: Path) -> Iterator[str]:
+    summary = summarize(path)
+    when = summary.recorded_at.isoformat() if summary.recorded_at else "at an unknown time"
+    yield f"{summary.test or path.name}: {summary.kind}, from {summary.source or 'an unknown source'}, {when}"
+    if summary.kind == "HTTP":
+        for interaction in read_http(path)["interactions"]:
+            request, response = interaction["request"], interaction["response"]
+            yield f"-> {request['method']} {request['uri']} {request['body'] or ''}".rstrip()
+            yield f"<- {response['status']['code']} {response['body']['string']!s}".rstrip()
+        return
+    for connection in Recording(path).connections:
+        yield f"{connection.dial.at:10.4f}  {connection.number}  dial {connection.dial.url}"
+        for _, event in connection.events():
+            yield f"{event.at:10.4f}  {connection.number}  {_described(event)}"
+
+
+def _described(event: Event) -> str:
+    match event:
+        case Dial():
+            return f"dial {event.url}"
+        case Open():
+            return "open" + (f", {event.subprotocol}" if event.subprotocol else "")
+        case Sent():
+            return f"-> {event.payload!r}" if isinstance(event.payload, bytes) else f"-> {event.payload}"
+        case Received():
+            return f"<- {event.payload!r}" if isinstance(event.payload, bytes) else f"<- {event.payload}"
+        case Rejected():
+            return f"rejected with {event.status} {event.body}".rstrip()
+        case Refused():
+            return f"refused: {event.error}: {event.message}"
+        case Closed():
+            return f"closed by the {event.by} with {event.code} {event.reason}".rstrip()
+
+
+def _http_facts(path: Path) -> tuple[dict[str, str], int]:
+    data = read_http(path)
+    facts = data.get("connex")
+    known = {str(name): str(value) for name, value in facts.items()} if isinstance(facts, dict) else {}
+    return known, len(data["interactions"])
+
+
+def _is_ours(path: Path) -> bool:
+    return any(line.startswith("connex:") for line in _head(path, 1))
+
+
+def _head(path: Path, lines: int) -> list[str]:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return list(islice(file, lines))
+    except OSError:
+        return []
+
+
+def _moment(lines: Iterable[str]) -> datetime | None:
+    for line in lines:
+        _, found, rest = line.partition("recorded_at")
+        if found:
+            return _parse_moment(rest.lstrip("\"': ")[:20])
+    return None
+
+
+def _parse_moment(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text.strip("'\" "))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,30 @@
+"""The command ``connex``: what is useful outside of a test run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from .cassettes import app as cassettes
+from .sandbox import sandbox
+
+app = typer.Typer(name="connex", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command()(sandbox)
+app.add_typer(cassettes, name="cassettes")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pytest-connex {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def connex(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Tools for testing Connex integrations."""

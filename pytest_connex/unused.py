@@ -1,0 +1,68 @@
+"""Finding recordings that no test uses any more.
+
+A recording is judged only by a run that has collected its whole module, or that finds the module gone; a run of
+one test says nothing about the others.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .options import REPORT_OPTION, RunOptions
+from .run import RUN, UNUSED, recording_stem, uses_connex
+
+_WORKER_KEY = "connex_unused"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Compare the recordings with the tests, before any of those is deselected."""
+    unused = config.stash[UNUSED] = _unused(config, items)
+    if report := config.getoption(REPORT_OPTION):
+        Path(report).write_text(json.dumps([str(path) for path in unused]), "utf-8")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the controller of a distributed run."""
+    output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_WORKER_KEY] = [str(path) for path in session.config.stash.get(UNUSED, [])]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Take from a worker what it found."""
+    output: dict[str, list[str]] = getattr(node, "workeroutput", {})
+    config: pytest.Config = node.config  # type: ignore[attr-defined]
+    config.stash[UNUSED] = [Path(path) for path in output.get(_WORKER_KEY, [])]
+
+
+def _unused(config: pytest.Config, items: list[pytest.Item]) -> list[Path]:
+    options: RunOptions = config.stash[RUN].options
+    if not options.cassette_dir.is_dir():
+        return []
+    from .cassette.library import HTTP_SUFFIX, WEBSOCKET_SUFFIX, recordings_in
+
+    used: set[Path] = set()
+    modules: dict[Path, Path] = {}
+    for item in items:
+        stem = recording_stem(item, options)
+        modules[stem.parent] = item.path
+        if uses_connex(item):
+            used |= {stem.with_name(f"{stem.name}{suffix}") for suffix in (WEBSOCKET_SUFFIX, HTTP_SUFFIX)}
+    partly = {Path(argument.partition("::")[0]).name for argument in config.args if "::" in argument}
+    whole = {folder for folder, module in modules.items() if module.name not in partly}
+    return [
+        path
+        for path in recordings_in(options.cassette_dir)
+        if path not in used and (path.parent in whole or _is_orphaned(path, config.rootpath, options))
+    ]
+
+
+def _is_orphaned(path: Path, rootpath: Path, options: RunOptions) -> bool:
+    """Tell whether the module of a recording is gone."""
+    module = rootpath / path.parent.relative_to(options.cassette_dir)
+    return not module.with_name(f"{module.name}.py").exists() and not module.is_dir()

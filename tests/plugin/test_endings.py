@@ -1,0 +1,322 @@
+"""A test whose client swallows its verdict still ends, in time, and fails with that verdict."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .conftest import Project
+
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
+HEAD = """
+import asyncio
+import threading
+import time
+
+import pytest
+
+BAD = '{"action": "ping", "id": 7, "note": "another"}'
+PATH = "/v1/other"
+GOOD = '{"action": "ping", "id": 7, "note": "one"}'
+"""
+
+DIALLING = """
+async def say(connect, config, message=BAD):
+    async with connect(config.ws_url) as ws:
+        await ws.send(message)
+        await ws.recv()
+
+async def insist(connect, config):
+    while True:
+        try:
+            return await say(connect, config)
+        except Exception:
+            pass
+
+async def test_dials_again(connex_connect, connex_config):
+    await insist(connex_connect, connex_config)
+
+async def test_dials_again_whatever_is_raised(connex_connect, connex_config):
+    while True:
+        try:
+            await say(connex_connect, connex_config)
+        except BaseException:
+            await asyncio.sleep(0)
+
+async def test_dials_again_after_its_cancellation(connex_connect, connex_config):
+    while True:
+        try:
+            await say(connex_connect, connex_config)
+        except (Exception, asyncio.CancelledError):
+            pass
+
+async def test_dials_with_async_for(connex_connect, connex_config):
+    async for ws in connex_connect(connex_config.ws_url):
+        try:
+            await ws.send(BAD)
+            await ws.recv()
+        except Exception:
+            continue
+
+def test_runs_a_loop_of_its_own(connex_connect, connex_config):
+    asyncio.run(insist(connex_connect, connex_config))
+
+def test_dials_in_a_thread(connex_connect, connex_config):
+    thread = threading.Thread(target=lambda: asyncio.run(insist(connex_connect, connex_config)))
+    thread.start()
+    thread.join()
+
+@pytest.fixture
+async def client(connex_connect, connex_config):
+    await insist(connex_connect, connex_config)
+
+async def test_dials_in_the_setup_of_a_fixture(client):
+    pass
+"""
+
+WAITING = """
+async def test_waits_for_a_task_that_failed(connex_connect, connex_config):
+    async def work():
+        try:
+            await say(connex_connect, connex_config)
+        except Exception:
+            pass
+    task = asyncio.create_task(work())
+    await asyncio.Event().wait()
+
+async def test_swallows_a_cancellation_and_waits_on(connex_connect, connex_config):
+    async def work():
+        try:
+            await say(connex_connect, connex_config)
+        except Exception:
+            pass
+    task = asyncio.create_task(work())
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+
+async def test_waits_for_a_task_that_dials_again(connex_connect, connex_config):
+    async def work():
+        while True:
+            try:
+                return await say(connex_connect, connex_config)
+            except Exception:
+                await asyncio.sleep(0)
+    task = asyncio.create_task(work())
+    await asyncio.Event().wait()
+
+def test_waits_in_a_loop_of_its_own(connex_connect, connex_config):
+    async def main():
+        try:
+            await say(connex_connect, connex_config)
+        except Exception:
+            pass
+        await asyncio.Event().wait()
+    asyncio.run(main())
+"""
+
+READING = """
+async def test_reads_again_without_sleep(connex_connect, connex_config):
+    ws = await connex_connect(connex_config.ws_url)
+    await ws.send(BAD)
+    while True:
+        try:
+            await ws.recv()
+        except Exception:
+            pass
+
+async def test_reads_again(connex_connect, connex_config):
+    ws = await connex_connect(connex_config.ws_url)
+    await ws.send(BAD)
+    while True:
+        try:
+            await ws.recv()
+        except Exception:
+            await asyncio.sleep(0)
+
+async def test_sends_again_without_sleep(connex_connect, connex_config):
+    ws = await connex_connect(connex_config.ws_url)
+    while True:
+        try:
+            await ws.send(BAD)
+            await ws.recv()
+        except Exception:
+            pass
+"""
+
+EXHAUSTED = """
+async def test_reads_on_with_a_time_out(connex_connect, connex_config):
+    async with connex_connect(connex_config.ws_url) as ws:
+        await ws.send(GOOD)
+        while True:
+            try:
+                await asyncio.wait_for(ws.recv(), 0.05)
+            except TimeoutError:
+                pass
+
+async def test_reads_on_whatever_is_raised(connex_connect, connex_config):
+    async with connex_connect(connex_config.ws_url) as ws:
+        await ws.send(GOOD)
+        while True:
+            try:
+                await asyncio.wait_for(ws.recv(), 0.05)
+            except Exception:
+                continue
+
+async def test_never_sends(connex_connect, connex_config):
+    async with connex_connect(connex_config.ws_url) as ws:
+        while True:
+            try:
+                await asyncio.wait_for(ws.recv(), 0.05)
+            except Exception:
+                continue
+
+async def test_does_not_close(connex_connect, connex_config):
+    async with connex_connect(connex_config.ws_url) as ws:
+        await ws.send(GOOD)
+        await ws.wait_closed()
+        await asyncio.Event().wait()
+"""
+
+ASKING = """
+def test_asks_again(connex_rest):
+    while True:
+        try:
+            connex_rest.get(PATH)
+        except Exception:
+            pass
+
+async def test_asks_again_asynchronously(connex_rest_async):
+    while True:
+        try:
+            await connex_rest_async.get(PATH)
+        except Exception:
+            pass
+
+async def test_waits_for_a_thread_that_failed(connex_rest):
+    async def work():
+        try:
+            await asyncio.to_thread(connex_rest.get, PATH)
+        except Exception:
+            pass
+    task = asyncio.create_task(work())
+    await asyncio.Event().wait()
+
+async def test_waits_for_threads_that_ask_again(connex_rest):
+    async def work():
+        while True:
+            try:
+                return await asyncio.to_thread(connex_rest.get, PATH)
+            except Exception:
+                pass
+    task = asyncio.create_task(work())
+    await asyncio.Event().wait()
+
+def test_asks_again_in_a_thread(connex_rest):
+    def work():
+        while True:
+            try:
+                connex_rest.get(PATH)
+            except Exception:
+                pass
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+"""
+
+SWALLOWING_ALL = """
+def test_asks_again_whatever_is_raised(connex_rest):
+    while True:
+        try:
+            connex_rest.get(PATH)
+        except:
+            time.sleep(0.001)
+
+def test_asks_again_in_a_thread_whatever_is_raised(connex_rest):
+    def work():
+        while True:
+            try:
+                return connex_rest.get(PATH)
+            except:
+                time.sleep(0.01)
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join()
+"""
+
+SLOW_TEARDOWN = """
+import asyncio
+import pathlib
+import pytest
+
+@pytest.fixture
+async def slow():
+    yield
+    await asyncio.sleep(0.3)
+    pathlib.Path("torn-down").touch()
+
+async def test_ws(slow, connex_connect, connex_config):
+    try:
+        async with connex_connect(connex_config.ws_url) as ws:
+            await ws.send("something else")
+            await ws.recv()
+    except Exception:
+        pass
+"""
+
+
+@pytest.fixture
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a line of the summary hold a test and its verdict."""
+    monkeypatch.setenv("COLUMNS", "400")
+
+
+def names_in(source: str) -> list[str]:
+    return re.findall(r"^(?:async )?def (test_\w+)", source, re.MULTILINE)
+
+
+def copy_for_each(recording: Path, source: str) -> None:
+    """Give every test in ``source`` a copy of a recording."""
+    suffixes = recording.name.partition(".")[2]
+    for name in names_in(source):
+        shutil.copy(recording, recording.with_name(f"{name}.{suffixes}"))
+
+
+def verdicts(result: pytest.RunResult) -> dict[str, str]:
+    """The exception that each test FAILED with; an error of a setup or teardown would be missing."""
+    found = re.findall(r"^FAILED test_it\.py::(\w+) - ([\w.]+)", result.stdout.str(), re.MULTILINE)
+    assert "errors" not in result.parseoutcomes()
+    return {name: kind.rpartition(".")[2] for name, kind in found}
+
+
+def end(project: Project, source: str) -> dict[str, str]:
+    project.test(HEAD + source)
+    return verdicts(project.run_apart("-o", "connex_replay_timeout=0.3", "-rf", timeout=30))
+
+
+def test_clients_that_swallow_what_does_not_fit_their_recording(recorded):
+    mismatched, asking = DIALLING + WAITING + READING, ASKING + SWALLOWING_ALL
+    copy_for_each(recorded.ws, mismatched + EXHAUSTED)
+    copy_for_each(recorded.http, asking)
+    assert end(recorded, mismatched + asking + EXHAUSTED) == {
+        **dict.fromkeys(names_in(mismatched + asking), "CassetteMismatch"),
+        **dict.fromkeys(names_in(EXHAUSTED), "CassetteExhausted"),
+    }
+
+
+def test_clients_that_swallow_a_missing_recording(project):
+    clients = DIALLING + ASKING
+    assert end(project, clients) == dict.fromkeys(names_in(clients), "CassetteMissing")
+
+
+def test_a_slow_teardown_after_a_verdict_is_not_cancelled(recorded):
+    recorded.test(SLOW_TEARDOWN)
+    result = recorded.run_apart("-o", "connex_replay_timeout=0.1", "-rf", timeout=30)
+    assert verdicts(result) == {"test_ws": "CassetteMismatch"}
+    assert (recorded.path / "torn-down").exists()

@@ -154,12 +154,14 @@ class Endpoint(asyncio.Protocol):
 
     def send(self, messages: Sequence[Payload]) -> None:
         """Write messages, in one go."""
-        chunks = []
+        chunks: list[bytes] = []
         for message in messages:
-            text = isinstance(message, str)
-            payload = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else message
-            chunks.append(_frame_head(0x81 if text else 0x82, len(payload)))
-            chunks.append(payload)
+            if isinstance(message, str):
+                payload, heads = _encoded(message), _TEXT_HEADS
+            else:
+                payload, heads = message, _BINARY_HEADS
+            length = len(payload)
+            chunks += (heads[length] if length < _SHORT else _frame_head(heads is _TEXT_HEADS, length), payload)
         self._stream.write(b"".join(chunks))
 
     def close(self, code: int, reason: str) -> None:
@@ -236,9 +238,23 @@ class Endpoint(asyncio.Protocol):
                 self._stream.close()
 
 
-def _frame_head(first: int, length: int) -> bytes:
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
+def _frame_head(text: bool, length: int) -> bytes:
+    """Return what stands before ``length`` bytes of an unmasked message in one frame (RFC 6455, 5.2)."""
+    first = 0x81 if text else 0x82
     if length < 126:
         return bytes((first, length))
     if length < 65_536:
         return bytes((first, 126)) + length.to_bytes(2, "big")
     return bytes((first, 127)) + length.to_bytes(8, "big")
+
+
+_SHORT = 2048
+_TEXT_HEADS = [_frame_head(True, length) for length in range(_SHORT)]
+_BINARY_HEADS = [_frame_head(False, length) for length in range(_SHORT)]

@@ -72,7 +72,7 @@ class Refused(_Event, frozen=True, tag="refused"):
     message: str = ""
 
 
-class _Message(_Event, frozen=True):
+class _Message(_Event, frozen=True, gc=False):
     text: str | None = None
     binary: bytes | None = None
 
@@ -82,11 +82,11 @@ class _Message(_Event, frozen=True):
         return self.text if self.text is not None else self.binary or b""
 
 
-class Sent(_Message, frozen=True, tag="sent"):
+class Sent(_Message, frozen=True, tag="sent", gc=False):
     """The client sent a message."""
 
 
-class Received(_Message, frozen=True, tag="received"):
+class Received(_Message, frozen=True, tag="received", gc=False):
     """A message arrived at the client."""
 
 

@@ -23,7 +23,10 @@ _ESCAPINGS = 4
 """How often escapes are undone at each depth."""
 
 _MIN_RUN = 16
-"""Shorter runs of base64 cannot hold a secret that is encoded once more."""
+"""Shorter runs of base64 or hexadecimal cannot hold a secret that is encoded once more."""
+
+_MIN_DIGITS = 32
+"""The same for runs of digits, which most often are a number: hexadecimal of hexadecimal."""
 
 _LEAD = 8
 """How many bytes may stand before raw deflate data."""
@@ -37,6 +40,7 @@ _RUNS = bytes(
 _WHITE_SPACE = b" \t\r\n"
 _BETWEEN_DIGITS = _WHITE_SPACE + b":-"
 _CONTROLS = bytes(code for code in range(1, 32) if code not in _WHITE_SPACE)
+_TEXT = re.compile(rb"[\0\t\r\n -~]{16,}")
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{16,}")
 _ESCAPE = re.compile(
     rb"%[0-9A-Fa-f]{2}|(?:\\u[0-9A-Fa-f]{4})+|\\U[0-9A-Fa-f]{8}|\\x[0-9A-Fa-f]{2}|\\[^uUx]|&#?[0-9A-Za-z]{2,8};"
@@ -104,7 +108,7 @@ def _decoded(data: bytes, plain: bytes) -> Iterator[bytes]:
     if b"\n" in plain or b"\r" in plain:
         yield plain.translate(None, _WHITE_SPACE)  # what was wrapped into lines
     for run in plain.translate(_RUNS).split():
-        if len(run) >= _MIN_RUN and not run.isdigit():
+        if len(run) >= (_MIN_DIGITS if run.isdigit() else _MIN_RUN):
             yield from _from_base64(run)
             yield from _from_hexadecimal(run)
     if not _is_text(data):
@@ -156,14 +160,16 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 
 def _from_base64(run: bytes) -> Iterator[bytes]:
-    """Yield what a run of base64 decodes to; where text precedes the base64, it may begin at any of four places."""
+    """Yield what a run of base64 decodes to.
+
+    Where text precedes the base64 without a gap, it begins at one of three other places; then all but text and
+    compressed data with a mark is noise.
+    """
     yield _base64(run)
     for start in (1, 2, 3):
         decoded = _base64(run[start:])
-        if _is_text(decoded):
-            yield decoded
-        else:
-            yield from _inflated_at_a_mark(decoded)
+        yield from _TEXT.findall(decoded)
+        yield from _inflated_at_a_mark(decoded)
 
 
 def _base64(run: bytes) -> bytes:

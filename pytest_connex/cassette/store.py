@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -73,10 +74,11 @@ class RecordedConnection:
     def note(self, events: list[Event], offset: int, length: int, line: int, keep: bool) -> None:
         """Remember that ``events`` stand on the lines from ``line`` on, in ``length`` bytes from ``offset`` on.
 
-        They are kept in memory if ``keep`` is set, and read again otherwise.
+        They are kept in memory if ``keep`` is set, and read again otherwise. All but the first are received
+        messages.
         """
-        self.sent_count += sum(type(event) is Sent for event in events)
-        self.received_count += sum(type(event) is Received for event in events)
+        self.sent_count += type(events[0]) is Sent
+        self.received_count += len(events) - (type(events[0]) is not Received)
         if keep:
             self._kept.append(events)
         self._places.extend((offset, length, line))
@@ -140,20 +142,26 @@ class Recording:
         """Check every line, and note stretches of lines that belong to one connection."""
         by_number: dict[int, RecordedConnection] = {}
         number, offset, last = 2, file.tell(), 0.0
-        while lines := file.readlines(_STRETCH):
-            events, error = self._decode(lines, number)
+        while data := file.read(_STRETCH):
+            data += file.readline()
+            events, error = self._decode(data, number)
             keep = offset < _KEPT
-            index = 0
+            index, lines = 0, None
             while index < len(events):
                 event = events[index]
                 if isinstance(event, End):
-                    self._check_end(event, number + index, b"".join(lines[index + 1 :]) + file.read())
+                    rest = b"".join(data.splitlines(keepends=True)[index + 1 :]) + file.read()
+                    self._check_end(event, number + index, rest)
                     return
                 connection = self._check_order(event, by_number, number + index)
                 self._check_time(last, event.at, number + index)
                 stop = _end_of_run(events, index + 1)
                 last = events[stop - 1].at  # type: ignore[union-attr]
-                length = sum(map(len, lines[index:stop]))
+                if index == 0 and stop == len(events) and error is None:
+                    length = len(data)
+                else:
+                    lines = data.splitlines(keepends=True) if lines is None else lines
+                    length = sum(map(len, lines[index:stop]))
                 if not isinstance(event, Dial):
                     connection.note(events[index:stop], offset, length, number + index, keep)  # type: ignore[arg-type]
                 offset += length
@@ -163,12 +171,17 @@ class Recording:
                 raise error
         raise CassetteError("the recording is truncated: its last line must be the end event", self.path, number - 1)
 
-    def _decode(self, lines: list[bytes], number: int) -> tuple[list[Event | End], CassetteError | None]:
-        """Return the events of ``lines`` up to the first that is none, and the error that it is."""
-        decode = _lines.decode
-        events: list[Event | End] = []
+    def _decode(self, data: bytes, number: int) -> tuple[list[Event | End], CassetteError | None]:
+        """Return the events of whole lines up to the first that is none, and the error that it is."""
         try:
-            events.extend(decode(line) for line in lines)
+            events: list[Event | End] = _lines.decode_lines(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            events = []
+        if len(events) == data.count(b"\n") + (not data.endswith(b"\n")):
+            return events, None  # no line was empty
+        events = []
+        try:  # again, to know the line
+            events.extend(_lines.decode(line) for line in data.split(b"\n")[: -1 if data.endswith(b"\n") else None])
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             error = CassetteError(f"not an event: {exc}", self.path, number + len(events))
             error.__cause__ = exc
@@ -225,11 +238,13 @@ def _end_of_run(events: list[Event | End], index: int) -> int:
     previous = events[index - 1]
     if type(previous) not in (Open, Sent, Received):
         return index
-    conn, last, count = previous.conn, previous.at, len(events)  # type: ignore[union-attr]
-    while index < count:
-        event = events[index]
-        if type(event) is not Received or event.conn != conn or event.at < last:
-            break
-        last = event.at
+    conn, last = previous.conn, previous.at  # type: ignore[union-attr]
+    for event in islice(events, index, None):
+        if type(event) is not Received or event.conn != conn:
+            return index
+        at = event.at
+        if at < last:
+            return index
+        last = at
         index += 1
     return index

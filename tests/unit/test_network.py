@@ -50,7 +50,11 @@ def test_so_is_one_that_returns_its_error():
 
 
 def test_so_is_one_over_ipv6():
-    with socket.socket(socket.AF_INET6) as ours, blocked((), False), pytest.raises(NetworkBlocked, match="2001:db8::1"):
+    with (
+        socket.socket(socket.AF_INET6) as ours,
+        blocked((), False),
+        pytest.raises(NetworkBlocked, match="2001:db8::1"),
+    ):
         ours.connect(("2001:db8::1", 9, 0, 0))
 
 

@@ -1,0 +1,163 @@
+"""Finding secrets in what is about to be written, whatever they are wrapped in."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+import json
+import random
+import zlib
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_connex.cassette.leaks import Search
+from pytest_connex.cassette.spellings import Spellings
+
+KEY, SECRET = "AKfYcbwXYZ0123456789abcd", 's3cr3t/with+special=chars=="ü'
+SEARCH = Search([Spellings(KEY), Spellings(SECRET)])
+INSIDE = b'{"pad": "' + b"x" * 40 + b'", "secret": "' + KEY.encode() + b'"}'
+LONG = b",".join(b"%d" % (number * 7919 % 1000003) for number in range(400)) + KEY.encode()
+DENSE = b'\xff\xfe\xfb?>~~"~' * 4 + KEY.encode()  # its base64 is full of + and /
+
+
+def deflate(data: bytes, wbits: int = -15) -> bytes:
+    compressor = zlib.compressobj(wbits=wbits)
+    return compressor.compress(data) + compressor.flush()
+
+
+def lines_of_76(data: bytes) -> bytes:
+    return base64.encodebytes(data)
+
+
+def escape_base64(data: bytes, plus: str, slash: str) -> bytes:
+    return base64.b64encode(data).decode().replace("+", plus).replace("/", slash).encode()
+
+
+b64 = base64.b64encode
+
+WRAPPED = {
+    "plain": INSIDE,
+    "utf-8": SECRET.encode(),
+    "latin-1": SECRET.encode("latin-1"),
+    "utf-8-read-as-latin-1": SECRET.encode().decode("latin-1").encode(),
+    "utf-16-le": SECRET.encode("utf-16-le"),
+    "utf-16-be": b"\0<" + SECRET.encode("utf-16-be"),
+    "utf-32": KEY.encode("utf-32-le"),
+    "utf-16-of-hex": KEY.encode().hex().encode("utf-16-le"),
+    "utf-16-of-base64": b64(INSIDE).decode().encode("utf-16-be"),
+    "hex": INSIDE.hex().encode(),
+    "hex-upper-and-spaced": INSIDE.hex(" ").upper().encode(),
+    "hex-in-lines": b"\n".join([INSIDE.hex().encode()[start : start + 20] for start in range(0, 200, 20)]),
+    "hex-of-gzip": gzip.compress(INSIDE).hex().encode(),
+    "hex-of-gzip-after-a-digit": b"f" + gzip.compress(INSIDE).hex().encode(),
+    "hex-of-hex": INSIDE.hex().encode().hex().encode(),
+    "python-str": ascii(SECRET).encode(),
+    "python-bytes": repr(SECRET.encode()).encode(),
+    "python-long": b"".join(b"\\U%08x" % ord(character) for character in SECRET),
+    "base64": b64(INSIDE),
+    "base64-urlsafe": base64.urlsafe_b64encode(b"?" + INSIDE).rstrip(b"="),
+    "base64-of-hex": b64(INSIDE.hex().encode()),
+    "base64-of-latin-1": b64(b"?" + SECRET.encode("latin-1")),
+    "base64-of-utf-16": b64(SECRET.encode("utf-16-le")),
+    "base64-of-json": b64(json.dumps({"secret": SECRET}).encode()),
+    "base64-of-percent": b64(quote(SECRET, safe="").encode()),
+    "base64-in-lines": lines_of_76(b"x" * 45 + KEY.encode()),
+    "base64-in-lines-in-json": json.dumps(lines_of_76(b"x" * 45 + KEY.encode()).decode()).encode(),
+    "base64-twice": b64(b64(INSIDE)),
+    "base64-thrice": b64(b64(b64(INSIDE))),
+    "base64-twice-of-a-short-one": b64(b64(b"AKfYcbwXYZ0123456789abcd")),
+    "base64-percent": escape_base64(DENSE, "%2B", "%2f"),
+    "base64-of-gzip-percent": escape_base64(gzip.compress(DENSE), "%2B", "%2F"),
+    "base64-of-gzip-json": escape_base64(gzip.compress(DENSE), "\\u002B", "\\/"),
+    "base64-of-gzip-html": escape_base64(gzip.compress(DENSE), "&#43;", "&#x2F;"),
+    "base64-of-gzip": b64(gzip.compress(INSIDE)),
+    "base64-of-gzip-in-lines": lines_of_76(gzip.compress(LONG)),
+    "base64-of-zlib": b64(zlib.compress(INSIDE)),
+    "base64-of-deflate": b64(deflate(INSIDE)),
+    "base64-of-bytes-and-gzip": b64(b"\0\1\2" + gzip.compress(INSIDE)),
+    "gzip": gzip.compress(INSIDE),
+    "gzip-long": gzip.compress(LONG),
+    "gzip-cut": gzip.compress(INSIDE)[:-8],
+    "gzip-and-more": gzip.compress(INSIDE) + b"more",
+    "gzip-twice": gzip.compress(gzip.compress(INSIDE)),
+    "gzip-of-base64-of-gzip": gzip.compress(b64(gzip.compress(INSIDE))),
+    "gzip-after-bytes": b"\0\1 some header \xff" + gzip.compress(INSIDE),
+    "gzip-after-other-gzip": gzip.compress(b"nothing") + gzip.compress(INSIDE),
+    "zlib": zlib.compress(INSIDE),
+    "zlib-after-bytes": b"\0\1 some header \xff" + zlib.compress(INSIDE),
+    "deflate": deflate(INSIDE),
+    "deflate-after-a-length": len(INSIDE).to_bytes(4) + deflate(INSIDE),
+    "html": html.escape(SECRET).encode(),
+    "in-an-event": b'{"event":"received","binary":"' + b64(gzip.compress(INSIDE)) + b'"}',
+} | {f"zlib-{wbits}": deflate(INSIDE, wbits) for wbits in range(9, 15)}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED)
+def test_a_secret_is_found(wrapped):
+    assert SEARCH.finds(WRAPPED[wrapped])
+
+
+@pytest.mark.parametrize("before", ["", "/", "a/", "ab/", "abc/", "token-", "/token/", "h/abcdef/"])
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, lambda data: data.hex().encode()])
+def test_base64_is_found_where_text_precedes_it_without_a_gap(before, pack):
+    assert SEARCH.finds(before.encode() + b64(pack(INSIDE)))
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED)
+def test_a_secret_is_found_in_a_binary_message(wrapped):
+    """A recording holds these in base64."""
+    assert SEARCH.finds(b'{"event":"received","conn":1,"binary":"' + b64(WRAPPED[wrapped]) + b'"}')
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED)
+def test_what_is_wrapped_without_a_secret_is_passed(wrapped):
+    assert not Search([Spellings("another-secret")]).finds(WRAPPED[wrapped])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x1f\x8bnothing",
+        b"\x1f\x8b\x08nothing",
+        b"\x78\x9cnothing",
+        b"A" * 33,
+        b"A" * 32 + b"===",
+        b"-" * 40,
+        b"0" * 40,
+        b"f" * 17,
+        b"%zz%4",
+        b"\\u12",
+        b"\\ud800\\u0000",
+        b"\\Uffffffff",
+        b"\\",
+        b"&nothing;&#xffffffff;&#0;",
+        b"\\n\\r\\t\\q",
+    ],
+)
+def test_what_only_looks_encoded_is_passed(data):
+    assert not SEARCH.finds(data)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_searched_without_an_error(data):
+    assert not SEARCH.finds(data)
+    assert not SEARCH.finds(b64(data))
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40))
+def test_gzip_is_found_between_any_bytes(before, after):
+    assert SEARCH.finds(before + gzip.compress(INSIDE) + after)
+
+
+def test_nothing_is_found_where_nothing_is_secret():
+    assert not Search([]).finds(INSIDE)
+
+
+def test_random_messages_pass():
+    source = random.Random(7)
+    assert not any(SEARCH.finds(source.randbytes(200)) for _ in range(200))

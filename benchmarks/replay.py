@@ -1,10 +1,18 @@
-"""How fast a recording replays into the real client, against that client's own ceiling.
-
-Both sides are the same ``websockets`` client, reading N order-book frames of about 300 bytes. The ceiling is
-fed from a socket pair with frames encoded beforehand; replay begins at the file. The two take turns; figures
-are medians.
+"""How fast a recording replays into the real client: against that client's own ceiling, and against peers.
 
     python benchmarks/replay.py --frames 10000 100000 --rounds 5
+    python benchmarks/replay.py --memory
+    python benchmarks/replay.py --peers                   # ten thousand, a hundred thousand and a million frames
+
+By itself it compares with the ceiling: the same ``websockets`` client reads the same frames of about 300 bytes,
+encoded beforehand, from a socket pair, whereas replay begins at the file. Ceiling and replay take turns.
+
+``--peers`` runs ours beside those of cassetter and nimax that are installed (``pip install
+'pytest-connex[bench]'``), and ``--memory`` ours with ten thousand and a million frames: every measurement in a
+process of its own, one after the other in turn, from the load of the recording to the close of its connection. A
+measurement that takes longer than ``--timeout`` seconds is given up.
+
+Figures are medians of ``--rounds``.
 """
 
 from __future__ import annotations
@@ -14,8 +22,11 @@ import asyncio
 import json
 import socket
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from websockets.asyncio.client import connect
@@ -23,45 +34,17 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from pytest_connex.cassette.connect import connector
-from pytest_connex.cassette.events import FORMAT, VERSION, Closed, Dial, Header, Open, Received
-from pytest_connex.cassette.player import Player, Rules
-from pytest_connex.cassette.redaction import Redactor
-from pytest_connex.cassette.replay import ReplayDialler
-from pytest_connex.cassette.store import Recording
-from pytest_connex.cassette.writing import CassetteWriter
-from pytest_connex.sandbox.market import Market
+from contenders import CONTENDERS, Ours, importable, read
+from conversation import SUBSCRIBE, frames
 
-URL = "wss://ws.connex.invalid/"
+FEW, MANY = 10_000, 1_000_000
 
 
-def frames(count: int) -> list[str]:
-    """Updates of a market, repeated: about 300 bytes each."""
-    market = Market(7, "binance", "ETH/USDT")
-    made = []
-    for number in range(min(count, 1000)):
-        bids, asks = market.snapshot(5)
-        update = {"type": "update", "symbol": "ETH/USDT", "sequence": number, "bids": bids, "asks": asks}
-        made.append(json.dumps(update))
-    return [made[number % len(made)] for number in range(count)]
-
-
-def write_recording(path: Path, texts: list[str]) -> None:
-    nothing = Redactor({})
-    writer = CassetteWriter(
-        path, Header(FORMAT, VERSION, "2026-01-01T00:00:00Z", "sandbox", "bench", "bench"), nothing
-    )
-    writer.write(Dial(1, 0.0, URL))
-    writer.write(Open(1, 0.0))
-    for number, text in enumerate(texts):
-        writer.write(Received(1, number / 1000, text))
-    writer.write(Closed(1, len(texts) / 1000, "client", 1000))
-    writer.finish()
-    writer.commit()
+# --- Against the ceiling -----------------------------------------------------------------------------------
 
 
 class Fed(asyncio.Protocol):
-    """Answers the handshake and writes what was encoded beforehand, minding the client's buffers."""
+    """Writes what was encoded beforehand when the client has subscribed, minding the client's buffers."""
 
     def __init__(self, chunks: list[bytes]) -> None:
         self._protocol = ServerProtocol()
@@ -76,12 +59,10 @@ class Fed(asyncio.Protocol):
         for event in self._protocol.events_received():
             if isinstance(event, Request):
                 self._protocol.send_response(self._protocol.accept(event))
-                self._send()
+            elif event.opcode is Opcode.TEXT:
                 self._pump()
-            else:
-                self._transport.close()
-                return
-        self._send()
+        for data in self._protocol.data_to_send():
+            self._transport.write(data) if data else self._transport.close()
 
     def pause_writing(self) -> None:
         self._writing = False
@@ -90,23 +71,14 @@ class Fed(asyncio.Protocol):
         self._writing = True
         self._pump()
 
-    def _send(self) -> None:
-        for data in self._protocol.data_to_send():
-            self._transport.write(data)
-
     def _pump(self) -> None:
         while self._writing and (chunk := next(self._chunks, None)) is not None:
             self._transport.write(chunk)
 
 
-def encoded(texts: list[str], batch: int = 256) -> list[bytes]:
+def encoded(texts: Iterable[str], batch: int = 256) -> list[bytes]:
     whole = [Frame(Opcode.TEXT, text.encode()).serialize(mask=False) for text in texts]
     return [b"".join(whole[start : start + batch]) for start in range(0, len(whole), batch)]
-
-
-async def read(ws, count: int) -> None:
-    for _ in range(count):
-        await ws.recv()
 
 
 async def ceiling(chunks: list[bytes], count: int) -> float:
@@ -115,48 +87,133 @@ async def ceiling(chunks: list[bytes], count: int) -> float:
         half.setblocking(False)
     start = time.perf_counter()
     await asyncio.get_running_loop().create_connection(lambda: Fed(chunks), sock=ours)
-    ws = await connect("ws://ws.connex.invalid/", sock=theirs, compression=None)
-    await read(ws, count)
-    taken = time.perf_counter() - start
-    await ws.close()
-    return count / taken
+    async with connect("ws://ws.connex.invalid/", sock=theirs, compression=None) as ws:
+        await ws.send(SUBSCRIBE)
+        await read(ws.recv, count)
+    return count / (time.perf_counter() - start)
 
 
 async def replay(path: Path, count: int) -> float:
-    def verdict(error: Exception) -> None:
-        raise error
-
     start = time.perf_counter()
-    dialler = ReplayDialler(Player(Recording(path), Rules((), Redactor({}))), 5.0, verdict)
-    ws = await connector(dialler)(URL, compression=None)
-    await read(ws, count)
-    taken = time.perf_counter() - start
-    await ws.close()
-    return count / taken
+    await Ours().replay(path, count)
+    return count / (time.perf_counter() - start)
+
+
+def compare_with_ceiling(count: int, rounds: int) -> None:
+    chunks = encoded(frames(count))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bench.ws.jsonl"
+        Ours().write(path, frames(count))
+        pairs = [(asyncio.run(replay(path, count)), asyncio.run(ceiling(chunks, count))) for _ in range(rounds)]
+    ratios = [a / b for a, b in pairs]
+    print(
+        f"{count:>9,} frames: replay {statistics.median(a for a, _ in pairs):9,.0f}/s   "
+        f"ceiling {statistics.median(b for _, b in pairs):9,.0f}/s   "
+        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    )
+
+
+# --- In processes of their own -------------------------------------------------------------------------------
+
+
+class Contest:
+    """The contenders' recordings of one conversation, and what was measured of their replay."""
+
+    def __init__(self, names: Iterable[str], count: int, folder: Path, timeout: float) -> None:
+        self._count = count
+        self._folder = folder
+        self._timeout = timeout
+        self.results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        self.failures: dict[str, str] = {}
+
+    def write(self) -> None:
+        for name in self.results:
+            self._child(name, "write")
+
+    def run(self, rounds: int) -> None:
+        """Let the contenders take turns; one that has failed is out."""
+        for _ in range(rounds):
+            for name, results in self.results.items():
+                if name not in self.failures and (result := self._child(name, "replay")):
+                    results.append(result)
+
+    def median(self, name: str, what: str) -> float:
+        return statistics.median(result[what] for result in self.results[name])
+
+    def _child(self, name: str, action: str) -> dict[str, float]:
+        path = self._folder / f"{name}-{self._count}{CONTENDERS[name].ending}"
+        script = str(Path(__file__).with_name("contenders.py"))
+        command = [sys.executable, script, name, action, str(path), str(self._count)]
+        what = {"write": "cannot write", "replay": "cannot load"}[action]
+        try:
+            ran = subprocess.run(command, capture_output=True, text=True, timeout=self._timeout)
+        except subprocess.TimeoutExpired:
+            self.failures[name] = f"{what}: took longer than {self._timeout:g} s"
+            return {}
+        if ran.returncode:
+            self.failures[name] = f"{what}: the process ended with {ran.returncode}: {ran.stderr.strip()[-200:]}"
+            return {}
+        result = json.loads(ran.stdout.splitlines()[-1])
+        if "error" in result:
+            self.failures[name] = f"{what}: {' '.join(result['error'].split())[:200]}"
+            return {}
+        return result
+
+
+def compare_with_peers(count: int, rounds: int, timeout: float) -> None:
+    names = [name for name in CONTENDERS if importable(name)]
+    with tempfile.TemporaryDirectory() as folder:
+        contest = Contest(names, count, Path(folder), timeout)
+        contest.write()
+        contest.run(rounds)
+    for name in names:
+        if name in contest.failures:
+            print(f"{count:>9,} frames  {name:9}  {contest.failures[name]}")
+            continue
+        times = [result["seconds"] for result in contest.results[name]]
+        median = statistics.median(times)
+        print(
+            f"{count:>9,} frames  {name:9}  {median:7.3f} s ({min(times):.3f} to {max(times):.3f})  "
+            f"{count / median:9,.0f}/s   peak memory {contest.median(name, 'peak'):7.1f} MiB, "
+            f"after the imports {contest.median(name, 'imported'):5.1f} MiB"
+        )
+
+
+def compare_memory(rounds: int, timeout: float) -> None:
+    peaks = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for count in (FEW, MANY):
+            contest = Contest(["ours"], count, Path(folder), timeout)
+            contest.write()
+            contest.run(rounds)
+            if "ours" in contest.failures:
+                print(f"{count:>9,} frames: {contest.failures['ours']}")
+                return
+            peaks[count] = contest.median("ours", "peak")
+            print(f"{count:>9,} frames: peak memory {peaks[count]:6.1f} MiB, {contest.median('ours', 'seconds'):.2f} s")
+    print(f"difference: {peaks[MANY] - peaks[FEW]:.1f} MiB")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, nargs="+", default=[10_000, 100_000])
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--peers", action="store_true", help="beside cassetter and nimax")
+    kind.add_argument("--memory", action="store_true", help="peak memory of a million frames against ten thousand")
+    parser.add_argument("--frames", type=int, nargs="+")
     parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    for count in arguments.frames:
-        texts = frames(count)
-        chunks = encoded(texts)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "bench.ws.jsonl"
-            write_recording(path, texts)
-            pairs = [
-                (asyncio.run(replay(path, count)), asyncio.run(ceiling(chunks, count)))
-                for _ in range(arguments.rounds)
-            ]
-        ours = statistics.median(a for a, _ in pairs)
-        theirs = statistics.median(b for _, b in pairs)
-        ratio = statistics.median(a / b for a, b in pairs)
-        print(
-            f"{count:>9} frames of {len(texts[0])} bytes: replay {ours:9.0f}/s   ceiling {theirs:9.0f}/s   "
-            f"ratio {ratio:.2f} ({min(a / b for a, b in pairs):.2f} to {max(a / b for a, b in pairs):.2f})"
-        )
+    parser.add_argument("--timeout", type=float, default=120, help="seconds for each process")
+    given = parser.parse_args()
+    if given.memory:
+        compare_memory(given.rounds, given.timeout)
+    elif given.peers:
+        for name in CONTENDERS:
+            if not importable(name):
+                print(f"{name} is not installed: pip install 'pytest-connex[bench]'")
+        for count in given.frames or (FEW, 100_000, MANY):
+            compare_with_peers(count, given.rounds, given.timeout)
+    else:
+        for count in given.frames or (FEW, 100_000):
+            compare_with_ceiling(count, given.rounds)
 
 
 if __name__ == "__main__":

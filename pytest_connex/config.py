@@ -32,6 +32,9 @@ RECORDED_WS_URL = "wss://ws.connex.invalid"
 RECORDED_KEY = "connex-recorded-key"
 RECORDED_SECRET = "connex-recorded-secret"  # noqa: S105  (a placeholder, the same for everybody)
 
+MIN_SECRET = 8
+"""Keys and secrets with fewer characters cannot be replaced in recordings without hitting innocent text."""
+
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from .client.websocket import ConnexWebSocket
     from .protocol import Dialect
     from .sandbox.server import Sandbox
-
-_HTTPX_HINT = "{name} needs the extra httpx: pip install 'pytest-connex[httpx]'"
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +74,12 @@ def _sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
         yield sandbox
 
 
+def _require_extra(module: str, fixture: str) -> None:
+    """Fail with what to install where an optional library is not there."""
+    if find_spec(module) is None:
+        pytest.fail(f"{fixture} needs the extra httpx: pip install 'pytest-connex[httpx]'", pytrace=False)
+
+
 def _sandbox_of(request: pytest.FixtureRequest) -> Sandbox | None:
     """The sandbox that answers this test, if one does."""
     sandbox: Sandbox | None = None
@@ -116,10 +121,9 @@ async def connex_rest_async(
     request: pytest.FixtureRequest, connex_dialect: Dialect
 ) -> AsyncIterator[ConnexRestAsync]:
     """The asynchronous twin of ``connex_rest``, on httpx."""
-    try:
-        from .client.rest_async import ConnexRestAsync
-    except ImportError:
-        pytest.fail(_HTTPX_HINT.format(name="connex_rest_async"), pytrace=False)
+    _require_extra("httpx", "connex_rest_async")
+    from .client.rest_async import ConnexRestAsync
+
     async with ConnexRestAsync(_settings(request), connex_dialect) as client:
         yield client
 
@@ -127,10 +131,9 @@ async def connex_rest_async(
 @pytest.fixture
 def connex_respx(request: pytest.FixtureRequest) -> Iterator[respx.MockRouter]:
     """A respx router on the configured base URL, for answers scripted by hand."""
-    try:
-        import respx
-    except ImportError:
-        pytest.fail(_HTTPX_HINT.format(name="connex_respx"), pytrace=False)
+    _require_extra("respx", "connex_respx")
+    import respx
+
     with respx.mock(base_url=_settings(request).rest_url, assert_all_called=False) as router:
         yield router
 

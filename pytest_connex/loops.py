@@ -7,6 +7,7 @@ asynchronous test of every suite that the plugin is installed for.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 NEEDS_ASYNCIO = "needs pytest-asyncio 1.4 or newer for its virtual clock: pip install -U pytest-asyncio"
 NEEDS_NO_TCP = "connex_rest_async needs real TCP, which a virtual clock cannot wait for: run without --connex-sandbox"
-NEEDS_NO_GATEWAY = "the live gateway has no virtual clock: run without --connex-live"
 NEEDS_FUNCTION_LOOP = (
     'a test on a virtual clock has an event loop of its own: drop its loop_scope, or set it to "function"'
 )
@@ -52,7 +52,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
 
 def is_virtual(item: pytest.Item) -> bool:
     """Tell whether a test asks for a virtual clock and is one that has an event loop."""
-    from inspect import iscoroutinefunction
 
     function: Any = getattr(item, "obj", None)
     return (
@@ -81,6 +80,5 @@ def obstacle(item: pytest.Item) -> str | None:
     if scope != "function":
         raise pytest.UsageError(f"{item.nodeid}: {NEEDS_FUNCTION_LOOP}")
     mode = item.config.stash[RUN].options.mode
-    if owns_sandbox(item) or mode == "sandbox":
-        return NEEDS_NO_TCP if "connex_rest_async" in getattr(item, "fixturenames", ()) else None
-    return NEEDS_NO_GATEWAY if mode == "live" else None
+    sandboxed = owns_sandbox(item) or mode == "sandbox"
+    return NEEDS_NO_TCP if sandboxed and "connex_rest_async" in getattr(item, "fixturenames", ()) else None

@@ -21,6 +21,7 @@ import pytest
 from .config import (
     API_KEY,
     API_SECRET,
+    MIN_SECRET,
     REST_URL,
     VARIABLES,
     WS_URL,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 MARKERS = ("connex", "connex_live", "connex_recorded", "connex_sandbox")
 LOOPBACK = (r"127\.0\.0\.1\Z", r"::1\Z", r"localhost\Z")
-MIN_SECRET = 8
 
 REFUSAL = "connex_refusal"
 """Under this name a worker of a distributed run tells why the run cannot start."""

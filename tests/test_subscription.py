@@ -91,6 +91,7 @@ async def test_what_is_not_json_gets_an_error_event_and_the_connection_stays_up(
         assert '"pong"' in await ws.recv()
 
 
+@pytest.mark.connex(clock="virtual")  # no update comes in between, however slow the machine
 async def test_after_unsubscribing_the_connection_still_answers(connex_ws):
     await connex_ws.subscribe("ETH/USDT", depth=5)
     answer = await connex_ws.unsubscribe("ETH/USDT")

@@ -65,7 +65,8 @@ class Recorder:
         """Note that there was no server to answer the dial."""
         message = self._redactor.text(error.strerror or str(error))
         with self._lock:
-            self._alive.pop(conn, None)
+            if self._alive.pop(conn, None) is None:
+                return
             self._write(Refused(conn, self._at(now), type(error).__name__, error.errno, message))
 
     def sent(self, conn: int, now: float, message: Payload) -> None:

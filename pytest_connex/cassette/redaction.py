@@ -16,9 +16,6 @@ from ..errors import SecretFound
 from .leaks import Search
 from .spellings import Spellings, has_escapes
 
-MIN_SECRET = 8
-"""Secrets shorter than this cannot be replaced without hitting innocent text."""
-
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
 _BASE64_PLACEHOLDER = "UkVEQUNURUQ"

@@ -22,6 +22,7 @@ _PASSED_ON = (
     "additional_headers",
     "user_agent_header",
     "compression",
+    "open_timeout",
     "ping_interval",
     "ping_timeout",
 )
@@ -64,6 +65,7 @@ class Relay:
         self._writable.set()
         self._closing: tuple[int, str] = (1000, "")
         self._task: asyncio.Task[None] | None = None
+        self._opened = False
         self.refusal: BaseException | None = None
 
     def dialled(self, endpoint: Endpoint, request: Request) -> None:
@@ -84,7 +86,12 @@ class Relay:
         self._writable.set()
 
     def ended(self, code: int, reason: str) -> None:
-        """Pass on the client's close."""
+        """Pass on the client's close; one that comes before the answer of the server ends the dial."""
+        if self._task is not None and not self._opened:
+            self._task.cancel()
+            gone = TimeoutError("the client gave up during the handshake")
+            self._recorder.refused(self._conn, self._loop.time(), gone)
+            return
         self._recorder.closed(self._conn, self._loop.time(), "client", code, reason)
         self._closing = (code, reason)
         self._outgoing.put_nowait(None)
@@ -111,6 +118,7 @@ class Relay:
             self._endpoint.abort()
             return
         headers = dict(upstream.response.headers.raw_items()) if upstream.response else {}
+        self._opened = True
         kept = {k: v for k, v in headers.items() if not _is_handshake_header(k)}
         self._recorder.opened(self._conn, self._loop.time(), upstream.subprotocol, kept)
         self._endpoint.accept(upstream.subprotocol, kept)

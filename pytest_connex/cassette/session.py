@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..config import RECORDED_KEY, RECORDED_SECRET, RECORDED_WS_URL, ConnexConfig, canonical_url
+from ..config import MIN_SECRET, RECORDED_KEY, RECORDED_SECRET, RECORDED_WS_URL, ConnexConfig, canonical_url
 from ..errors import CassetteError, CassetteMissing, CassetteStale, ReplayAborted
 from ..protocol import Dialect
 from .ending import Ending
@@ -321,6 +321,13 @@ class CassetteSession:
         if self._redactor is None:
             values = dict.fromkeys(self.plan.secrets, "connex-recorded-value")
             if self.plan.action == "record":
+                if any(0 < len(value or "") < MIN_SECRET for value in (config.api_key, config.api_secret)):
+                    self.fail(
+                        CassetteError(
+                            f"a key or secret has fewer than {MIN_SECRET} characters and cannot be kept out of the "
+                            "recording; record with longer ones"
+                        )
+                    )
                 values[config.api_key or ""] = RECORDED_KEY
                 values[config.api_secret or ""] = RECORDED_SECRET
             self._redactor = Redactor(values, dialect.secret_fields)

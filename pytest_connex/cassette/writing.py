@@ -127,7 +127,12 @@ def put_in_place(writers: Sequence[Writer], obsolete: Iterable[Path]) -> list[Pa
         writer.settle()
     removed = [path for path in obsolete if path.is_file()]
     for path in removed:
-        path.unlink()
+        try:
+            path.unlink()
+        except OSError as exc:
+            raise CassetteError(
+                f"the recording is not used any more, and cannot be removed: {exc.strerror}", path
+            ) from exc
     return removed
 
 

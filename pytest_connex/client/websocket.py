@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from websockets.asyncio.client import connect as websockets_connect
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 _NORMAL = (1000, 1001)
+_FAREWELL = 1.0  # seconds
 REJECTED = 4001
 """The close code after rejected credentials [S]."""
 _Answer = TypeVar("_Answer", Authenticated, Subscribed, Unsubscribed, Pong)
@@ -107,6 +109,10 @@ class ConnexWebSocket:
         if self.config.api_key and self.config.api_secret:
             try:
                 await self._authenticate(self.config.api_key, self.config.api_secret)
+            except AuthenticationError:
+                await self._let_it_close(self._connection)
+                await self.close()
+                raise
             except BaseException:
                 await self.close()
                 raise
@@ -235,6 +241,12 @@ class ConnexWebSocket:
             raise ConnectionLost(f"Connex answered the WebSocket handshake with {status}", status) from exc
         except (OSError, InvalidHandshake, EOFError) as exc:
             raise ConnectionLost(f"no connection to {self.config.ws_url}: {exc}") from exc
+
+    async def _let_it_close(self, connection: ClientConnection) -> None:
+        """Leave the gateway the first word after a rejection: it closes with a code of its own [S]."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                await connection.wait_closed()
 
     async def _authenticate(self, api_key: str, api_secret: str) -> None:
         nonce = self._nonces.next(api_key)

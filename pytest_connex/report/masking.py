@@ -212,8 +212,11 @@ def hide_in_error(error: BaseException, *values: str | None) -> None:
 def _shown_spellings(value: str) -> Iterator[str]:
     """Yield how a value is shown in text, in ``repr`` of text or bytes, and in dumps of bytes."""
     raw = value.encode()
-    yield from (value, repr(value)[1:-1], ascii(value)[1:-1], json.dumps(value)[1:-1], repr(raw)[2:-1])
-    yield from (raw.hex(), raw.hex(" "))
+    yield from (value, raw.hex(), raw.hex(" "), json.dumps(value)[1:-1])
+    yield from (repr(value)[1:-1], ascii(value)[1:-1], repr(raw)[2:-1])
+    both_quotes = "'\""  # where both are in the text, repr escapes one of them
+    yield from (repr(value + both_quotes)[1:-4], ascii(value + both_quotes)[1:-4])
+    yield repr(raw + both_quotes.encode())[2:-4]
 
 
 def _mask_cut(text: str, ellipsis: str, spellings: tuple[str, ...]) -> str:

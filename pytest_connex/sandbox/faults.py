@@ -27,6 +27,9 @@ class Ending(NamedTuple):
     reason: str = ""
 
 
+_SENDABLE = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
+_LONGEST_REASON = 123  # a control frame holds 125 bytes, and the code takes two (RFC 6455, 5.5)
+
 _Fault = TypeVar("_Fault", Answer, Ending)
 
 
@@ -53,9 +56,8 @@ class Faults:
 
     def close_after(self, frames: int, code: int, reason: str = "", times: int = 1) -> None:
         """Close each of the next ``times`` connections with ``code`` and ``reason`` after ``frames`` messages."""
-        if not 1000 <= code <= 4999:
-            raise ConfigError(f"a close code is between 1000 and 4999, not {code}")
-        self._add(self._endings, Ending(_count("frames", frames, 0), code, reason), times)
+        ending = Ending(_count("frames", frames, 0), _close_code(code), _reason(reason))
+        self._add(self._endings, ending, times)
 
     def pending(self) -> int:
         """Return how many faults have not happened yet."""
@@ -86,9 +88,24 @@ class Faults:
 
 
 def _status(status: int) -> int:
-    if not 400 <= status <= 599:
-        raise ConfigError(f"a fault answers with a status between 400 and 599, not {status}")
+    if not _is_whole(status) or not 400 <= status <= 599:
+        raise ConfigError(f"a fault answers with a status between 400 and 599, not {status!r}")
     return status
+
+
+def _close_code(code: int) -> int:
+    if not _is_whole(code) or not (code in _SENDABLE or 3000 <= code <= 4999):
+        raise ConfigError(
+            f"a close code that may be sent is one of {', '.join(map(str, sorted(_SENDABLE)))}, or between 3000 and "
+            f"4999, not {code!r}; drop_after ends a connection without one"
+        )
+    return code
+
+
+def _reason(reason: str) -> str:
+    if len(reason.encode()) > _LONGEST_REASON:
+        raise ConfigError(f"the reason of a close has at most {_LONGEST_REASON} bytes, not {len(reason.encode())}")
+    return reason
 
 
 def _wait(seconds: int | None) -> int | None:
@@ -96,6 +113,10 @@ def _wait(seconds: int | None) -> int | None:
 
 
 def _count(name: str, value: int, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not _is_whole(value) or value < least:
         raise ConfigError(f"{name} must be a whole number, {least} or more, not {value!r}")
     return value
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -137,6 +137,7 @@ def test_what_is_wrapped_without_a_secret_is_passed(wrapped):
         b"\\",
         b"&nothing;&#xffffffff;&#0;",
         b"\\n\\r\\t\\q",
+        b"%2525252541",
     ],
 )
 def test_what_only_looks_encoded_is_passed(data):

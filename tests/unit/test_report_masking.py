@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
+import io
 import logging
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from _pytest._io import TerminalWriter
 
-from pytest_connex.report.masking import Masking
+from pytest_connex.report.masking import Masking, hide_in_error
 
 SECRET = "s3cr3t/with+special=chars=="
 
@@ -91,6 +97,62 @@ def test_no_value_masks_nothing(masking, value):
     assert masking.mask("None, or nothing") == "None, or nothing"
 
 
+UNUSUAL = "gehe1m-é鍵\"'\\&<>"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        repr(UNUSUAL),
+        ascii(UNUSUAL),
+        repr(UNUSUAL.encode()),
+        repr(repr(UNUSUAL)),
+        UNUSUAL.encode().hex(" "),
+        UNUSUAL.encode().decode("latin-1"),
+        html.escape(UNUSUAL),
+    ],
+)
+def test_a_value_is_masked_as_python_shows_it(shown):
+    masking = Masking(())
+    masking.hide(UNUSUAL)
+    left = masking.mask(f"<{shown}>").translate(str.maketrans("", "", "\"'\\<>b "))
+    assert left in ("***", "2a2a2a")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("TEXT 'yyys3cr3t/with+...zzz' [120 bytes]", "TEXT 'yyy***...zzz' [120 bytes]"),
+        ("'yyys3cr3t/with+…zzz'", "'yyy***…zzz'"),
+        ("'aaa...ial=chars=='", "'aaa...***'"),
+        ("s3cr3t/...chars==", "***...***"),
+        ("73 33 63 72 33 74 2...0 00", "***...0 00"),
+        ("00 ... 61 72 73 3d 3d", "00 ...***"),
+        ("a s3cr3t...", "a ***..."),
+        ("a s3cr3 ...", "a s3cr3 ..."),
+        ("a s3cr...", "a s3cr..."),
+        ("...ars== b", "...ars== b"),
+        ("loading... done...", "loading... done..."),
+    ],
+)
+def test_what_an_ellipsis_leaves_of_a_value_is_masked(masking, text, shown):
+    assert masking.mask(text) == shown
+
+
+@pytest.mark.parametrize("value", ["it's/one+more", 'gehe1m-"é"', "kürzer-als"])
+def test_what_an_ellipsis_leaves_of_a_representation_is_masked(value):
+    masking = Masking(())
+    masking.hide(value)
+    for shown in (repr(value + "'\"")[1:-4], ascii(value)[1:-1], repr(value.encode())[2:-1]):
+        assert masking.mask(f"{shown[:-1]}...") == "***..."
+
+
+def test_a_value_in_coloured_text_is_masked_and_loses_its_colours(masking):
+    coloured = "\x1b[33m's3cr3t\x1b[39;49;00m/with+special=\x1b[1mchars=='\x1b[0m"
+    assert masking.mask(coloured) == "'***'"
+    assert masking.mask("\x1b[33mother\x1b[0m") == "\x1b[33mother\x1b[0m"
+
+
 # --- Reports ---------------------------------------------------------------------------------------------
 
 
@@ -104,6 +166,34 @@ def test_properties_are_masked_and_keep_their_names_and_kinds(masking):
         masking, user_properties=[("secret", SECRET), ("all", [SECRET, ("a", SECRET)]), ("count", 3), ("none", None)]
     )
     assert report.user_properties == [("secret", "***"), ("all", ["***", ("a", "***")]), ("count", 3), ("none", None)]
+
+
+def test_properties_of_bytes_and_nested_ones_are_masked(masking):
+    nested = {"a": [{SECRET: SECRET.encode()}], "n": 1}
+    report = reported(masking, user_properties=[("nested", nested)])
+    assert report.user_properties == [("nested", {"a": [{"***": b"***"}], "n": 1})]
+    assert nested["a"] == [{SECRET: SECRET.encode()}]
+
+
+def test_the_reason_of_an_expected_failure_is_masked(masking):
+    assert reported(masking, outcome="skipped", wasxfail=f"reason: {SECRET}").wasxfail == "reason: ***"
+
+
+def test_what_was_added_to_a_report_is_masked_before_it_is_logged(masking):
+    report = reported(masking)
+    report.sections.append(("Captured stdout call", SECRET))
+    masking.pytest_runtest_logreport(report)
+    assert report.sections == [("Captured stdout call", "***")]
+
+
+def test_the_message_and_the_arguments_of_a_subtest_are_masked(masking):
+    @dataclasses.dataclass(frozen=True, slots=True)
+    class Context:
+        msg: str | None
+        kwargs: dict[str, object]
+
+    report = reported(masking, context=Context(f"with {SECRET}", {"value": repr(SECRET), "n": 1}))
+    assert report.context == Context("with ***", {"value": "'***'", "n": 1})
 
 
 def test_the_reason_of_a_skip_is_masked(masking):
@@ -161,6 +251,137 @@ def test_the_report_of_a_collection_is_masked(masking):
     )
     masked = through(masking.pytest_make_collect_report, report)
     assert (masked.longrepr, masked.sections) == ("ImportError: ***", [("Captured stdout", "one ***")])
+
+
+@pytest.mark.parametrize("error", [UserWarning(f"told {SECRET}"), f"told {SECRET}"])
+def test_a_warning_is_masked_and_keeps_its_category(masking, error):
+    warning = warnings.WarningMessage(error, UserWarning, "test_x.py", 3)
+    masking.pytest_warning_recorded(warning)
+    assert (str(warning.message), warning.category) == ("told ***", UserWarning)
+
+
+def test_another_warning_stays_the_object_it_is(masking):
+    error = UserWarning("told")
+    warning = warnings.WarningMessage(error, UserWarning, "test_x.py", 3)
+    masking.pytest_warning_recorded(warning)
+    assert warning.message is error
+
+
+# --- The terminal, and files -----------------------------------------------------------------------------
+
+
+class Run:
+    """What :meth:`Masking.pytest_configure` asks of pytest's configuration."""
+
+    def __init__(self, xml: Path | None = None) -> None:
+        self.pluginmanager = self
+        self.written = io.StringIO()
+        self.writer = TerminalWriter(self.written)
+        self.xml = xml
+
+    def has_plugin(self, name: str) -> bool:
+        return name == "terminalreporter" and self.written is not None
+
+    def get_terminal_writer(self) -> TerminalWriter:
+        return self.writer
+
+    def getoption(self, name: str, default: object) -> object:
+        return str(self.xml) if name == "xmlpath" and self.xml else default
+
+
+def test_what_is_written_to_the_terminal_is_masked(masking):
+    run = Run()
+    masking.pytest_configure(run)
+    run.writer.line(f"a {SECRET}", red=True)
+    run.writer.sep("=", SECRET)
+    run.writer.write("and more", flush=True)
+    assert SECRET not in run.written.getvalue()
+    assert run.written.getvalue().startswith("a ***\n===")
+    assert run.writer.width_of_current_line == len("and more")
+
+
+def test_a_run_without_a_terminal_has_nothing_to_mask(masking):
+    run = Run()
+    run.written = None
+    masking.pytest_configure(run)
+    assert "write" not in vars(run.writer)
+
+
+def finished(masking: Masking, run: Run) -> None:
+    masking.pytest_configure(run)
+    wrapper = masking.pytest_sessionfinish()
+    next(wrapper)
+    with pytest.raises(StopIteration):
+        next(wrapper)
+
+
+XML = (
+    '<?xml version="1.0" encoding="utf-8"?>'
+    '<testsuites name="é"><testcase name="{0}">{0}<p a="1" />{0}</testcase></testsuites>'
+)
+
+
+def test_the_junit_file_is_masked_where_xml_escapes_a_value_too(masking, tmp_path):
+    path = tmp_path / "junit.xml"
+    masking.hide(UNUSUAL)
+    path.write_text(XML.format(f"{html.escape(UNUSUAL)} {SECRET}"), "utf-8")
+    finished(masking, Run(path))
+    assert path.read_text("utf-8") == XML.format("*** ***")
+
+
+def test_a_parameter_at_the_end_of_an_element_leaves_the_xml_whole(masking, tmp_path):
+    path = tmp_path / "junit.xml"
+    path.write_text(XML.format("?signature=abc"), "utf-8")
+    finished(masking, Run(path))
+    assert path.read_text("utf-8") == XML.format("?signature=connex-recorded-signature")
+
+
+def test_a_junit_file_that_was_not_finished_is_masked_as_text(masking, tmp_path):
+    path = tmp_path / "junit.xml"
+    path.write_text(f"<testsuites><testcase>{SECRET}", "utf-8")
+    finished(masking, Run(path))
+    assert path.read_text("utf-8") == "<testsuites><testcase>***"
+
+
+def test_a_junit_file_without_a_secret_is_not_written_again(masking, tmp_path):
+    path = tmp_path / "junit.xml"
+    path.write_text(XML.format("x"), "utf-8")
+    path.chmod(0o400)
+    before = path.stat().st_mtime_ns
+    finished(masking, Run(path))
+    assert path.stat().st_mtime_ns == before
+
+
+def test_no_junit_file_is_no_error(masking, tmp_path):
+    finished(masking, Run(tmp_path / "junit.xml"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_leaves_the_junit_file_to_the_controller(masking, tmp_path):
+    path = tmp_path / "junit.xml"
+    path.write_text(XML.format(SECRET), "utf-8")
+    run = Run(path)
+    run.workerinput = {}
+    finished(masking, run)
+    assert path.read_text("utf-8") == XML.format(SECRET)
+
+
+def test_the_junit_file_is_masked_when_the_session_ends_with_an_error(masking, tmp_path):
+    path = tmp_path / "junit.xml"
+    path.write_text(XML.format(SECRET), "utf-8")
+    masking.pytest_configure(Run(path))
+    wrapper = masking.pytest_sessionfinish()
+    next(wrapper)
+    with pytest.raises(RuntimeError):
+        wrapper.throw(RuntimeError("ended"))
+    assert path.read_text("utf-8") == XML.format("***")
+
+
+def test_an_error_and_its_causes_are_masked():
+    error, cause = RuntimeError(f"wrong: {SECRET}", 7), ValueError(SECRET)
+    error.__cause__, cause.__context__ = cause, KeyError(SECRET)
+    hide_in_error(error, SECRET, None)
+    assert (error.args, cause.args, cause.__context__.args) == (("wrong: ***", 7), ("***",), ("***",))
 
 
 # --- Logs ------------------------------------------------------------------------------------------------

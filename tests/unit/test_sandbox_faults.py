@@ -136,8 +136,8 @@ def test_what_is_asked_for_beyond_the_last_fault_does_not_count(faults):
         (lambda faults: faults.refuse_handshake(retry_after=False), "retry_after must be a whole number, 0 or more"),
         (lambda faults: faults.drop_after(-1), "frames must be a whole number, 0 or more, not -1"),
         (lambda faults: faults.close_after(None, 1011), "frames must be a whole number, 0 or more, not None"),
-        (lambda faults: faults.close_after(1, 999), "a close code is between 1000 and 4999, not 999"),
-        (lambda faults: faults.close_after(1, 5000), "a close code is between 1000 and 4999, not 5000"),
+        (lambda faults: faults.close_after(1, 999), "or between 3000 and 4999, not 999"),
+        (lambda faults: faults.close_after(1, 5000), "or between 3000 and 4999, not 5000"),
     ],
 )
 def test_a_refused_fault_names_the_value_and_what_it_must_be(faults, script: Script, message):

@@ -1,0 +1,199 @@
+"""One measurement in a process of its own: load and replay a recording with ours, cassetter or nimax.
+
+``replay.py`` starts it, so that the memory of one contender does not count for another. By hand:
+
+    python benchmarks/contenders.py ours write /tmp/x.ws.jsonl 10000
+    python benchmarks/contenders.py ours replay /tmp/x.ws.jsonl 10000
+
+It prints one line of JSON: ``seconds`` from the load to the close, without imports, ``imported`` and ``peak`` for the
+memory in MiB after the imports and at its highest; or ``error``. Peers write their recordings themselves, through
+what they record with, and read them through the client that they put in place of the real one. Ours is read by the
+real one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import json
+import resource
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+
+from conversation import SUBSCRIBE, URL, frames, last_of
+
+
+class Ours:
+    """pytest-connex: the real ``websockets.connect``, with the rules of a test."""
+
+    package = "pytest_connex"
+    ending = ".ws.jsonl"
+
+    def __init__(self) -> None:
+        from pytest_connex.cassette import connect, player, replay  # noqa: F401  (not to be timed)
+
+    def write(self, path: Path, texts: Iterable[str]) -> None:
+        from pytest_connex.cassette.events import FORMAT, VERSION, Closed, Dial, Header, Open, Received, Sent
+        from pytest_connex.cassette.redaction import Redactor
+        from pytest_connex.cassette.writing import CassetteWriter
+
+        header = Header(FORMAT, VERSION, "2026-01-01T00:00:00Z", "sandbox", "bench", "bench")
+        writer = CassetteWriter(path, header, Redactor({}))
+        for event in (Dial(1, 0.0, URL), Open(1, 0.0), Sent(1, 0.0, SUBSCRIBE)):
+            writer.write(event)
+        at = 0.0
+        for number, text in enumerate(texts):
+            at = number / 1000
+            writer.write(Received(1, at, text))
+        writer.write(Closed(1, at, "client", 1000))
+        writer.finish()
+        writer.commit()
+        writer.settle()
+
+    async def replay(self, path: Path, count: int) -> str | bytes:
+        from pytest_connex.cassette.connect import connector
+        from pytest_connex.cassette.player import Player, Rules
+        from pytest_connex.cassette.redaction import Redactor
+        from pytest_connex.cassette.replay import ReplayDialler
+        from pytest_connex.cassette.store import Recording
+        from pytest_connex.protocol import Dialect
+
+        def verdict(error: Exception) -> None:
+            raise error
+
+        rules = Rules(Dialect().volatile_paths, Redactor({}), echoed=Dialect().echoed_paths)
+        connect = connector(ReplayDialler(Player(Recording(path), rules), 5.0, verdict))
+        async with connect(URL, compression=None) as ws:
+            await ws.send(SUBSCRIBE)
+            return await read(ws.recv, count)
+
+
+class Cassetter:
+    """cassetter: ``use_cassette`` and its ``websockets.connect``, with the settings it comes with."""
+
+    package = "cassetter"
+    ending = ".yaml"
+
+    def __init__(self) -> None:
+        import cassetter.websockets  # noqa: F401
+
+    def write(self, path: Path, texts: Iterable[str]) -> None:
+        from cassetter.cassette import Cassette
+        from cassetter.intercept._websockets import ws_frame
+        from cassetter.recording import RecordMode
+
+        cassette = Cassette(path, record_mode=RecordMode.ALL)
+        cassette.load()
+        received = [ws_frame("recv", text, number) for number, text in enumerate(texts)]
+        cassette.record_ws(URL, {}, [ws_frame("send", SUBSCRIBE), *received])
+        cassette.save()
+
+    async def replay(self, path: Path, count: int) -> str | bytes:
+        from cassetter import use_cassette
+        from cassetter.websockets import connect
+
+        with use_cassette(path, record_mode="none"):
+            async with connect(URL) as ws:
+                await ws.send(SUBSCRIBE)
+                return await read(ws.recv, count)
+
+
+class Nimax:
+    """nimax: a cassette around the WebSocket of an asynchronous niquests session."""
+
+    package = "nimax"
+    ending = ".json"
+
+    def __init__(self) -> None:
+        import nimax  # noqa: F401
+
+    def write(self, path: Path, texts: Iterable[str]) -> None:
+        from nimax import Cassette, RecordMode
+        from nimax._websocket import Frame
+
+        cassette = Cassette(path, record_mode=RecordMode.ALL)
+        session, _ = cassette.record_ws(URL)
+        session.frames.append(Frame("send", "text", SUBSCRIBE))
+        session.frames += (Frame("recv", "text", text, number) for number, text in enumerate(texts))
+        cassette.save()
+
+    async def replay(self, path: Path, count: int) -> str | bytes:
+        import niquests
+        from nimax import NimaxRecorder, RecordMode
+
+        async with niquests.AsyncSession() as session:
+            recorder = NimaxRecorder(session)
+            with recorder.use_cassette(path.stem, cassette_dir=path.parent, record_mode=RecordMode.NONE):
+                response = await session.get(URL)
+                await response.extension.send_payload(SUBSCRIBE)
+                return await read(response.extension.next_payload, count)
+
+
+CONTENDERS = {"ours": Ours, "cassetter": Cassetter, "nimax": Nimax}
+
+
+async def read(receive: Callable[[], Awaitable[str | bytes]], count: int) -> str | bytes:
+    """Receive ``count`` messages and return the last."""
+    message: str | bytes = ""
+    for _ in range(count):
+        message = await receive()
+    return message
+
+
+def importable(name: str) -> bool:
+    """Tell whether a contender is installed."""
+    return importlib.util.find_spec(CONTENDERS[name].package) is not None
+
+
+def _peak() -> float:
+    """Return the most memory this process has had, in MiB.
+
+    Where there is /proc: ``ru_maxrss`` counts what the parent had at the fork, too.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+        kibibytes = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+    except (OSError, StopIteration):
+        kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)
+    return kibibytes / 1024
+
+
+def _measured(name: str, path: Path, count: int) -> dict[str, float | str]:
+    contender = CONTENDERS[name]()
+    expected = last_of(frames(count))
+    imported = _peak()
+
+    async def timed() -> tuple[str | bytes, float]:
+        start = time.perf_counter()
+        message = await contender.replay(path, count)
+        return message, time.perf_counter() - start
+
+    message, seconds = asyncio.run(timed())
+    if message != expected:
+        return {"error": f"the last frame is {message[:60]!r} instead of {expected[:60]!r}"}
+    return {"seconds": seconds, "imported": imported, "peak": _peak()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("contender", choices=CONTENDERS)
+    parser.add_argument("action", choices=("write", "replay"))
+    parser.add_argument("path", type=Path)
+    parser.add_argument("frames", type=int)
+    given = parser.parse_args()
+    result: dict[str, float | str] = {}
+    try:
+        if given.action == "write":
+            CONTENDERS[given.contender]().write(given.path, frames(given.frames))
+        else:
+            result = _measured(given.contender, given.path, given.frames)
+    except Exception as exc:  # noqa: BLE001  (a result like any other)
+        result = {"error": f"{type(exc).__name__}: {exc}"}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

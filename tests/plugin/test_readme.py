@@ -1,0 +1,68 @@
+"""The code of the README runs as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+PRELUDE = """
+import json
+import pytest
+import requests
+from decimal import Decimal
+from pytest_connex import Dialect, capture_orderbook
+from pytest_connex.client.rest import ConnexRest
+
+
+class MyClient:
+    def __init__(self, url, key, secret, connect):
+        self.url, self.connect = url, connect
+
+    async def best_bid(self, symbol):
+        async with self.connect(self.url) as ws:
+            await ws.send(json.dumps({"action": "subscribe", "channel": "orderbook", "symbol": symbol, "depth": 1}))
+            await ws.recv()
+            return Decimal(json.loads(await ws.recv())["bids"][0][0])
+
+
+class MyRestClient:
+    def __init__(self, url, key, secret):
+        self.url, self.headers = url, {"X-CONNEX-API-KEY": key, "X-CONNEX-API-SECRET": secret}
+
+    def is_healthy(self):
+        return requests.get(self.url + "/v1/status", headers=self.headers).json()["status"] == "healthy"
+"""
+
+USE = """
+def test_the_dialect_of_the_project(connex_dialect):
+    assert connex_dialect.status_path == "/v2/status"
+    assert connex_dialect.secret_fields[-1] == "otp"
+"""
+
+
+def test_there_is_code_to_run():
+    assert len(BLOCKS) == 4
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_a_block_of_the_readme_runs(project, number):
+    block = BLOCKS[number]
+    project.test(PRELUDE + block + (USE if "MyDialect" in block else ""))
+    result = project.run("--connex-sandbox")
+    assert result.ret == 0, result.stdout.str()
+    assert result.parseoutcomes()["passed"] == max(1, block.count("def test_"))
+
+
+def test_what_the_tables_name_exists(project):
+    text = README.read_text("utf-8")
+    options = set(re.findall(r"^\| `(--connex-[a-z-]+)", text, re.MULTILINE))
+    fixtures = set(re.findall(r"^\| `(connex_[a-z_]+)` \| (?:session|function) \|", text, re.MULTILINE))
+    helped = project.run("--help").stdout.str()
+    assert options == set(re.findall(r"^  (--connex-[a-z-]+)", helped, re.MULTILINE))
+    shown = set(re.findall(r"^(connex_[a-z_]+)", project.run("--fixtures", "-q").stdout.str(), re.MULTILINE))
+    assert fixtures == shown

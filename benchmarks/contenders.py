@@ -5,8 +5,8 @@
     python benchmarks/contenders.py ours write /tmp/x.ws.jsonl 10000
     python benchmarks/contenders.py ours replay /tmp/x.ws.jsonl 10000
 
-It prints one line of JSON: ``seconds`` from the load to the close, without imports, ``imported`` and ``peak`` for the
-memory in MiB after the imports and at its highest; or ``error``. Peers write their recordings themselves, through
+It prints one line of JSON: ``seconds`` and ``cpu`` (seconds of the processor) from the load to the close, without
+imports, ``imported`` and ``peak`` for the memory in MiB after the imports and at its highest; or ``error``. Peers write their recordings themselves, through
 what they record with, and read them through the client that they put in place of the real one. Ours is read by the
 real one.
 """
@@ -20,10 +20,12 @@ import json
 import resource
 import sys
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-from conversation import SUBSCRIBE, URL, frames, last_of
+from conversation import SUBSCRIBE, URL, frames
 
 
 class Ours:
@@ -132,6 +134,16 @@ class Nimax:
                 return await read(response.extension.next_payload, count)
 
 
+T = TypeVar("T")
+
+
+class Taken(NamedTuple):
+    """How long something took: by the clock, and of this process's processor time."""
+
+    seconds: float
+    cpu: float
+
+
 CONTENDERS = {"ours": Ours, "cassetter": Cassetter, "nimax": Nimax}
 
 
@@ -141,6 +153,13 @@ async def read(receive: Callable[[], Awaitable[str | bytes]], count: int) -> str
     for _ in range(count):
         message = await receive()
     return message
+
+
+async def timed(work: Awaitable[T]) -> tuple[T, Taken]:
+    """Return the result of ``work`` and how long it took."""
+    start = Taken(time.perf_counter(), time.process_time())
+    result = await work
+    return result, Taken(time.perf_counter() - start.seconds, time.process_time() - start.cpu)
 
 
 def importable(name: str) -> bool:
@@ -163,18 +182,13 @@ def _peak() -> float:
 
 def _measured(name: str, path: Path, count: int) -> dict[str, float | str]:
     contender = CONTENDERS[name]()
-    expected = last_of(frames(count))
+    expected = deque(frames(count), maxlen=1).pop()
     imported = _peak()
 
-    async def timed() -> tuple[str | bytes, float]:
-        start = time.perf_counter()
-        message = await contender.replay(path, count)
-        return message, time.perf_counter() - start
-
-    message, seconds = asyncio.run(timed())
+    message, taken = asyncio.run(timed(contender.replay(path, count)))
     if message != expected:
         return {"error": f"the last frame is {message[:60]!r} instead of {expected[:60]!r}"}
-    return {"seconds": seconds, "imported": imported, "peak": _peak()}
+    return {"seconds": taken.seconds, "cpu": taken.cpu, "imported": imported, "peak": _peak()}
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import cycle, islice
 
 from pytest_connex.sandbox.market import Market
@@ -18,14 +18,6 @@ def frames(count: int) -> Iterator[str]:
     """Yield the updates of a market; after a thousand they repeat."""
     market = Market(7, "binance", "ETH/USDT")
     return islice(cycle([_update(market, number) for number in range(_DISTINCT)]), count)
-
-
-def last_of(texts: Iterable[str]) -> str:
-    """Return the last of ``texts``."""
-    text = ""
-    for text in texts:
-        pass
-    return text
 
 
 def _update(market: Market, number: int) -> str:

@@ -25,17 +25,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from contenders import CONTENDERS, Ours, importable, read, timed
+from conversation import SUBSCRIBE, frames
 from websockets.asyncio.client import connect
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
-
-from contenders import CONTENDERS, Ours, importable, read
-from conversation import SUBSCRIBE, frames
 
 FEW, MANY = 10_000, 1_000_000
 
@@ -81,22 +79,14 @@ def encoded(texts: Iterable[str], batch: int = 256) -> list[bytes]:
     return [b"".join(whole[start : start + batch]) for start in range(0, len(whole), batch)]
 
 
-async def ceiling(chunks: list[bytes], count: int) -> float:
+async def ceiling(chunks: list[bytes], count: int) -> None:
     ours, theirs = socket.socketpair()
     for half in (ours, theirs):
         half.setblocking(False)
-    start = time.perf_counter()
     await asyncio.get_running_loop().create_connection(lambda: Fed(chunks), sock=ours)
     async with connect("ws://ws.connex.invalid/", sock=theirs, compression=None) as ws:
         await ws.send(SUBSCRIBE)
         await read(ws.recv, count)
-    return count / (time.perf_counter() - start)
-
-
-async def replay(path: Path, count: int) -> float:
-    start = time.perf_counter()
-    await Ours().replay(path, count)
-    return count / (time.perf_counter() - start)
 
 
 def compare_with_ceiling(count: int, rounds: int) -> None:
@@ -104,13 +94,20 @@ def compare_with_ceiling(count: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.ws.jsonl"
         Ours().write(path, frames(count))
-        pairs = [(asyncio.run(replay(path, count)), asyncio.run(ceiling(chunks, count))) for _ in range(rounds)]
-    ratios = [a / b for a, b in pairs]
+        pairs = [
+            (asyncio.run(timed(Ours().replay(path, count)))[1], asyncio.run(timed(ceiling(chunks, count)))[1])
+            for _ in range(rounds)
+        ]
     print(
-        f"{count:>9,} frames: replay {statistics.median(a for a, _ in pairs):9,.0f}/s   "
-        f"ceiling {statistics.median(b for _, b in pairs):9,.0f}/s   "
-        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        f"{count:>9,} frames: replay {count / statistics.median(a.seconds for a, _ in pairs):9,.0f}/s   "
+        f"ceiling {count / statistics.median(b.seconds for _, b in pairs):9,.0f}/s   "
+        f"ratio {spread([b.seconds / a.seconds for a, b in pairs])}   "
+        f"by processor time {spread([b.cpu / a.cpu for a, b in pairs])}"
     )
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 # --- In processes of their own -------------------------------------------------------------------------------
@@ -170,11 +167,10 @@ def compare_with_peers(count: int, rounds: int, timeout: float) -> None:
         if name in contest.failures:
             print(f"{count:>9,} frames  {name:9}  {contest.failures[name]}")
             continue
-        times = [result["seconds"] for result in contest.results[name]]
-        median = statistics.median(times)
         print(
-            f"{count:>9,} frames  {name:9}  {median:7.3f} s ({min(times):.3f} to {max(times):.3f})  "
-            f"{count / median:9,.0f}/s   peak memory {contest.median(name, 'peak'):7.1f} MiB, "
+            f"{count:>9,} frames  {name:9}  {spread([result['seconds'] for result in contest.results[name]])} s, "
+            f"{contest.median(name, 'cpu'):.2f} s of the processor   "
+            f"{count / contest.median(name, 'seconds'):9,.0f}/s   peak memory {contest.median(name, 'peak'):7.1f} MiB, "
             f"after the imports {contest.median(name, 'imported'):5.1f} MiB"
         )
 
@@ -190,7 +186,9 @@ def compare_memory(rounds: int, timeout: float) -> None:
                 print(f"{count:>9,} frames: {contest.failures['ours']}")
                 return
             peaks[count] = contest.median("ours", "peak")
-            print(f"{count:>9,} frames: peak memory {peaks[count]:6.1f} MiB, {contest.median('ours', 'seconds'):.2f} s")
+            print(
+                f"{count:>9,} frames: peak memory {peaks[count]:6.1f} MiB, {contest.median('ours', 'seconds'):.2f} s"
+            )
     print(f"difference: {peaks[MANY] - peaks[FEW]:.1f} MiB")
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
+
+import pytest
 
 from .config import is_loopback
 
@@ -78,11 +79,11 @@ def blocked(allowed: Collection[str], uvloop: bool) -> Iterator[None]:
     before = _guard.active, _guard.allowed
     _guard.active, _guard.allowed = True, tuple(map(re.compile, allowed))
     try:
-        with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patched:
             module = sys.modules.get("uvloop")
             if module is not None and not uvloop:
                 for name in ("new_event_loop", "run"):
-                    stack.enter_context(patch.object(module, name, _refuse_uvloop))
+                    patched.setattr(module, name, _refuse_uvloop)
             yield
     finally:
         _guard.active, _guard.allowed = before

@@ -20,8 +20,11 @@ _WORKER_KEY = "connex_unused"
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Compare the recordings with the tests, before any of those is deselected."""
+    report = config.getoption(REPORT_OPTION)
+    if not report and not any(map(uses_connex, items)):
+        return
     unused = config.stash[UNUSED] = _unused(config, items)
-    if report := config.getoption(REPORT_OPTION):
+    if report:
         Path(report).write_text(json.dumps([str(path) for path in unused]), "utf-8")
 
 

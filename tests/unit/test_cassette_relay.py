@@ -212,10 +212,10 @@ async def test_a_server_that_speaks_no_websocket_fails_the_dial_and_is_recorded_
     server = await asyncio.start_server(garble, "127.0.0.1", 0)
     async with server:
         studio = Studio(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-        with pytest.raises(ConnectionAbortedError, match="InvalidMessage: "):
+        with pytest.raises(ConnectionAbortedError, match=r"InvalidMessage|invalid HTTP status line"):
             await studio.connect(studio.url)
     assert studio.events[1].error == "ConnectionAbortedError"
-    assert "InvalidMessage: " in studio.events[1].message
+    assert "HTTP" in studio.events[1].message
 
 
 async def test_subprotocol_and_headers_pass_in_both_directions():

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from .config import ConnexConfig, recorded_config
-from .loops import is_virtual
 from .run import RUN, SESSION, owns_sandbox
 
 if TYPE_CHECKING:
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from .client.rest import ConnexRest
     from .client.rest_async import ConnexRestAsync
     from .client.websocket import ConnexWebSocket
+    from .config import ConnexConfig
     from .protocol import Dialect
     from .sandbox.server import Sandbox
 
@@ -37,8 +36,10 @@ def connex_config(request: pytest.FixtureRequest) -> ConnexConfig:
     """Where Connex is and who is asking, in the mode of this run; frozen."""
     run = request.config.stash[RUN]
     if run.options.mode == "recorded":
+        from .config import recorded_config
+
         return recorded_config(**run.options.client)
-    if run.options.mode == "live":
+    if run.live is not None:
         return run.live
     sandbox: Sandbox = request.getfixturevalue("_connex_shared_sandbox")
     return replace(sandbox.config, **run.options.client)
@@ -144,10 +145,12 @@ async def connex_connect(request: pytest.FixtureRequest) -> AsyncIterator[type[c
     session: CassetteSession = request.node.stash[SESSION]
     upstream = None
     sandbox = _sandbox_of(request)
-    if sandbox is not None and is_virtual(request.node):
+    if sandbox is not None:
+        from .loops import is_virtual
         from .sandbox.inloop import SandboxDialler
 
-        upstream = session.connector(SandboxDialler(sandbox))
+        if is_virtual(request.node):
+            upstream = session.connector(SandboxDialler(sandbox))
     yield session.connect(upstream)
     await session.hang_up()
 

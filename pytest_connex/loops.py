@@ -6,7 +6,8 @@ asynchronous test of every suite that the plugin is installed for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
@@ -36,31 +37,35 @@ class _Factories:
         return {"virtual": VirtualLoop}
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
-    """Collect a test that asks for a virtual clock with that clock."""
+@contextmanager
+def clock_offered(metafunc: pytest.Metafunc) -> Iterator[None]:
+    """Offer a virtual clock to pytest-asyncio while it looks at a test that asks for one."""
     manager = metafunc.config.pluginmanager
     if not is_virtual(metafunc.definition) or not hasattr(metafunc.config.hook, "pytest_asyncio_loop_factories"):
-        return (yield)
+        yield
+        return
     factories = _Factories()
     manager.register(factories)
     try:
-        return (yield)
+        yield
     finally:
         manager.unregister(factories)
 
 
 def is_virtual(item: pytest.Item) -> bool:
-    """Tell whether a test asks for a virtual clock and is one that has an event loop."""
+    """Tell whether a test asks for a virtual clock, and is one that can have it.
 
+    It must have an event loop, and must not talk to the live gateway, which keeps its own time: there, the test
+    runs on the real clock.
+    """
     function: Any = getattr(item, "obj", None)
-    return (
-        uses_connex(item) and iscoroutinefunction(function) and wishes(item, item.config.stash[RUN].options).virtual
-    )
+    if not uses_connex(item) or not iscoroutinefunction(function):
+        return False
+    options = item.config.stash[RUN].options
+    return wishes(item, options).virtual and (options.mode != "live" or owns_sandbox(item))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def skip_impossible(items: list[pytest.Item]) -> None:
     """Skip what cannot have the virtual clock it asks for; refuse markers that cannot be read."""
     for item in items:
         if is_virtual(item) and (reason := obstacle(item)):

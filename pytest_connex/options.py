@@ -10,11 +10,13 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import pytest
 
-from .config import Mode
+if TYPE_CHECKING:
+    from .config import Mode
+
 
 RECORD_MODES = ("once", "rewrite")
 MISSING_POLICIES = ("fail", "skip")

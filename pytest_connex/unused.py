@@ -12,35 +12,18 @@ from pathlib import Path
 import pytest
 
 from .options import REPORT_OPTION, RunOptions
-from .run import RUN, UNUSED, recording_stem, uses_connex
+from .planning import recording_stem
+from .run import RUN, UNUSED, UNUSED_KEY, uses_connex
 
-_WORKER_KEY = "connex_unused"
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def find(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Compare the recordings with the tests, before any of those is deselected."""
-    report = config.getoption(REPORT_OPTION)
-    if not report and not any(map(uses_connex, items)):
-        return
     unused = config.stash[UNUSED] = _unused(config, items)
-    if report:
-        Path(report).write_text(json.dumps([str(path) for path in unused]), "utf-8")
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Tell the controller of a distributed run."""
-    output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    output: dict[str, object] | None = getattr(config, "workeroutput", None)
     if output is not None:
-        output[_WORKER_KEY] = [str(path) for path in session.config.stash.get(UNUSED, [])]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: object) -> None:
-    """Take from a worker what it found."""
-    output: dict[str, list[str]] = getattr(node, "workeroutput", {})
-    config: pytest.Config = node.config  # type: ignore[attr-defined]
-    config.stash[UNUSED] = [Path(path) for path in output.get(_WORKER_KEY, [])]
+        output[UNUSED_KEY] = [str(path) for path in unused]
+    if report := config.getoption(REPORT_OPTION):
+        Path(report).write_text(json.dumps([str(path) for path in unused]), "utf-8")
 
 
 def _unused(config: pytest.Config, items: list[pytest.Item]) -> list[Path]:

@@ -14,11 +14,26 @@ _WHEN_ANY = ("removed", "stale")
 
 
 class TerminalSection:
-    """Collects what the reports of tests say about recordings; on the controller of a distributed run too."""
+    """Collects what the reports of tests say about recordings; on the controller of a distributed run too.
 
-    def __init__(self, rootpath: Path, refusal_key: str, unused: Callable[[], Iterable[Path]] = lambda: ()) -> None:
+    Args:
+        rootpath: Paths are shown from here.
+        refusal_key: Under which a worker tells why the run cannot start.
+        unused_key: Under which a worker tells which recordings no test uses.
+        unused: Returns those that this process knows of.
+    """
+
+    def __init__(
+        self,
+        rootpath: Path,
+        refusal_key: str,
+        unused_key: str = "",
+        unused: Callable[[], Iterable[Path]] = lambda: (),
+    ) -> None:
         self._rootpath = rootpath
         self._refusal_key = refusal_key
+        self._unused_key = unused_key
+        self._unused_elsewhere: list[str] = []
         self._modes: Counter[str] = Counter()
         self._files: dict[str, set[str]] = {kind: set() for kind in (*_ALWAYS, *_WHEN_ANY)}
         self._unused = unused
@@ -35,8 +50,10 @@ class TerminalSection:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Take from a worker of a distributed run why the run cannot start."""
-        self._refusal = getattr(node, "workeroutput", {}).get(self._refusal_key, self._refusal)
+        """Take from a worker of a distributed run why the run cannot start, and what no test uses."""
+        output: dict[str, Any] = getattr(node, "workeroutput", {})
+        self._refusal = output.get(self._refusal_key, self._refusal)
+        self._unused_elsewhere = output.get(self._unused_key, self._unused_elsewhere)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -58,7 +75,7 @@ class TerminalSection:
         for kind in ("written", "missing", *_WHEN_ANY):
             for path in self._relative(self._files[kind]):
                 terminalreporter.line(f"  {kind}: {path}")
-        unused = self._relative(map(str, self._unused()))
+        unused = self._relative([*map(str, self._unused()), *self._unused_elsewhere])
         if unused:
             terminalreporter.line(f"{len(unused)} recordings are used by no test: connex cassettes prune")
         for path in unused:

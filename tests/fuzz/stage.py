@@ -233,11 +233,11 @@ class Server(asyncio.Protocol):
         self._changed.set()
 
 
-def dial_server(wires: Wires, server: Callable[[str], Server]) -> Any:
-    """Return what the relay dials upstream with: ``server`` makes the other end for a URL, or raises."""
+def dial_server(wires: Wires, server: Callable[[dict[str, Any]], Server]) -> Any:
+    """Return what the relay dials upstream with: ``server`` makes the other end for its options, or raises."""
 
     async def dial(url: str, **options: Any) -> ClientConnection:
-        other_end = server(url)
+        other_end = server(options)
         ours, theirs = wires.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
@@ -253,7 +253,7 @@ def dial_server(wires: Wires, server: Callable[[str], Server]) -> Any:
 def record(
     path: Path,
     session: Callable[[Connect], Awaitable[Result]],
-    server: Callable[[str], Server],
+    server: Callable[[dict[str, Any]], Server],
     client_sizes: Sequence[int] = (),
     server_sizes: Sequence[int] = (),
 ) -> Result:

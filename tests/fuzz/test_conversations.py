@@ -12,7 +12,8 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -222,8 +223,8 @@ class Client:
         self._conversation = conversation
         self._run = run
         self._timed = timed
-        self._ids = itertools.count(run * 1_000_000 + 1)
         self._made: dict[str, str] = {}
+        self._orders = Counter[int]()
         self.seen: dict[int, list[Any]] = {}
 
     async def session(self, connect: Connect) -> dict[int, list[Any]]:
@@ -249,6 +250,7 @@ class Client:
                 max_size=None,
                 open_timeout=None,
                 ping_interval=connection.ping_interval,
+                additional_headers={"X-Number": str(connection.number)},
             )
         except InvalidStatus as exc:
             response = exc.response
@@ -304,7 +306,8 @@ class Client:
     def _words(self, says: Say | Order, connection: int) -> Any:
         if isinstance(says, Say):
             return says.parts() if says.cuts else says.body
-        number = next(self._ids)
+        self._orders[connection] += 1
+        number = self._run * 1_000_000 + connection * 1_000 + self._orders[connection]
         made: Any = f"order-é-{number}" if says.named else number
         for written in (json.dumps(made), json.dumps(made, ensure_ascii=False)):
             self._made[written] = f"<id {number % 1_000_000}>"
@@ -436,23 +439,17 @@ def connections(draw: st.DrawFn, number: int, shared: bool, greets: bool) -> Con
 # --- The proof -------------------------------------------------------------------------------------------
 
 
-def scripted_servers(conversation: Conversation) -> Any:
-    """Return what makes the server's end for a dial; connections on one URL come in the order of their dials."""
-    waiting: dict[str, list[Connection]] = {}
-    for connection in dial_order(conversation):
-        waiting.setdefault(connection.url, []).append(connection)
+def scripted_servers(conversation: Conversation) -> Callable[[dict[str, Any]], Server]:
+    """Return what makes the server's end of a dial; a header of the client says which connection it is."""
+    by_number = {str(connection.number): connection for task in conversation.tasks for connection in task}
 
-    def make(url: str) -> Server:
-        connection = waiting[url].pop(0)
+    def make(options: dict[str, Any]) -> Server:
+        connection = by_number[options["additional_headers"]["X-Number"]]
         if connection.answer.how == "refuse":
             raise ConnectionRefusedError(111, "Connection refused")
         return Server(ScriptedServer(connection), connection.answer.subprotocol, connection.compress)
 
     return make
-
-
-def dial_order(conversation: Conversation) -> list[Connection]:
-    return [connection for task in conversation.tasks for connection in task]
 
 
 def check(path: Path, conversation: Conversation) -> None:

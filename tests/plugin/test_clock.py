@@ -208,12 +208,10 @@ def test_a_wider_default_of_loops_is_a_usage_error(project):
     result.stderr.fnmatch_lines(["ERROR: *a test on a virtual clock has an event loop of its own*"])
 
 
-def test_a_live_run_skips_it_with_its_reason(project, monkeypatch):
+def test_a_live_run_keeps_the_real_clock(project, monkeypatch):
     for name, value in LIVE.items():
         monkeypatch.setenv(name, value)
-    result = on_virtual(project, "async def test_it(connex_ws): pass", "--connex-live", "-rs")
-    result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED*the live gateway has no virtual clock: run without --connex-live"])
+    passes(project, "async def test_it(connex_connect): assert not is_virtual()", "--connex-live")
 
 
 def test_a_live_run_keeps_a_test_with_a_sandbox_of_its_own(project, monkeypatch):

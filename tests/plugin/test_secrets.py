@@ -220,7 +220,8 @@ def test_a_secret_beyond_ascii_is_replaced_in_headers_queries_and_messages(secre
 
         async def test_ws(connex_config, connex_connect, value):
             async with connex_connect(connex_config.ws_url) as ws:
-                await ws.send(json.dumps({"action": "ping", "id": value, "misread": value.encode().decode("latin-1")}))
+                misread = value.encode().decode("latin-1")
+                await ws.send(json.dumps({"action": "ping", "id": value, "misread": misread}))
                 assert json.loads(await ws.recv())["id"] == value
         """
     )

@@ -22,7 +22,8 @@ Play = Callable[..., Player]
 @pytest.fixture
 def play(write: Write) -> Play:
     def player(tape: Tape, strict: bool = False, redactor: Redactor | None = None) -> Player:
-        rules = Rules(("id", "data.nonce"), redactor or Redactor({}), strict, "record it again: pytest --again")
+        again = "record it again: pytest --again"
+        rules = Rules(("id", "data.nonce"), redactor or Redactor({}), strict, again, echoed=("id",))
         return Player(Recording(write(tape)), rules)
 
     return player
@@ -90,6 +91,148 @@ def test_an_end_that_is_not_the_client_s_is_due_after_the_last_message(tape, pla
     playback = play(tape.connection(("received", "1"), by=by, code=code)).dial(URL)
     assert playback.deliver(MANY) == ["1"]
     assert (playback.waiting().closed.by, playback.waiting().closed.code) == (by, code)
+
+
+# --- Causality across connections ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trading(tape: Tape) -> Tape:
+    """Fills arrive on connection 1 for orders that are sent on connection 2, and both are closed by the server."""
+    fills, orders = tape.dial(), tape.dial()
+    tape.opened(fills).opened(orders).sent(fills, "subscribe").received(fills, "subscribed")
+    tape.sent(orders, "buy").received(fills, "bought").sent(orders, "sell").received(fills, "sold")
+    return tape.received(orders, "done").closed(orders, "server").closed(fills, "server")
+
+
+def test_what_was_received_after_a_message_on_another_connection_waits_for_it(trading, play):
+    player = play(trading)
+    fills, orders = player.dial(URL), player.dial(URL)
+    assert conversation(fills, "subscribe") == ["subscribed"]
+    orders.sent("buy")
+    assert (fills.deliver(MANY), fills.deliver(MANY)) == (["bought"], [])
+    orders.sent("sell")
+    assert fills.deliver(MANY) == ["sold"]
+
+
+def test_a_client_that_is_ahead_with_another_connection_waits_for_nothing(trading, play):
+    player = play(trading)
+    fills, orders = player.dial(URL), player.dial(URL)
+    fills.sent("subscribe")
+    orders.sent("buy")
+    orders.sent("sell")
+    assert fills.deliver(MANY) == ["subscribed", "bought", "sold"]
+
+
+def test_a_connection_that_is_not_dialled_yet_is_waited_for(trading, play):
+    fills = play(trading).dial(URL)
+    assert conversation(fills, "subscribe") == ["subscribed"]
+    assert fills.blocked
+
+
+def test_the_close_of_the_server_waits_too(tape, play):
+    first, second = tape.dial(), tape.dial()
+    tape.opened(first).opened(second).sent(first, "x").sent(second, "y").closed(first, "server", 1012).closed(second)
+    player = play(tape)
+    closing, sending = player.dial(URL), player.dial(URL)
+    closing.sent("x")
+    assert closing.waiting().closed is None
+    sending.sent("y")
+    assert closing.waiting().closed.code == 1012
+
+
+def test_the_close_of_the_client_waits_for_nobody(tape, play):
+    first, second = tape.dial(), tape.dial()
+    tape.opened(first).opened(second).sent(first, "x").sent(second, "y").closed(first).closed(second)
+    playback = play(tape).dial(URL)
+    playback.sent("x")
+    assert playback.expectation() == "the client closes the connection"
+
+
+def test_the_wait_for_another_connection_names_it_and_the_line(trading, play):
+    fills = play(trading).dial(URL)
+    conversation(fills, "subscribe")
+    assert fills.expectation() == "the client sends on connection 2 what it sends on line 8"
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_connections_that_were_never_open_together_do_not_wait_for_each_other(tape, play, order):
+    for symbol in ("a", "b"):
+        tape.connection(("sent", symbol), ("received", f"book of {symbol}"))
+    player = play(tape)
+    playbacks = [player.dial(URL), player.dial(URL)]
+    assert [conversation(playback, symbol) for playback, symbol in zip(playbacks, order, strict=True)] == [
+        [f"book of {symbol}"] for symbol in order
+    ]
+
+
+# --- Echoes ----------------------------------------------------------------------------------------------
+
+
+def test_a_value_that_is_made_up_anew_comes_back_in_the_answer(tape, play):
+    playback = play(tape.connection(("sent", '{"id": "old"}'), ("received", '{"id": "old", "n": 1}'))).dial(URL)
+    assert conversation(playback, '{"id": "new"}') == ['{"id": "new", "n": 1}']
+
+
+def test_every_answer_has_the_value_of_its_own_question(tape, play):
+    script = [("sent", '{"id": 1}'), ("sent", '{"id": 2}'), ("received", '{"id": 2}'), ("received", '{"id": 1}')]
+    playback = play(tape.connection(*script)).dial(URL)
+    assert conversation(playback, '{"id": 2}', '{"id": 3}') == ['{"id": 3}', '{"id": 2}']
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_identical_connections_that_are_open_at_once_get_their_own_values(tape, play, order):
+    conns = [tape.dial(), tape.dial()]
+    for conn in conns:
+        tape.opened(conn)
+    for conn in conns:
+        tape.sent(conn, f'{{"id": "recorded-{conn}"}}')
+    for conn in conns:
+        tape.received(conn, f'{{"id": "recorded-{conn}", "ok": true}}')
+    for conn in conns:
+        tape.closed(conn)
+    player = play(tape)
+    playbacks = [player.dial(URL), player.dial(URL)]
+    for number in order:
+        playbacks[number].sent(f'{{"id": "now-{number}"}}')
+    assert [playback.deliver(MANY) for playback in playbacks] == [
+        ['{"id": "now-0", "ok": true}'],
+        ['{"id": "now-1", "ok": true}'],
+    ]
+    assert player.unplayed() is None
+
+
+# --- The end ---------------------------------------------------------------------------------------------
+
+
+def test_another_close_code_of_the_client_is_a_mismatch(tape, play):
+    player = play(tape.connection(("sent", "a"), code=1000))
+    playback = player.dial(URL)
+    playback.sent("a")
+    error = playback.closed(4123)
+    assert type(error) is CassetteMismatch
+    assert str(error) == (
+        f"{player.recording.path}:5: the client closed connection 1 with 4123, expected 1000\n"
+        "record it again: pytest --again"
+    )
+    assert (error.path, error.line) == (player.recording.path, 5)
+
+
+@pytest.mark.parametrize(
+    ("by", "recorded", "code"),
+    [
+        ("client", 1000, 1000),
+        ("client", 4123, 4123),
+        *[("client", 1000, code) for code in (1005, 1006)],
+        *[("client", code, 1000) for code in (1005, 1006)],
+        ("server", 1012, 1000),
+        ("network", 1006, 4123),
+    ],
+)
+def test_close_codes_that_travelled_from_client_to_client_are_compared_and_no_others(tape, play, by, recorded, code):
+    playback = play(tape.connection(("sent", "a"), by=by, code=recorded)).dial(URL)
+    playback.sent("a")
+    assert playback.closed(code) is None
 
 
 # --- Matching --------------------------------------------------------------------------------------------

@@ -17,24 +17,9 @@ import uvloop
 import pytest_connex.cassette.session  # noqa: F401  (so does planning)
 from pytest_connex.config import API_KEY, API_SECRET, REST_URL, VARIABLES, WS_URL, ConnexConfig
 from pytest_connex.options import RunOptions
-from pytest_connex.run import (
-    MARKERS,
-    REFUSAL,
-    Run,
-    action,
-    allowed_hosts,
-    ask_for_secrets,
-    configure_live,
-    needs,
-    owns_sandbox,
-    plan,
-    prepare,
-    refuse,
-    refuse_short_secrets,
-    runs_on_uvloop,
-    skip_reason,
-    uses_connex,
-)
+from pytest_connex.planning import action, allowed_hosts, plan, runs_on_uvloop
+from pytest_connex.requirements import ask_for_secrets, configure_live, known_secrets, needs, prepare, refuse, refuse_short_secrets
+from pytest_connex.run import MARKERS, REFUSAL, Run, owns_sandbox, skip_reason, uses_connex
 
 INI = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
 OPTIONS = RunOptions("recorded", None, Path("/project/cassettes"), 5.0, "fail", False, 7, 0.05, {})
@@ -72,7 +57,8 @@ def items_of(pytester: pytest.Pytester, source: str) -> list[pytest.Item]:
 
 
 def run_of(mode: str = "recorded", record: str | None = None, live: ConnexConfig | None = None) -> Run:
-    return Run(replace(OPTIONS, mode=mode, record=record), live or ConnexConfig())
+    configured = live or (ConnexConfig() if mode == "live" else None)
+    return Run(replace(OPTIONS, mode=mode, record=record), configured)
 
 
 # --- What a test is --------------------------------------------------------------------------------------
@@ -182,7 +168,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...
 @pytest.mark.parametrize("mode", ["recorded", "sandbox"])
 def test_a_run_that_is_not_live_does_not_look_at_the_environment(environment, mode):
     config = environment(CONNEX_WS_URL="not a URL")
-    assert configure_live(config, replace(OPTIONS, mode=mode)) == ConnexConfig()
+    assert configure_live(config, replace(OPTIONS, mode=mode)) is None
 
 
 def test_a_live_run_takes_its_variables_and_its_options(environment):
@@ -382,7 +368,7 @@ def test_a_plan_knows_the_time_out_of_the_run(made_with):
 def test_secrets_are_those_of_the_run_of_the_environment_and_of_the_hook(environment):
     environment(CONNEX_API_KEY="of-environment", CONNEX_API_SECRET="a-secret")
     run = replace(run_of("live", live=LIVE), extra=("hunter2-hunter2", "a-key"))
-    assert run.secrets() == ("a-key", "a-secret", "of-environment", "hunter2-hunter2")
+    assert known_secrets(run) == ("a-key", "a-secret", "of-environment", "hunter2-hunter2")
 
 
 def test_a_plan_knows_the_secrets_of_the_run(made_with, environment):

@@ -1,0 +1,153 @@
+"""The hooks around a test that uses Connex: from opening its recordings to their verdict.
+
+They are registered by :mod:`pytest_connex.plugin` as soon as such a test is collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from . import __version__
+from .cassette.session import CassetteSession
+from .errors import CassetteError
+from .network import UVLOOP_REFUSED, blocked
+from .planning import allowed_hosts, plan, runs_on_uvloop
+from .run import ACTIVE, OUTCOMES, RUN, SESSION, Run, owns_sandbox, uses_connex
+from .verdict import raise_verdict, task_noted
+
+_LOOPBACK = (r"127\.0\.0\.1\Z", r"::1\Z", r"localhost\Z")
+_GUARD = pytest.StashKey[ExitStack]()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Open the recordings of a test before its first fixture; a verdict during setup is left to the call."""
+    if not uses_connex(item):
+        return (yield)
+    run = item.config.stash[RUN]
+    funcargs: dict[str, Any] = getattr(item, "funcargs", {})
+    session = CassetteSession(
+        plan(item, run, f"pytest-connex {__version__}"),
+        lambda: (funcargs["connex_config"], funcargs["connex_dialect"]),
+    )
+    item.stash[SESSION] = session
+    item.stash[OUTCOMES] = []
+    item.config.stash[ACTIVE] = session
+    if run.options.mode == "recorded":
+        guard = item.stash[_GUARD] = ExitStack()
+        guard.enter_context(blocked(allowed_hosts(item), run.options.allow_uvloop))
+    session.open()
+    _mark(item, run, session)
+    try:
+        with session.ending:
+            yield
+    except CassetteError as exc:
+        session.fail(exc)
+    except BaseException as exc:
+        if session.verdict is None or isinstance(exc, (KeyboardInterrupt, pytest.exit.Exception)):
+            raise
+    if session.plan.action == "replay" and not run.options.allow_uvloop and runs_on_uvloop(item):
+        pytest.fail(UVLOOP_REFUSED, pytrace=False)
+    return None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Let a verdict decide, whatever the test made of it."""
+    __tracebackhide__ = True
+    session = item.stash.get(SESSION, None)
+    if session is None:
+        return (yield)
+    raise_verdict(item, session, None)
+    try:
+        with session.ending, task_noted(item, session):
+            result = yield
+    except (KeyboardInterrupt, pytest.exit.Exception):
+        raise
+    except BaseException as exc:
+        raise_verdict(item, session, exc)
+        raise
+    raise_verdict(item, session, None)
+    return result
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """When fixtures are gone, write what a passed test recorded, or fail it for what it left unused."""
+    session = item.stash.get(SESSION, None)
+    if session is None:
+        return (yield)
+    known = session.verdict
+    try:
+        with session.ending:
+            yield
+        session.close()
+        if session.verdict is not None and session.verdict is not known:
+            raise session.verdict
+        outcomes = item.stash[OUTCOMES]
+        if outcomes and all(outcomes):
+            if error := session.unplayed():
+                error.advise(session.plan.again)
+                raise error
+            session.commit()
+    finally:
+        session.close()
+        session.discard()
+        item.config.stash[ACTIVE] = None
+        if _GUARD in item.stash:
+            item.stash[_GUARD].close()
+    return None
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Throw away what a test was recording when the run was interrupted."""
+    if active := session.config.stash.get(ACTIVE, None):
+        active.discard()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """Watch the VCR cassette of a Connex test for misses."""
+    value = yield
+    if fixturedef.argname == "vcr" and (session := request.config.stash.get(ACTIVE, None)) and session.http:
+        session.http.attach(value)
+    return value
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_recording_configure(config: pytest.Config, vcr: Any) -> None:
+    """Give VCR our persister and matchers."""
+    session = config.stash.get(ACTIVE, None)
+    if session is not None and session.http is not None:
+        session.http.configure(vcr)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember whether a test passed, and attach what the terminal section counts."""
+    report = yield
+    session = item.stash.get(SESSION, None)
+    if session is not None:
+        if report.when == "call":
+            item.stash[OUTCOMES].append(report.passed)  # a subtest reports too, before its test does
+        account = vars(session.account)
+        report.connex = {"mode": item.config.stash[RUN].options.mode, **account}  # type: ignore[attr-defined]
+    return report
+
+
+def _mark(item: pytest.Item, run: Run, session: CassetteSession) -> None:
+    """Give a test the markers that pytest-recording acts on; its own ``block_network`` counts."""
+    if session.http is not None:
+        item.add_marker(pytest.mark.vcr(**session.http.options()), append=False)
+        item.add_marker(pytest.mark.default_cassette("connex"), append=False)
+    sandboxed = owns_sandbox(item) or run.options.mode == "sandbox"
+    wanted = run.options.mode == "recorded" or (sandboxed and item.config.getoption("--block-network", False))
+    if wanted and item.get_closest_marker("block_network") is None:
+        hosts = {"allowed_hosts": list(_LOOPBACK)} if sandboxed else {}
+        item.add_marker(pytest.mark.block_network(**hosts), append=False)

@@ -113,8 +113,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, Any, Any]:
-    """Watch the VCR cassette of a Connex test for misses."""
+    """Watch the VCR cassette of a Connex test for misses, and learn what the project's dialect calls secret."""
     value = yield
+    if fixturedef.argname == "connex_dialect" and (masking := request.config.stash[RUN].masking) is not None:
+        masking.hide_fields(value.secret_fields)
     if fixturedef.argname == "vcr" and (session := request.config.stash.get(ACTIVE, None)) and session.http:
         session.http.attach(value)
     return value

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -57,6 +57,11 @@ class Masking:
         spellings = {spelling for value in self._values for spelling in _shown_spellings(value)}
         self._spellings = tuple(sorted(spellings, key=len, reverse=True))
         self._redactor = Redactor(self._values, self._fields)
+
+    def hide_fields(self, fields: Iterable[str]) -> None:
+        """Add names of members whose values are hidden whatever they are."""
+        self._fields = tuple(dict.fromkeys((*self._fields, *fields)))
+        self.hide()
 
     def mask(self, text: str) -> str:
         """Return ``text`` as it may be shown; where a value is in coloured text, the colours go too."""

@@ -176,9 +176,8 @@ async def stays(server: Server) -> None:
 
 def one_after_the_other() -> Callable[[dict[str, Any]], Server]:
     """A restart, a refused and a rejected dial, an abort, and a connection that lasts."""
-    scripts: Iterator[Any] = iter(
-        [Scripted(restarts), ConnectionRefusedError(111, "refused"), Rejecting(), Scripted(breaks_off), Scripted(stays)]
-    )
+    refused = ConnectionRefusedError(111, "refused")
+    scripts: Iterator[Any] = iter([Scripted(restarts), refused, Rejecting(), Scripted(breaks_off), Scripted(stays)])
 
     def server(options: dict[str, Any]) -> Server:
         script = next(scripts)

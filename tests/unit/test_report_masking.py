@@ -490,3 +490,12 @@ def test_a_factory_that_somebody_installed_later_stays(factory, installed):
 def test_masking_that_was_never_installed_leaves_the_factory_alone(factory, masking):
     masking.pytest_unconfigure()
     assert logging.getLogRecordFactory() is factory
+
+
+def test_further_members_can_be_hidden():
+    masking = Masking(("token",))
+    masking.hide_fields(["otp"])
+    masked = masking.mask('{"otp": "123456", "token": "abc", "n": 1}')
+    assert "123456" not in masked
+    assert "abc" not in masked
+    assert masked.endswith('"n": 1}')

@@ -18,7 +18,15 @@ import pytest_connex.cassette.session  # noqa: F401  (so does planning)
 from pytest_connex.config import API_KEY, API_SECRET, REST_URL, VARIABLES, WS_URL, ConnexConfig
 from pytest_connex.options import RunOptions
 from pytest_connex.planning import action, allowed_hosts, plan, runs_on_uvloop
-from pytest_connex.requirements import ask_for_secrets, configure_live, known_secrets, needs, prepare, refuse, refuse_short_secrets
+from pytest_connex.requirements import (
+    ask_for_secrets,
+    configure_live,
+    known_secrets,
+    needs,
+    prepare,
+    refuse,
+    refuse_short_secrets,
+)
 from pytest_connex.run import MARKERS, REFUSAL, Run, owns_sandbox, skip_reason, uses_connex
 
 INI = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"

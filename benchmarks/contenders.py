@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import importlib.util
 import json
 import resource
@@ -35,7 +36,9 @@ class Ours:
     ending = ".ws.jsonl"
 
     def __init__(self) -> None:
-        from pytest_connex.cassette import connect, player, replay  # noqa: F401  (not to be timed)
+        import pytest_connex.cassette.connect
+        import pytest_connex.cassette.replay
+        import pytest_connex.protocol  # noqa: F401
 
     def write(self, path: Path, texts: Iterable[str]) -> None:
         from pytest_connex.cassette.events import FORMAT, VERSION, Closed, Dial, Header, Open, Received, Sent
@@ -157,6 +160,7 @@ async def read(receive: Callable[[], Awaitable[str | bytes]], count: int) -> str
 
 async def timed(work: Awaitable[T]) -> tuple[T, Taken]:
     """Return the result of ``work`` and how long it took."""
+    gc.collect()
     start = Taken(time.perf_counter(), time.process_time())
     result = await work
     return result, Taken(time.perf_counter() - start.seconds, time.process_time() - start.cpu)

@@ -66,6 +66,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     try:
         with session.ending, task_noted(item, session):
             result = yield
+        session.check_recorded()
     except (KeyboardInterrupt, pytest.exit.Exception):
         raise
     except BaseException as exc:

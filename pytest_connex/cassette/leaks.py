@@ -60,10 +60,13 @@ class Search:
         self._digits = tuple(
             {form.digits.encode() for secret in self._secrets for form in secret.hexadecimal if not form.separator}
         )
+        self._quoted = any('\\"' in secret.value for secret in self._secrets)
         self._wide = tuple(secret.value.encode(f"utf-16-{end}") for secret in self._secrets for end in ("le", "be"))
 
     def finds(self, data: bytes) -> bool:
         """Tell whether a secret is in ``data``, as it is or encoded."""
+        if self._quoted and self._is_in(data):
+            return True
         return any(map(self._is_in, _layers(data, _DEPTH)))
 
     def _is_in(self, layer: bytes) -> bool:
@@ -76,7 +79,7 @@ class Search:
                 return True
         if b"\0" in layer and any(form in layer for form in self._wide):
             return True
-        if not _has_escapes(layer.replace(b'\\"', b'"')):  # the next layer shows what stands behind escaped quotes
+        if not _has_escapes(layer):
             return False
         text = layer.decode("utf-8", "surrogateescape")
         return any(secret.escaped.search(text) for secret in self._secrets)
@@ -91,10 +94,16 @@ def _forms(secret: Spellings) -> Iterator[bytes]:
 
 
 def _layers(data: bytes, depth: int) -> Iterator[bytes]:
-    """Yield ``data``, then the same with its escapes undone, then what is encoded in it."""
-    yield data
-    plain = data
-    for plain in _unescaped(data):
+    """Yield ``data``, then the same with its escapes undone, then what is encoded in it.
+
+    Where nothing but quotes is escaped, as in most messages, one layer shows all there is.
+    """
+    plain = data.replace(b'\\"', b'"')
+    if _has_escapes(plain):
+        yield data
+        for plain in _unescaped(data):
+            yield plain
+    else:
         yield plain
     if depth:
         for decoded in _decoded(data, plain):
@@ -107,8 +116,8 @@ def _decoded(data: bytes, plain: bytes) -> Iterator[bytes]:
         yield plain.replace(b"\0", b"")  # UTF-16 and UTF-32, where the characters are ASCII
     if b"\n" in plain or b"\r" in plain:
         yield plain.translate(None, _WHITE_SPACE)  # what was wrapped into lines
-    for run in plain.translate(_RUNS).split():
-        if len(run) >= (_MIN_DIGITS if run.isdigit() else _MIN_RUN):
+    for run in [run for run in plain.translate(_RUNS).split() if len(run) >= _MIN_RUN]:
+        if len(run) >= _MIN_DIGITS or not run.isdigit():
             yield from _from_base64(run)
             yield from _from_hexadecimal(run)
     if not _is_text(data):

@@ -110,8 +110,9 @@ def _replace(text: str, lowered: str, value: Spellings, placeholder: str) -> str
         if digits in lowered:
             text = re.sub(digits, _hexadecimal(placeholder, separator), text, flags=re.IGNORECASE)
     for encoded in value.base64:
-        if (escapes and encoded.escapable) or any(core in text for core in encoded.cores):
-            text = encoded.pattern.sub(_BASE64_PLACEHOLDER, text)
+        for core in encoded.cores:
+            if core in text or (escapes and encoded.escapable):
+                text = encoded.pattern.sub(_BASE64_PLACEHOLDER, text)
     return text
 
 

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -253,7 +254,14 @@ class CassetteSession:
             self._relay.stop()
         if self._recorder is not None:
             self._recorder.finish()
+        if not self._closed:
+            self.check_recorded()
         self._closed = True
+
+    def check_recorded(self) -> None:
+        """Search what was recorded so far, while the test can still fail for it."""
+        if self._writer is not None:
+            self._guarded(self._writer.flush)
 
     def unplayed(self) -> CassetteError | None:
         """Return what the test left unused, when nothing worse is known."""
@@ -380,10 +388,14 @@ class CassetteSession:
         """Write an event; what stops it fails the test instead of the connection."""
         if self._writer is None or self._closed:
             return
+        self._guarded(partial(self._writer.write, event))
+
+    def _guarded(self, write: Callable[[], None]) -> None:
         try:
-            self._writer.write(event)
+            write()
         except CassetteError as exc:
-            self._writer.discard()
+            if self._writer is not None:
+                self._writer.discard()
             self._writer = None
             self.fail(exc)
 

@@ -1,8 +1,8 @@
 """Writing recordings so that no half file and no secret can be left behind.
 
 A writer fills a temporary file beside the recording's place; every line is searched for secrets before it is
-written. :meth:`~Writer.finish` completes the file, and only :func:`put_in_place` puts finished files into their
-places: all of them, or none.
+written, many of them at once. :meth:`~Writer.finish` completes the file, and only :func:`put_in_place` puts
+finished files into their places: all of them, or none.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from pathlib import Path
 
 import msgspec
 
-from ..errors import CassetteError
+from ..errors import CassetteError, SecretFound
 from .events import End, Event, Header
 from .redaction import Redactor
+
+_BATCH = 65_536
+"""So many bytes are searched and written at once."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -29,6 +32,8 @@ class Writer:
     def __init__(self, path: Path, redactor: Redactor) -> None:
         self.path = path
         self.lines = 0
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
         self._redactor = redactor
         self._target = Path(os.path.realpath(path))
         self._temporary = self._beside("tmp")
@@ -39,19 +44,42 @@ class Writer:
             self._file = self._temporary.open("wb")
 
     def write_line(self, line: bytes) -> None:
-        """Write one line.
+        """Write one line, now or with others later.
 
         Raises:
-            SecretFound: It carries a secret.
+            SecretFound: It, or one before it, carries a secret.
             CassetteError: The disk does not take it.
         """
-        self._redactor.check(line, self.path, self.lines + 1)
-        with self._errors():
-            self._file.write(line + b"\n")
+        self._waiting.append(line)
+        self._waiting_bytes += len(line)
         self.lines += 1
+        if self._waiting_bytes >= _BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Search what has not been written yet, and write it.
+
+        Raises:
+            SecretFound: A line carries a secret.
+            CassetteError: The disk does not take it.
+        """
+        if not self._waiting:
+            return
+        lines, first = self._waiting, self.lines - len(self._waiting) + 1
+        self._waiting, self._waiting_bytes = [], 0
+        whole = b"\n".join(lines)
+        try:
+            self._redactor.check(whole, self.path, first)
+        except SecretFound:
+            for number, line in enumerate(lines, start=first):
+                self._redactor.check(line, self.path, number)
+            raise
+        with self._errors():
+            self._file.write(whole + b"\n")
 
     def finish(self) -> None:
         """Complete and close the file; it is not in its place yet."""
+        self.flush()
         with self._errors():
             self._file.close()
 
@@ -153,6 +181,7 @@ class CassetteWriter(Writer):
         super().__init__(path, redactor)
         try:
             self.write_line(_encoder.encode(header))
+            self.flush()
         except CassetteError:
             self.discard()
             raise

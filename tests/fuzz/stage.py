@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol, TypeVar
@@ -25,7 +25,7 @@ from websockets.server import ServerProtocol
 
 from pytest_connex.cassette import connect as connect_module
 from pytest_connex.cassette.connect import connector, without_tls
-from pytest_connex.cassette.endpoint import SILENT
+from pytest_connex.cassette.endpoint import SILENT, Endpoint
 from pytest_connex.cassette.events import FORMAT, VERSION, Header, Payload
 from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.recorder import Recorder
@@ -41,6 +41,9 @@ HEADER = Header(FORMAT, VERSION, "2026-11-23T15:00:00Z", "sandbox", "pytest-conn
 HOST = "wss://ws.connex.invalid"
 FOREVER = 100_000.0
 """Seconds of the virtual clock after which a conversation counts as stuck."""
+
+SETTLED = 60.0
+"""Seconds of the virtual clock after which nothing is under way any more."""
 
 _WHOLE = 1 << 16
 _PIECES = 400
@@ -250,6 +253,19 @@ def dial_server(wires: Wires, server: Callable[[dict[str, Any]], Server]) -> Any
 # --- Recording and replaying ------------------------------------------------------------------------------
 
 
+@contextlib.asynccontextmanager
+async def hanging_up() -> AsyncIterator[list[Endpoint]]:
+    """Give what is under way the time to end, and end what a session leaves open."""
+    opened: list[Endpoint] = []
+    try:
+        yield opened
+        await asyncio.sleep(SETTLED)
+    finally:
+        for endpoint in opened:
+            endpoint.hang_up()
+        await asyncio.sleep(SETTLED)
+
+
 def record(
     path: Path,
     session: Callable[[Connect], Awaitable[Result]],
@@ -263,17 +279,22 @@ def record(
     async def main() -> Result:
         recorder = Recorder(writer.write, Redactor({}), lambda url: url)
         dialler = RelayDialler(recorder, dial_server(Wires(server_sizes), server))
-        with Wires(client_sizes).between_client_and_endpoint():
-            result = await session(connector(dialler))
-            await asyncio.sleep(60)
-        dialler.stop()
-        recorder.finish()
-        await asyncio.sleep(60)
-        return result
+        try:
+            with Wires(client_sizes).between_client_and_endpoint():
+                async with hanging_up() as opened:
+                    return await session(connector(dialler, opened.append))
+        finally:
+            dialler.stop()
+            recorder.finish()
+            await asyncio.sleep(SETTLED)
 
-    result = on_virtual_clock(main)
-    writer.finish()
-    writer.commit()
+    try:
+        result = on_virtual_clock(main)
+        writer.finish()
+        writer.commit()
+        writer.settle()
+    finally:
+        writer.discard()
     return result
 
 
@@ -299,9 +320,9 @@ def replay(
     verdicts: list[CassetteError] = []
 
     async def main() -> Any:
+        dialler = ReplayDialler(player, timeout, verdicts.append, pace)
         with Wires(sizes).between_client_and_endpoint():
-            result = await session(connector(ReplayDialler(player, timeout, verdicts.append, pace)))
-            await asyncio.sleep(60)
-        return result
+            async with hanging_up() as opened:
+                return await session(connector(dialler, opened.append))
 
     return Replayed(on_virtual_clock(main), verdicts, player)

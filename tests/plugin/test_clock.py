@@ -398,7 +398,27 @@ async def test_it(connex_sandbox, connex_connect):
     )
 
 
-def test_nonces_are_accepted_whatever_time_the_loop_has(project):
+def test_nonces_are_held_against_the_clock_on_the_wall(project):
+    passes(
+        project,
+        """
+import time
+
+async def test_it(connex_config, connex_connect, connex_dialect):
+    nonce = str(time.time_ns() // 1_000_000)
+    async with connex_connect(connex_config.ws_url) as ws:
+        await asyncio.sleep(61)
+        message = connex_dialect.authenticate(connex_config.api_key, connex_config.api_secret, nonce)
+        await ws.send(connex_dialect.encode(message))
+        while "heartbeat" in (answer := await ws.recv()):
+            pass
+        assert "authenticated" in answer
+""",
+        "--connex-sandbox",
+    )
+
+
+def test_a_session_is_opened_again_after_minutes(project):
     passes(
         project,
         """

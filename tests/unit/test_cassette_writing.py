@@ -123,6 +123,7 @@ def test_a_secret_is_refused_with_file_and_line_and_not_said(path):
     writer.write(EVENTS[1])
     with pytest.raises(SecretFound) as caught:
         writer.write(Sent(1, 0.2, f"my secret is {SECRET}"))
+        writer.flush()
     assert (caught.value.path, caught.value.line) == (path, 4)
     assert str(caught.value) == f"{path}:4: a secret was left in this line; nothing was written"
     writer.discard()
@@ -141,6 +142,7 @@ def test_a_binary_message_with_a_secret_is_refused(path):
     writer = CassetteWriter(path, HEADER, REDACTOR)
     with pytest.raises(SecretFound):
         writer.write(Sent(1, 0.0, None, b"\x00\x01" + SECRET.encode() + b"\xff"))
+        writer.flush()
     writer.discard()
 
 
@@ -169,4 +171,13 @@ def test_two_writers_of_one_path_in_one_process_do_not_mix(path):
 
     writer = Writer(path, NOTHING)
     assert left_in(path.parent) == [f".test_y.ws.jsonl.{os.getpid()}.tmp"]
+    writer.discard()
+
+
+def test_many_lines_are_searched_at_once_and_the_one_with_a_secret_is_named(path):
+    writer = CassetteWriter(path, HEADER, REDACTOR)
+    with pytest.raises(SecretFound) as caught:
+        for number in range(3_000):
+            writer.write(Sent(1, 0.0, SECRET if number == 700 else f"message {number}"))
+    assert (writer.lines < 3_000, caught.value.line) == (True, 702)
     writer.discard()

@@ -110,8 +110,9 @@ def test_a_full_disk_is_an_error_with_the_path(path, monkeypatch):
     writer = Writer(path, NOTHING)
     writer._file.close()
     writer._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115  (the writer closes it)
+    writer.write_line(b"x")
     with pytest.raises(CassetteError, match="cannot be written: No space left on device") as caught:
-        writer.write_line(b"x")
+        writer.flush()
     assert caught.value.path == path
     writer.discard()
     assert left_in(path.parent) == []
@@ -121,8 +122,8 @@ def test_a_secret_is_refused_with_file_and_line_and_not_said(path):
     writer = CassetteWriter(path, HEADER, REDACTOR)
     writer.write(EVENTS[0])
     writer.write(EVENTS[1])
+    writer.write(Sent(1, 0.2, f"my secret is {SECRET}"))
     with pytest.raises(SecretFound) as caught:
-        writer.write(Sent(1, 0.2, f"my secret is {SECRET}"))
         writer.flush()
     assert (caught.value.path, caught.value.line) == (path, 4)
     assert str(caught.value) == f"{path}:4: a secret was left in this line; nothing was written"
@@ -140,8 +141,8 @@ def test_a_secret_in_the_header_is_refused_at_line_1(path):
 
 def test_a_binary_message_with_a_secret_is_refused(path):
     writer = CassetteWriter(path, HEADER, REDACTOR)
+    writer.write(Sent(1, 0.0, None, b"\x00\x01" + SECRET.encode() + b"\xff"))
     with pytest.raises(SecretFound):
-        writer.write(Sent(1, 0.0, None, b"\x00\x01" + SECRET.encode() + b"\xff"))
         writer.flush()
     writer.discard()
 
@@ -176,8 +177,12 @@ def test_two_writers_of_one_path_in_one_process_do_not_mix(path):
 
 def test_many_lines_are_searched_at_once_and_the_one_with_a_secret_is_named(path):
     writer = CassetteWriter(path, HEADER, REDACTOR)
-    with pytest.raises(SecretFound) as caught:
+
+    def write_all() -> None:
         for number in range(3_000):
             writer.write(Sent(1, 0.0, SECRET if number == 700 else f"message {number}"))
+
+    with pytest.raises(SecretFound) as caught:
+        write_all()
     assert (writer.lines < 3_000, caught.value.line) == (True, 702)
     writer.discard()

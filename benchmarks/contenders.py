@@ -6,9 +6,10 @@
     python benchmarks/contenders.py ours replay /tmp/x.ws.jsonl 10000
 
 It prints one line of JSON: ``seconds`` and ``cpu`` (seconds of the processor) from the load to the close, without
-imports, ``imported`` and ``peak`` for the memory in MiB after the imports and at its highest; or ``error``. Peers write their recordings themselves, through
-what they record with, and read them through the client that they put in place of the real one. Ours is read by the
-real one.
+imports, ``imported`` and ``peak`` for the memory in MiB after the imports and at its highest; or ``error``.
+
+Peers write their recordings themselves, through what they record with, and read them through the client that they
+put in place of the real one. Ours is read by the real one.
 """
 
 from __future__ import annotations

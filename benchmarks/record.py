@@ -17,7 +17,7 @@ import asyncio
 import multiprocessing
 import statistics
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -95,7 +95,7 @@ def run_server(count: int, port: Connection) -> None:
 
 
 @contextmanager
-def server(count: int) -> Any:
+def server(count: int) -> Iterator[str]:
     """Run the server in a process of its own; yields its URL."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()

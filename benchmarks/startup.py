@@ -1,34 +1,120 @@
 """What the plugin costs a pytest run that uses nothing of it.
 
-Runs ``pytest`` on one empty test with and without the plugin in turn, and prints medians, the spread, the
-median of the paired differences, and which modules the plugin brings.
+Runs ``pytest`` on one empty test with and without the plugin in turn, first one and then the other being first, and
+prints medians, the median of the paired differences with its quartiles, and the difference of the quickest: by the clock, and in processor time (user
+and system) of the child process, which other work on the machine hardly changes.
 
     python benchmarks/startup.py --rounds 20
+
+Then it prints the modules that the plugin brings, with what ``-X importtime`` says that they take, and which of the
+heavy ones are among them: once beside the plugins that are installed, some of which import heavy ones themselves, and
+once with no plugin but this one and what it imports itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 WITHOUT = ("-p", "no:connex")
+ALONE = ("-p", "pytest_connex.plugin")
+HEAVY = frozenset({"asyncio", "ssl", "websockets", "aiohttp", "requests", "vcr", "msgspec"})
 
 
-def seconds(folder: Path, *args: str) -> float:
+class Taken(NamedTuple):
+    """Milliseconds that a run took."""
+
+    clock: float
+    cpu: float
+
+
+# --- How long it takes ---------------------------------------------------------------------------------------
+
+
+def run(folder: Path, *args: str) -> Taken:
+    command = [sys.executable, "-m", "pytest", "-q", *args]
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "pytest", "-q", *args], cwd=folder, check=True, capture_output=True)
-    return time.perf_counter() - start
+    child = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    clock = time.perf_counter() - start
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, command)
+    return Taken(clock * 1e3, (usage.ru_utime + usage.ru_stime) * 1e3)
 
 
-def modules(folder: Path, *args: str) -> set[str]:
-    code = "import sys, pytest; pytest.main(['-q', *sys.argv[1:]], plugins=[]);print(); print(*sorted(sys.modules))"
-    ran = subprocess.run([sys.executable, "-c", code, *args], cwd=folder, check=True, capture_output=True, text=True)
-    return set(ran.stdout.splitlines()[-1].split())
+def pair(folder: Path, without_first: bool) -> tuple[Taken, Taken]:
+    """Return what a run takes with the plugin and without it."""
+    if without_first:
+        without = run(folder, *WITHOUT)
+        return run(folder), without
+    return run(folder), run(folder, *WITHOUT)
+
+
+def report(label: str, pairs: list[tuple[float, float]]) -> None:
+    differences = [a - b for a, b in pairs]
+    low, median, high = statistics.quantiles(differences, n=4)
+    print(
+        f"{label:15} with {statistics.median(a for a, _ in pairs):6.1f} ms   "
+        f"without {statistics.median(b for _, b in pairs):6.1f} ms   "
+        f"the plugin's own {median:5.1f} ms (half of the differences from {low:.1f} to {high:.1f}; "
+        f"of the quickest runs {min(a for a, _ in pairs) - min(b for _, b in pairs):.1f})"
+    )
+
+
+# --- What is imported ----------------------------------------------------------------------------------------
+
+
+class Import(NamedTuple):
+    """The import of a module: microseconds by itself and with what it imports, and how deep in other imports."""
+
+    own: int
+    cumulated: int
+    depth: int
+
+
+def imports(folder: Path, *args: str, plugins: bool) -> dict[str, Import]:
+    """Return the modules that a run imports, in the order in which their imports ended."""
+    command = [sys.executable, "-X", "importtime", "-m", "pytest", "-q", *args]
+    environment = os.environ | ({} if plugins else {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
+    ran = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
+    found = {}
+    for line in ran.stderr.splitlines():
+        if line.startswith("import time:") and "[us]" not in line:
+            own, cumulated, name = line.removeprefix("import time:").split("|")
+            found[name.strip()] = Import(int(own), int(cumulated), len(name) - len(name.lstrip()))
+    return found
+
+
+def importers(name: str, found: dict[str, Import]) -> list[str]:
+    """Return what imports a module, and what imports that, and so on: they end later, and are less deep."""
+    names = list(found)
+    depth, chain = found[name].depth, []
+    for later in names[names.index(name) + 1 :]:
+        if found[later].depth < depth:
+            depth = found[later].depth
+            chain.append(later)
+    return chain
+
+
+def report_imports(label: str, with_it: dict[str, Import], without: dict[str, Import]) -> None:
+    brought = {name: taken for name, taken in with_it.items() if name not in without}
+    heavy = sorted(HEAVY & brought.keys())
+    print(
+        f"{label}: {len(brought)} modules, {sum(taken.own for taken in brought.values()) / 1e3:.1f} ms of imports; "
+        f"heavy: {', '.join(heavy) or 'none'}"
+    )
+    for name in heavy:
+        print(f"  {name} is imported by {', by '.join(importers(name, with_it))}")
+    for name, taken in brought.items():
+        print(f"{taken.own:>8} us, with what it imports {taken.cumulated:>6} us   {name}")
 
 
 def main() -> None:
@@ -38,18 +124,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "test_empty.py").write_text("def test_empty():\n    pass\n")
-        for args in ((), WITHOUT):
-            seconds(folder, *args)
-        pairs = [(seconds(folder), seconds(folder, *WITHOUT)) for _ in range(rounds)]
-        brought = modules(folder) - modules(folder, *WITHOUT)
-    for label, values in (("with", [a for a, _ in pairs]), ("without", [b for _, b in pairs])):
-        print(
-            f"{label:8} median {statistics.median(values) * 1e3:7.1f} ms   "
-            f"min {min(values) * 1e3:7.1f}   max {max(values) * 1e3:7.1f}"
-        )
-    difference = statistics.median(a - b for a, b in pairs)
-    print(f"the plugin's own: {difference * 1e3:.1f} ms (median of {rounds} paired differences)")
-    print("modules it brings:", *sorted(brought))
+        pair(folder, False)  # to warm up
+        pairs = [pair(folder, bool(number % 2)) for number in range(rounds)]
+        beside = imports(folder, plugins=True), imports(folder, *WITHOUT, plugins=True)
+        alone = imports(folder, *ALONE, plugins=False), imports(folder, plugins=False)
+    report("by the clock", [(a.clock, b.clock) for a, b in pairs])
+    report("processor time", [(a.cpu, b.cpu) for a, b in pairs])
+    report_imports("beside other plugins", *beside)
+    report_imports("alone", *alone)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,11 @@ class _Factories:
 def clock_offered(metafunc: pytest.Metafunc) -> Iterator[None]:
     """Offer a virtual clock to pytest-asyncio while it looks at a test that asks for one."""
     manager = metafunc.config.pluginmanager
-    if not is_virtual(metafunc.definition) or not hasattr(metafunc.config.hook, "pytest_asyncio_loop_factories"):
+    try:
+        wanted = is_virtual(metafunc.definition)
+    except pytest.UsageError:
+        wanted = False  # the run is refused once everything is collected
+    if not wanted or not hasattr(metafunc.config.hook, "pytest_asyncio_loop_factories"):
         yield
         return
     factories = _Factories()
@@ -59,7 +63,8 @@ def is_virtual(item: pytest.Item) -> bool:
     runs on the real clock.
     """
     function: Any = getattr(item, "obj", None)
-    if not uses_connex(item) or not iscoroutinefunction(function):
+    tested = getattr(getattr(function, "hypothesis", None), "inner_test", function)
+    if not uses_connex(item) or not iscoroutinefunction(tested):
         return False
     options = item.config.stash[RUN].options
     return wishes(item, options).virtual and (options.mode != "live" or owns_sandbox(item))
@@ -67,7 +72,8 @@ def is_virtual(item: pytest.Item) -> bool:
 
 def skip_impossible(items: list[pytest.Item]) -> None:
     """Skip what cannot have the virtual clock it asks for; refuse markers that cannot be read."""
-    for item in items:
+    for item in filter(uses_connex, items):
+        wishes(item, item.config.stash[RUN].options)
         if is_virtual(item) and (reason := obstacle(item)):
             item.add_marker(pytest.mark.skip(reason=reason))
 

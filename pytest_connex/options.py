@@ -117,7 +117,7 @@ def _boolean(text: str) -> bool:
         "off": False,
     }
     if text.strip().lower() not in values:
-        raise ValueError("true or false")
+        raise ValueError("true or false, on the command line with the equals sign")
     return values[text.strip().lower()]
 
 

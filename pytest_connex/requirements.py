@@ -101,7 +101,8 @@ def ask_for_secrets(config: pytest.Config) -> tuple[str, ...]:
     """
     found: list[str] = []
     for values in config.hook.pytest_connex_secrets(config=config):
-        if isinstance(values, str) or not all(value is None or isinstance(value, str) for value in values):
+        listed = isinstance(values, Iterable) and not isinstance(values, str)
+        if not listed or not all(value is None or isinstance(value, str) for value in values):
             raise pytest.UsageError("pytest_connex_secrets must return a list of strings; unset values may be None")
         found += filter(None, values)
     return tuple(dict.fromkeys(found))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any, Protocol, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -16,6 +17,7 @@ from .endpoint import Behaviour, Endpoint
 from .relay import TRANSPORT_OPTIONS
 
 MAX_REDIRECTS = 10
+_MOMENT = 0.001  # seconds
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 
@@ -72,8 +74,7 @@ async def _dial(
             if behaviour.on_read is not None:
                 local["create_connection"] = _counting(kwargs.get("create_connection"), behaviour.on_read)
             connection = await websockets_connect(without_tls(url), sock=theirs, **local)
-            # A client whose buffers are full has stopped reading, and would wait for our close for ten seconds.
-            endpoint.on_farewell = connection.transport.resume_reading
+            endpoint.on_farewell = partial(_keep_reading, connection)
             return connection
         except ValueError as exc:
             location = redirect_of(exc.__cause__)
@@ -90,6 +91,14 @@ async def _dial(
             theirs.close()
             raise
     raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
+
+
+def _keep_reading(connection: ClientConnection) -> None:
+    """Have a client that closes read on: with full buffers it stops reading, and waits ten seconds for our close."""
+    if connection.transport.is_closing():
+        return
+    connection.transport.resume_reading()
+    asyncio.get_running_loop().call_later(_MOMENT, _keep_reading, connection)
 
 
 def _counting(

@@ -82,11 +82,11 @@ class _Track:
         self._index = 0
         self._first_line = 0
         self._expected = connection.sent()
-        self._last_at = connection.dial.at
+        self._last_at = self._gate_at = connection.dial.at
         self.expected = next(self._expected, None)
         self._advance()
         if isinstance(connection.answer, Open):  # any other answer is the end of its connection
-            self._last_at = connection.answer.at
+            self._last_at = self._gate_at = connection.answer.at
             self._advance()
 
     @property
@@ -108,7 +108,7 @@ class _Track:
             if self.gates_passed == self.sent:
                 return None
             self.gates_passed += 1
-            self._last_at = event.at
+            self._last_at = self._gate_at = event.at
             self._advance()
         if isinstance(event, Closed) and event.by == "client":
             return event
@@ -149,6 +149,13 @@ class _Track:
     def gap(self) -> float:
         """Return how long it took, when it was recorded, until the next event; in seconds."""
         return max(0.0, self.event.at - self._last_at)
+
+    def patience(self) -> float:
+        """Return how long the client took, when it was recorded, from its last message to what comes next.
+
+        Messages received in between do not count: a replay delivers them faster than they came.
+        """
+        return max(0.0, self.event.at - self._gate_at)
 
     def _advance(self) -> None:
         self._index += 1
@@ -219,6 +226,10 @@ class Playback:
         track = self.track
         track.due()
         return track.gap()
+
+    def patience(self) -> float:
+        """Return how long the client took, when it was recorded, from its last message to what comes next."""
+        return self.track.patience()
 
     @property
     def strict(self) -> bool:

@@ -166,7 +166,7 @@ class Replay:
     def _wait(self) -> None:
         waiting = self._playback.waiting()
         if waiting.closed is None:
-            delay = self._playback.gap() + self._timeout
+            delay = self._playback.patience() + self._timeout
             self._timer = self._loop.call_later(delay, self._exhausted, waiting.line)
         elif waiting.closed.by == "network" or waiting.closed.code == 1006:
             self._endpoint.abort()

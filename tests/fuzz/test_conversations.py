@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -459,7 +459,6 @@ def check(path: Path, conversation: Conversation) -> None:
     recorded = record(
         path, Client(conversation, 1, timed).session, scripted_servers(conversation), client_sizes, server_sizes
     )
-    note(path.read_text())
     replayed = replay(path, Client(conversation, 2, timed).session, conversation.pace, replay_sizes, timeout=TIMEOUT)
     assert replayed.verdicts == []
     assert replayed.result == recorded
@@ -471,7 +470,57 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz") / "tape.ws.jsonl"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(conversation=conversations())
 def test_a_recorded_conversation_replays_to_the_same_observations(path: Path, conversation: Conversation) -> None:
     check(path, conversation)
+
+
+def connection(number: int, *turns: Turn, end: End, answer: Answer = Answer(), **options: Any) -> Connection:
+    return Connection(number, f"{HOST}/{number}", answer, turns, end, **options)
+
+
+LEAVES = End("client", "close")
+KNOWN = {
+    "a-mebibyte-in-each-direction": (
+        connection(
+            1,
+            Turn("client", 0, (Say("é" * (1 << 19)), Say(b"\x00" * (1 << 20), (5, 70_000)))),
+            Turn(
+                "server", 0, (Say(b"\xff" * (1 << 20), (1, 65_536)), Say("é" * (1 << 19), (1, 3))), read=2, ping=True
+            ),
+            end=LEAVES,
+            compress=True,
+            max_queue=1,
+        ),
+    ),
+    "a-handshake-answered-after-another-connection-has-sent": (
+        connection(1, end=LEAVES, answer=Answer(delay=3)),
+        connection(2, Turn("client", 0, (Say("a"),)), end=LEAVES),
+    ),
+    "a-rejection-after-another-connection-has-sent": (
+        connection(1, end=LEAVES, answer=Answer("reject", 3, status=429, headers={"Retry-After": "2"}, body="é")),
+        connection(2, Turn("client", 0, (Say("a"),)), end=LEAVES),
+    ),
+    "a-close-in-the-middle-of-a-message": (
+        connection(1, Turn("client", 0, (Say(""),)), end=End("server", "close", 1011, "bröken", mid_fragment=True)),
+    ),
+    "an-abort-in-the-middle-of-a-message": (
+        connection(1, Turn("server", 0, (Say(b""),)), end=End("server", "abort", mid_fragment=True)),
+    ),
+    "echoes-on-two-connections": tuple(
+        connection(
+            number,
+            Turn("client", 0, (Order(named=True), Order(named=False), Order(named=True))),
+            Turn("server", 1, tuple(Echo(order, escaped) for order in range(3) for escaped in (True, False)), read=6),
+            end=End("server", "close", 1012, "restart"),
+        )
+        for number in (1, 2)
+    ),
+}
+
+
+@pytest.mark.parametrize("pace", [0, 1])
+@pytest.mark.parametrize("known", KNOWN)
+def test_a_conversation_of_a_known_shape_replays_to_the_same_observations(path: Path, known: str, pace: int) -> None:
+    check(path, Conversation(tuple((each,) for each in KNOWN[known]), pace, ((1, 2, 50), (3, 7), (1, 1000))))

@@ -135,13 +135,14 @@ def test_clients_on_replay(path: Path) -> None:
 
 def test_the_real_client_runs_on_replay(path: Path) -> None:
     """Its connection, its state, its pings and its limits are websockets' own."""
-    tape = Tape().connection(("received", "small"), ("received", "x" * 200), code=1009)
+    tape = Tape().connection(("received", "small"), ("sent", "more"), ("received", "x" * 200), code=1009)
 
     async def session(connect: Connect) -> None:
         ws = await connect(URL, max_size=100)
         assert (type(ws), ws.state) == (ClientConnection, State.OPEN)
         assert await (await ws.ping()) >= 0
         assert await ws.recv() == "small"
+        await ws.send("more")
         with pytest.raises(ConnectionClosedError) as caught:
             await ws.recv()
         assert caught.value.sent is not None

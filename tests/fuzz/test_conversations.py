@@ -495,7 +495,7 @@ KNOWN = {
         ),
     ),
     "a-handshake-answered-after-another-connection-has-sent": (
-        connection(1, end=LEAVES, answer=Answer(delay=3)),
+        connection(1, Turn("server", 0, (Say("hello"),), read=1), end=LEAVES, answer=Answer(delay=3)),
         connection(2, Turn("client", 0, (Say("a"),)), end=LEAVES),
     ),
     "a-rejection-after-another-connection-has-sent": (

@@ -74,6 +74,12 @@ async def three_frames_a_second_apart(server: Server) -> None:
         await asyncio.sleep(1)
 
 
+async def three_frames_at_once(server: Server) -> None:
+    await server.has_heard(1)
+    for number in range(3):
+        server.send(f"frame {number}")
+
+
 # --- A receive time-out -----------------------------------------------------------------------------------
 
 
@@ -100,7 +106,7 @@ def test_a_recorded_receive_time_out_of_30_s_times_out_after_30_s(path: Path, pa
 
 @pytest.mark.parametrize("pace", [0, 1])
 def test_a_client_that_waits_longer_than_it_was_recorded_to_is_told_so(path: Path, pace: int) -> None:
-    record(path, waits_30_s_for_the_fourth_frame, always(three_frames_a_second_apart))
+    record(path, waits_30_s_for_the_fourth_frame, always(three_frames_at_once))
 
     async def waits_on(connect: Connect) -> float:
         async with connect(URL) as ws:
@@ -115,6 +121,34 @@ def test_a_client_that_waits_longer_than_it_was_recorded_to_is_told_so(path: Pat
     replayed = replay(path, waits_on, pace)
     assert replayed.result == 35.0
     assert "before the client closes the connection\nwaited 5 s longer" in str(replayed.verdicts[0])
+
+
+async def one_frame_a_second(server: Server) -> None:
+    for number in range(40):
+        server.send(f"frame {number}")
+        await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize("pace", [0, 1])
+def test_a_client_that_sends_a_heartbeat_every_20_s_is_not_given_up(path: Path, pace: int) -> None:
+    """It waits for a frame all the while, and the recording has the frames of 20 s before each heartbeat."""
+
+    async def session(connect: Connect) -> list[Any]:
+        async def beat() -> None:
+            for _ in range(2):
+                await asyncio.sleep(19.5)
+                await ws.send("heartbeat")
+
+        async with connect(URL) as ws:
+            beating = asyncio.create_task(beat())
+            seen = [await ws.recv() for _ in range(40)]
+            await beating
+        return seen
+
+    expected = [f"frame {number}" for number in range(40)]
+    assert record(path, session, always(one_frame_a_second)) == expected
+    replayed = replay(path, session, pace)
+    assert (replayed.result, replayed.verdicts, replayed.unplayed) == (expected, [], None)
 
 
 # --- A keep-alive loss ------------------------------------------------------------------------------------

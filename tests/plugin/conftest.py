@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from pathlib import Path
 
-import aiohttp.web  # noqa: F401
+import hypothesis  # noqa: F401
 import pytest
-import requests  # noqa: F401
-import vcr  # noqa: F401
 
-import pytest_connex.cassette.http
-import pytest_connex.cassette.replay
-import pytest_connex.cassette.writing
-import pytest_connex.client.websocket  # noqa: F401
+import pytest_connex
 from pytest_connex.config import VARIABLES
 
-# The imports above are for the runs within this process: they forget the modules that they load themselves,
-# and a C extension, as PyYAML's, does not bear being loaded twice.
+# For the runs within this process: they forget the modules that they load themselves, which takes time, and a C
+# extension, as PyYAML's, does not bear being loaded twice.
+for _module in pkgutil.walk_packages(pytest_connex.__path__, "pytest_connex."):
+    importlib.import_module(_module.name)
 
 INI = """
 [pytest]

@@ -287,7 +287,7 @@ async def reads_to_the_end(connect: Connect) -> tuple[Any, ...]:
                 await ws.recv()
         except ConnectionClosed as exc:
             frame = exc.rcvd and (exc.rcvd.code, exc.rcvd.reason)
-    return frame, round(asyncio.get_running_loop().time() - start, 3)
+    return frame, round(asyncio.get_running_loop().time() - start, 2)
 
 
 @check

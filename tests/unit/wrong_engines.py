@@ -233,7 +233,7 @@ def is_never_exhausted(patch: Patch) -> None:
 
 @wrong("a_client_that_waits_as_long_as_recorded_is_not_exhausted")
 def forgets_the_recorded_gap(patch: Patch) -> None:
-    patch.setattr(Playback, "gap", lambda self: 0.0)
+    patch.setattr(Playback, "patience", lambda self: 0.0)
 
 
 @wrong("an_abort_is_an_abort")

@@ -30,6 +30,16 @@ COMMAND = ("-m", "pytest", "-q", "-p", "no:hypothesispytest")
 WITHOUT = ("-p", "no:connex")
 ALONE = ("-p", "pytest_connex.plugin")
 IMPORT_ROUNDS = 5
+MARK = "--- brought ---"
+IMPORTS = f"""
+import contextlib, sys
+for name in sys.argv[1].split():
+    with contextlib.suppress(Exception):
+        __import__(name)
+print({MARK!r}, file=sys.stderr, flush=True)
+for name in reversed(sys.argv[2].split()):  # first what imports others
+    __import__(name)
+"""
 HEAVY = frozenset({"asyncio", "ssl", "websockets", "aiohttp", "requests", "vcr", "msgspec"})
 
 
@@ -85,21 +95,35 @@ class Import(NamedTuple):
     depth: int
 
 
-def imports(folder: Path, *args: str, plugins: bool) -> dict[str, Import]:
-    """Return the modules that a run imports, in the order in which their imports end, each at its quickest."""
-    command = [sys.executable, "-X", "importtime", *COMMAND, *args]
-    environment = os.environ | ({} if plugins else {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
+def modules(folder: Path, *args: str, plugins: bool) -> list[str]:
+    """Return the modules of a run, in the order in which their imports ended."""
+    code = "import sys, pytest; pytest.main(sys.argv[1:]); print(); print(*sys.modules)"
+    ran = python(folder, "-c", code, *COMMAND[2:], *args, plugins=plugins)
+    return ran.stdout.splitlines()[-1].split()
+
+
+def imports(folder: Path, before: list[str], brought: list[str]) -> dict[str, Import]:
+    """Return what the imports of the modules ``brought`` take after those of ``before``, each at its quickest.
+
+    They are in the order in which their imports end.
+    """
     found: dict[str, Import] = {}
     for _ in range(IMPORT_ROUNDS):
-        ran = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
-        for name, taken in parsed(ran.stderr):
+        ran = python(folder, "-X", "importtime", "-c", IMPORTS, " ".join(before), " ".join(brought), plugins=True)
+        for name, taken in parsed(ran.stderr.partition(MARK)[2]):
             found[name] = min(taken, found.get(name, taken))
     return found
 
 
+def python(folder: Path, *args: str, plugins: bool) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | ({} if plugins else {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
+    command = [sys.executable, *args]
+    return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
+
+
 def parsed(report: str) -> Iterator[tuple[str, Import]]:
     for line in report.splitlines():
-        if line.startswith("import time:") and "[us]" not in line:
+        if line.startswith("import time:"):
             own, cumulated, name = line.removeprefix("import time:").split("|")
             yield name.strip(), Import(int(own), int(cumulated), len(name) - len(name.lstrip()))
 
@@ -115,16 +139,18 @@ def importers(name: str, found: dict[str, Import]) -> list[str]:
     return chain
 
 
-def report_imports(label: str, with_it: dict[str, Import], without: dict[str, Import]) -> None:
-    brought = {name: taken for name, taken in with_it.items() if name not in without}
-    heavy = sorted(HEAVY & brought.keys())
+def report_imports(label: str, folder: Path, args: tuple[str, ...], without: tuple[str, ...], plugins: bool) -> None:
+    before = modules(folder, *without, plugins=plugins)
+    brought = [name for name in modules(folder, *args, plugins=plugins) if name not in before]
+    found = imports(folder, before, brought)
+    heavy = sorted(HEAVY.intersection(brought))
     print(
-        f"{label}: {len(brought)} modules, {sum(taken.own for taken in brought.values()) / 1e3:.1f} ms of imports; "
+        f"{label}: {len(brought)} modules, {sum(taken.own for taken in found.values()) / 1e3:.1f} ms of imports; "
         f"heavy: {', '.join(heavy) or 'none'}"
     )
     for name in heavy:
-        print(f"  {name} is imported by {', by '.join(importers(name, with_it))}")
-    for name, taken in brought.items():
+        print(f"  {name} is imported by {', by '.join(importers(name, found))}")
+    for name, taken in found.items():
         print(f"{taken.own:>8} us, with what it imports {taken.cumulated:>6} us   {name}")
 
 
@@ -137,12 +163,10 @@ def main() -> None:
         (folder / "test_empty.py").write_text("def test_empty():\n    pass\n")
         pair(folder, False)  # to warm up
         pairs = [pair(folder, bool(number % 2)) for number in range(rounds)]
-        beside = imports(folder, plugins=True), imports(folder, *WITHOUT, plugins=True)
-        alone = imports(folder, *ALONE, plugins=False), imports(folder, plugins=False)
-    report("by the clock", [(a.clock, b.clock) for a, b in pairs])
-    report("processor time", [(a.cpu, b.cpu) for a, b in pairs])
-    report_imports("beside other plugins", *beside)
-    report_imports("alone", *alone)
+        report("by the clock", [(a.clock, b.clock) for a, b in pairs])
+        report("processor time", [(a.cpu, b.cpu) for a, b in pairs])
+        report_imports("beside other plugins", folder, (), WITHOUT, plugins=True)
+        report_imports("alone", folder, ALONE, (), plugins=False)
 
 
 if __name__ == "__main__":

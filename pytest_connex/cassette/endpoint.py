@@ -157,11 +157,13 @@ class Endpoint(asyncio.Protocol):
         chunks: list[bytes] = []
         for message in messages:
             if isinstance(message, str):
-                payload, heads = _encoded(message), _TEXT_HEADS
+                payload = _encoded(message)
+                length = len(payload)
+                chunks.append(_TEXT_HEADS[length] if length < _SHORT else _frame_head(True, length))
             else:
-                payload, heads = message, _BINARY_HEADS
-            length = len(payload)
-            chunks += (heads[length] if length < _SHORT else _frame_head(heads is _TEXT_HEADS, length), payload)
+                payload, length = message, len(message)
+                chunks.append(_BINARY_HEADS[length] if length < _SHORT else _frame_head(False, length))
+            chunks.append(payload)
         self._stream.write(b"".join(chunks))
 
     def close(self, code: int, reason: str) -> None:

@@ -37,6 +37,10 @@ _RUNS = bytes(
 )
 """Translates the URL-safe alphabet of base64 to the standard one, and what is in neither to a space."""
 
+_SHAPE = bytes(code if code == 32 else ord("x") for code in _RUNS)
+_LONG = b"x" * _MIN_RUN
+"""What a run that is long enough looks like when ``_SHAPE`` has been translated."""
+
 _WHITE_SPACE = b" \t\r\n"
 _BETWEEN_DIGITS = _WHITE_SPACE + b":-"
 _CONTROLS = bytes(code for code in range(1, 32) if code not in _WHITE_SPACE)
@@ -63,11 +67,16 @@ class Search:
         self._quoted = any('\\"' in secret.value for secret in self._secrets)
         self._wide = tuple(secret.value.encode(f"utf-16-{end}") for secret in self._secrets for end in ("le", "be"))
 
-    def finds(self, data: bytes) -> bool:
-        """Tell whether a secret is in ``data``, as it is or encoded."""
+    def finds(self, data: bytes, separate: bool = False) -> bool:
+        """Tell whether a secret is in ``data``, as it is or encoded.
+
+        Args:
+            data: What to search.
+            separate: Whether its lines are documents of their own, so that nothing goes on from one to the next.
+        """
         if self._quoted and self._is_in(data):
             return True
-        return any(map(self._is_in, _layers(data, _DEPTH)))
+        return any(map(self._is_in, _layers(data, _DEPTH, separate)))
 
     def _is_in(self, layer: bytes) -> bool:
         for form in self._forms:
@@ -93,7 +102,7 @@ def _forms(secret: Spellings) -> Iterator[bytes]:
             yield core.encode()
 
 
-def _layers(data: bytes, depth: int) -> Iterator[bytes]:
+def _layers(data: bytes, depth: int, separate: bool = False) -> Iterator[bytes]:
     """Yield ``data``, then the same with its escapes undone, then what is encoded in it.
 
     Where nothing but quotes is escaped, as in most messages, one layer shows all there is.
@@ -106,17 +115,21 @@ def _layers(data: bytes, depth: int) -> Iterator[bytes]:
     else:
         yield plain
     if depth:
-        for decoded in _decoded(data, plain):
+        separate = separate and data.count(b"\n") == plain.count(b"\n")
+        for decoded in _decoded(data, plain, separate):
             yield from _layers(decoded, depth - 1)
 
 
-def _decoded(data: bytes, plain: bytes) -> Iterator[bytes]:
-    """Yield what is encoded in ``data``; ``plain`` is the same with its escapes undone."""
+def _decoded(data: bytes, plain: bytes, separate: bool) -> Iterator[bytes]:
+    """Yield what is encoded in ``data``; ``plain`` is the same with its escapes undone.
+
+    Unless its lines are ``separate``, what is encoded may be wrapped into several.
+    """
     if b"\0" in plain:
         yield plain.replace(b"\0", b"")  # UTF-16 and UTF-32, where the characters are ASCII
-    if b"\n" in plain or b"\r" in plain:
+    if not separate and (b"\n" in plain or b"\r" in plain):
         yield plain.translate(None, _WHITE_SPACE)  # what was wrapped into lines
-    for run in [run for run in plain.translate(_RUNS).split() if len(run) >= _MIN_RUN]:
+    for run in _long_runs(plain):
         if len(run) >= _MIN_DIGITS or not run.isdigit():
             yield from _from_base64(run)
             yield from _from_hexadecimal(run)
@@ -124,6 +137,20 @@ def _decoded(data: bytes, plain: bytes) -> Iterator[bytes]:
         yield from _inflated_at_a_mark(data)
         for lead in range(min(_LEAD + 1, len(data))):
             yield from _inflated(data[lead:], -zlib.MAX_WBITS)
+
+
+def _long_runs(plain: bytes) -> Iterator[bytes]:
+    """Yield the runs of characters of base64 that are long enough, in its standard alphabet."""
+    shape = plain.translate(_SHAPE)
+    start = shape.find(_LONG)
+    if start < 0:
+        return
+    standard = plain.translate(_RUNS)
+    while start >= 0:
+        end = shape.find(b" ", start)
+        end = len(shape) if end < 0 else end
+        yield standard[start:end]
+        start = shape.find(_LONG, end)
 
 
 # --- Escapes ---------------------------------------------------------------------------------------------

@@ -37,6 +37,10 @@ class Redactor:
             for secret, placeholder in sorted(values.items(), key=lambda pair: -len(pair[0]))
             if secret and secret != placeholder
         )
+        all_spellings = [spellings for spellings, _ in self._values]
+        cores = (core for spellings in all_spellings for encoded in spellings.base64 for core in encoded.cores)
+        self._needles = tuple({*(plain for spellings in all_spellings for plain in spellings.plain), *cores})
+        self._digits = tuple({form.digits for spellings in all_spellings for form in spellings.hexadecimal})
         self._search = Search(spellings for spellings, _ in self._values)
         self._fields = tuple(field.lower() for field in fields)
         self._member, self._parameter = _member_pattern(self._fields), _parameter_pattern(self._fields)
@@ -45,11 +49,22 @@ class Redactor:
     def text(self, text: str) -> str:
         """Return ``text`` with every secret replaced."""
         lowered = text.lower()
-        for spellings, placeholder in self._values:
-            text = _replace(text, lowered, spellings, placeholder)
-        if any(field in lowered for field in self._fields):
-            text = self._parameter.sub(_redact_parameter, self._member.sub(_redact_member, text))
+        if self._may_hold_a_value(text, lowered):
+            for spellings, placeholder in self._values:
+                text = _replace(text, lowered, spellings, placeholder)
+        for field in self._fields:
+            if field in lowered:
+                return self._parameter.sub(_redact_parameter, self._member.sub(_redact_member, text))
         return text
+
+    def _may_hold_a_value(self, text: str, lowered: str) -> bool:
+        """Tell most messages, which hold no secret, from the others: written out, because it runs for every one."""
+        if has_escapes(text):
+            return True
+        for needle in self._needles:
+            if needle in text:
+                return True
+        return any(digits in lowered for digits in self._digits)
 
     def binary(self, data: bytes) -> bytes:
         """Return ``data`` with every secret replaced that stands in it as text."""
@@ -65,13 +80,14 @@ class Redactor:
             return _placeholder(name)
         return self.text(value)
 
-    def check(self, data: bytes, path: Path, line: int | None = None) -> None:
+    def check(self, data: bytes, path: Path, line: int | None = None, separate: bool = False) -> None:
         """Refuse ``data`` if a secret is left in it.
 
         Args:
             data: One line, or without ``line`` any number of them.
             path: The file it is for.
             line: The number of the line in it.
+            separate: Whether lines within ``data`` are documents of their own.
 
         Raises:
             SecretFound: With ``path`` and ``line``; the message does not say the secret.
@@ -79,7 +95,7 @@ class Redactor:
         if not self._values:
             return
         for number, part in enumerate(data.split(b"\n") if line is None else (data,), start=line or 1):
-            if self._search.finds(part):
+            if self._search.finds(part, separate):
                 raise SecretFound(
                     f"a secret was left in this line; nothing was written{self._advice()}", path, number
                 )

@@ -166,7 +166,8 @@ class Replay:
     def _wait(self) -> None:
         waiting = self._playback.waiting()
         if waiting.closed is None:
-            delay = self._playback.patience() + self._timeout
+            recorded = self._playback.gap() if self._pace >= 1 else self._playback.patience()
+            delay = recorded + self._timeout
             self._timer = self._loop.call_later(delay, self._exhausted, waiting.line)
         elif waiting.closed.by == "network" or waiting.closed.code == 1006:
             self._endpoint.abort()

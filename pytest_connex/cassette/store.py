@@ -34,12 +34,13 @@ from .events import (
 _STRETCH = 65_536
 """About how many bytes are read at once."""
 
-_KEPT = 8 * 2**20
+_KEPT = 24 * 2**20
 """So many bytes from the beginning of a file are decoded once and kept; what follows is read as it is played."""
 
 _BOM = b"\xef\xbb\xbf"
 
 _events = msgspec.json.Decoder(Event)
+_sent = msgspec.json.Decoder(Sent)
 _lines = msgspec.json.Decoder(Event | End)
 _headers = msgspec.json.Decoder(Header)
 
@@ -60,6 +61,7 @@ class RecordedConnection:
         self.received_count = 0
         self.path = path
         self._places = array("Q")
+        self._sent_places = array("Q")
         self._kept: list[list[Event]] = []
 
     @property
@@ -77,7 +79,9 @@ class RecordedConnection:
         They are kept in memory if ``keep`` is set, and read again otherwise. All but the first are received
         messages.
         """
-        self.sent_count += type(events[0]) is Sent
+        if type(events[0]) is Sent:
+            self.sent_count += 1
+            self._sent_places.append(len(self._places))
         self.received_count += len(events) - (type(events[0]) is not Received)
         if keep:
             self._kept.append(events)
@@ -98,12 +102,21 @@ class RecordedConnection:
             yield from enumerate(events, start=line)
 
     def sent(self) -> Iterator[tuple[int, Sent]]:
-        """Yield the line number and the event of every message the client sent."""
-        if not self.sent_count:
+        """Yield the line number and the event of every message the client sent; others are not read for it."""
+        kept = 3 * len(self._kept)
+        for index in self._sent_places:
+            if index >= kept:
+                break
+            event = self._kept[index // 3][0]
+            if isinstance(event, Sent):
+                yield self._places[index + 2], event
+        later = [index for index in self._sent_places if index >= kept]
+        if not later:
             return
-        for line, event in self.events():
-            if type(event) is Sent:
-                yield line, event
+        with self.path.open("rb") as file:
+            for index in later:
+                file.seek(self._places[index])
+                yield self._places[index + 2], _sent.decode(file.readline())
 
 
 class Recording:

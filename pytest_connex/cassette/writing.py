@@ -29,6 +29,9 @@ _encoder = msgspec.json.Encoder()
 class Writer:
     """Writes one file, line by line."""
 
+    _separate = False
+    """Whether each line is a document of its own."""
+
     def __init__(self, path: Path, redactor: Redactor) -> None:
         self.path = path
         self.lines = 0
@@ -69,7 +72,7 @@ class Writer:
         self._waiting, self._waiting_bytes = [], 0
         whole = b"\n".join(lines)
         try:
-            self._redactor.check(whole, self.path, first)
+            self._redactor.check(whole, self.path, first, self._separate)
         except SecretFound:
             for number, line in enumerate(lines, start=first):
                 self._redactor.check(line, self.path, number)
@@ -176,6 +179,8 @@ def _is_alive(process: int) -> bool:
 
 class CassetteWriter(Writer):
     """Writes a WebSocket recording, event by event."""
+
+    _separate = True
 
     def __init__(self, path: Path, header: Header, redactor: Redactor) -> None:
         super().__init__(path, redactor)

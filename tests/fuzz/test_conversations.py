@@ -29,10 +29,6 @@ from pytest_connex.cassette.events import Payload
 
 from .stage import HOST, Connect, Server, record, replay
 
-TIMEOUT = 1_000.0
-"""Longer than any of these conversations: a replay that waits so long is stuck."""
-
-
 # --- Scripts ---------------------------------------------------------------------------------------------
 
 
@@ -459,7 +455,7 @@ def check(path: Path, conversation: Conversation) -> None:
     recorded = record(
         path, Client(conversation, 1, timed).session, scripted_servers(conversation), client_sizes, server_sizes
     )
-    replayed = replay(path, Client(conversation, 2, timed).session, conversation.pace, replay_sizes, timeout=TIMEOUT)
+    replayed = replay(path, Client(conversation, 2, timed).session, conversation.pace, replay_sizes)
     assert replayed.verdicts == []
     assert replayed.result == recorded
     assert replayed.unplayed is None
@@ -501,6 +497,10 @@ KNOWN = {
     "a-rejection-after-another-connection-has-sent": (
         connection(1, end=LEAVES, answer=Answer("reject", 3, status=429, headers={"Retry-After": "2"}, body="é")),
         connection(2, Turn("client", 0, (Say("a"),)), end=LEAVES),
+    ),
+    "a-rejection-before-another-connection-sends": (
+        connection(1, end=LEAVES, answer=Answer("reject", 1, status=401)),
+        connection(2, Turn("client", 3, (Say("a"),)), Turn("client", 8, (Say("b"),)), end=LEAVES),
     ),
     "a-close-in-the-middle-of-a-message": (
         connection(1, Turn("client", 0, (Say(""),)), end=End("server", "close", 1011, "bröken", mid_fragment=True)),

@@ -294,7 +294,7 @@ async def test_the_recorded_gap_before_the_client_s_next_message_is_allowed_for(
             await ws.send("a")
     finally:
         del loop.call_later
-    assert pytest.approx(30.0 - 0.002 + 0.02) in due
+    assert pytest.approx(30.0 - 0.001 + 0.02) in due
 
 
 async def test_the_client_s_own_limit_of_message_size_applies(tape, stage):

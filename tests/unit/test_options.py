@@ -189,8 +189,8 @@ def test_the_command_line_wins(ask, name, line, ini, expected):
         ("clock", "", "real or virtual"),
         ("missing_cassette", "Skip", "fail or skip"),
         ("missing_cassette", "", "fail or skip"),
-        ("allow_uvloop", "2", "true or false"),
-        ("allow_plaintext", "", "true or false"),
+        ("allow_uvloop", "2", "true or false, on the command line with the equals sign"),
+        ("allow_plaintext", "", "true or false, on the command line with the equals sign"),
         ("cassette_dir", "", "a folder"),
     ],
 )

@@ -48,6 +48,7 @@ COMPLAINTS = (
     InvalidHandshake,
     OSError,
     TimeoutError,
+    ValueError,  # of older releases of websockets, on what is no HTTP
 )
 """What a failing check may raise; anything else is a mistake in a wrong engine."""
 

@@ -14,6 +14,11 @@ _MEMBERS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "response": {"status": dict, "headers": dict, "body": dict},
 }
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# What PyYAML raises for values that a tag of theirs does not allow is not always its own error.
+_UNREADABLE = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+
 
 def read_http(path: Path) -> dict[str, Any]:
     """Return the document of a recording: ``interactions``, ``version``, and ``connex`` where we made it.
@@ -23,10 +28,10 @@ def read_http(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text("utf-8")
-        data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  (a safe loader)
+        data = yaml.load(text, Loader=_LOADER)  # noqa: S506  (a safe loader)
     except (OSError, UnicodeDecodeError) as exc:
         raise CassetteError(f"the recording cannot be read: {exc}", path) from exc
-    except (yaml.YAMLError, ValueError) as exc:
+    except _UNREADABLE as exc:
         mark = getattr(exc, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         raise CassetteError(f"not YAML: {getattr(exc, 'problem', exc)}", path, line) from exc
@@ -68,8 +73,9 @@ def _lacking(interaction: Any) -> str:
 
 
 def _line_of(text: str, index: int) -> int:
-    """Return the line on which an interaction of a readable file begins."""
-    for key, value in yaml.compose(text).value:
-        if key.value == "interactions":
-            return int(value.value[index].start_mark.line) + 1
-    return 1
+    """Return the line on which an interaction of a readable file begins, or the first where that cannot be told."""
+    line = 1
+    for key, value in yaml.compose(text, Loader=_LOADER).value:
+        if key.value == "interactions" and isinstance(value, yaml.SequenceNode) and index < len(value.value):
+            line = int(value.value[index].start_mark.line) + 1
+    return line

@@ -47,6 +47,7 @@ class Replay:
         self._moment = self._sent_at = self._loop.time()
         self._gates_passed = 0
         self._condemned = False
+        self._waits_for_client = False
         self.sent_something: Callable[[Replay], None] = lambda replay: None
 
     @property
@@ -94,10 +95,11 @@ class Replay:
             self._verdict(error)
 
     def _nudge(self) -> None:
-        if self._timer is not None and not self._condemned and not self._playback.blocked:
+        if self._waits_for_client and not self._playback.blocked:
             self._pump()
 
     def _stop(self) -> None:
+        self._waits_for_client = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -168,6 +170,7 @@ class Replay:
         if waiting.closed is None:
             recorded = self._playback.gap() if self._pace >= 1 else self._playback.patience()
             delay = recorded + self._timeout
+            self._waits_for_client = True
             self._timer = self._loop.call_later(delay, self._exhausted, waiting.line)
         elif waiting.closed.by == "network" or waiting.closed.code == 1006:
             self._endpoint.abort()

@@ -37,6 +37,8 @@ _STRETCH = 65_536
 _KEPT = 24 * 2**20
 """So many bytes from the beginning of a file are decoded once and kept; what follows is read as it is played."""
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _BOM = b"\xef\xbb\xbf"
 
 _events = msgspec.json.Decoder(Event)
@@ -140,7 +142,7 @@ class Recording:
         line = file.readline()
         try:
             header = _headers.decode(line.removeprefix(_BOM))
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except _UNREADABLE as exc:
             raise CassetteError(f"not the header of a {FORMAT} recording: {exc}", self.path, 1) from exc
         if header.format != FORMAT or header.version != VERSION:
             raise CassetteError(
@@ -163,7 +165,7 @@ class Recording:
             while index < len(events):
                 event = events[index]
                 if isinstance(event, End):
-                    rest = b"".join(data.splitlines(keepends=True)[index + 1 :]) + file.read()
+                    rest = b"".join(_lines_of(data)[index + 1 :]) + file.read()
                     self._check_end(event, number + index, rest)
                     return
                 connection = self._check_order(event, by_number, number + index)
@@ -173,7 +175,7 @@ class Recording:
                 if index == 0 and stop == len(events) and error is None:
                     length = len(data)
                 else:
-                    lines = data.splitlines(keepends=True) if lines is None else lines
+                    lines = _lines_of(data) if lines is None else lines
                     length = sum(map(len, lines[index:stop]))
                 if not isinstance(event, Dial):
                     connection.note(events[index:stop], offset, length, number + index, keep)  # type: ignore[arg-type]
@@ -188,14 +190,14 @@ class Recording:
         """Return the events of whole lines up to the first that is none, and the error that it is."""
         try:
             events: list[Event | End] = _lines.decode_lines(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             events = []
         if len(events) == data.count(b"\n") + (not data.endswith(b"\n")):
             return events, None  # no line was empty
         events = []
         try:  # again, to know the line
-            events.extend(_lines.decode(line) for line in data.split(b"\n")[: -1 if data.endswith(b"\n") else None])
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            events.extend(map(_lines.decode, _lines_of(data)))
+        except _UNREADABLE as exc:
             error = CassetteError(f"not an event: {exc}", self.path, number + len(events))
             error.__cause__ = exc
             return events, error
@@ -241,6 +243,13 @@ class Recording:
         for connection in self.connections:
             if not connection.ended:
                 raise CassetteError(f"connection {connection.number} never ends", self.path, line)
+
+
+def _lines_of(data: bytes) -> list[bytes]:
+    """Return the lines of ``data`` with their ends; a carriage return within one is white space, and ends none."""
+    lines = [line + b"\n" for line in data.split(b"\n")]
+    last = lines.pop()[:-1]
+    return [*lines, last] if last else lines
 
 
 def _end_of_run(events: list[Event | End], index: int) -> int:

@@ -72,7 +72,7 @@ class Writer:
         self._waiting, self._waiting_bytes = [], 0
         whole = b"\n".join(lines)
         try:
-            self._redactor.check(whole, self.path, first, self._separate)
+            self._redactor.check(whole, self.path, first, separate=self._separate)
         except SecretFound:
             for number, line in enumerate(lines, start=first):
                 self._redactor.check(line, self.path, number)

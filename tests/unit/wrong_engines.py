@@ -468,21 +468,21 @@ def redacts_the_white_space_too(patch: Patch) -> None:
 @wrong("a_secret_is_replaced_and_nothing_else")
 def redacts_text_only(patch: Patch) -> None:
     patch.setattr(Redactor, "binary", lambda self, data: data)
-    patch.setattr(Redactor, "check", lambda self, data, path, line=None: None)
+    patch.setattr(Redactor, "check", lambda self, *args, **options: None)
 
 
 @wrong("a_secret_in_a_line_is_refused")
 def skips_the_search_for_secrets(patch: Patch) -> None:
-    patch.setattr(Redactor, "check", lambda self, data, path, line=None: None)
+    patch.setattr(Redactor, "check", lambda self, *args, **options: None)
 
 
 @wrong("a_secret_in_a_line_is_refused")
 def shows_the_secret_that_it_found(patch: Patch) -> None:
     check = Redactor.check
 
-    def check_and_tell(self: Redactor, data: bytes, path: Any, line: int | None = None) -> None:
+    def check_and_tell(self: Redactor, data: bytes, path: Any, line: int | None = None, **options: bool) -> None:
         try:
-            check(self, data, path, line)
+            check(self, data, path, line, **options)
         except SecretFound as exc:
             raise SecretFound(f"{exc}: {data!r}", path, line) from None
 

@@ -13,8 +13,7 @@ from typing import Any, cast
 from urllib.parse import urljoin
 
 from websockets.exceptions import SecurityError
-from websockets.sync.client import ClientConnection
-from websockets.sync.client import connect as websockets_connect
+from websockets.sync.client import ClientConnection, unix_connect
 
 from ..background import BackgroundLoop
 from .connect import MAX_REDIRECTS, Dialler, redirect_of, without_tls
@@ -41,13 +40,13 @@ def sync_connector(
         local = {name: value for name, value in given.items() if not name.startswith(TRANSPORT_OPTIONS)}
         url = uri
         for _ in range(MAX_REDIRECTS):
-            ours, theirs = socket.socketpair()
-            behaviour, endpoint = background.run(_attach(dialler, url, given, ours))
+            behaviour, endpoint, theirs = background.run(_attach(dialler, url, given))
             opened(endpoint)
             if behaviour.on_read is not None:
                 local["create_connection"] = _counting(kwargs.get("create_connection"), behaviour.on_read)
             try:
-                connection: ClientConnection = websockets_connect(without_tls(url), sock=theirs, **local)
+                # Not connect(): before websockets 17 that sets an option of TCP on whatever socket it gets.
+                connection: ClientConnection = unix_connect(uri=without_tls(url), sock=theirs, **local)
                 return connection
             except Exception as exc:
                 theirs.close()
@@ -65,18 +64,14 @@ def sync_connector(
     return connect
 
 
-async def _attach(
-    dialler: Dialler, url: str, dial: dict[str, Any], ours: socket.socket
-) -> tuple[Behaviour, Endpoint]:
-    try:
-        ours.setblocking(False)
-        behaviour = dialler.behaviour(url, dial)
-        endpoint = Endpoint(behaviour)
-        await asyncio.get_running_loop().create_connection(lambda: endpoint, sock=ours)
-    except BaseException:
-        ours.close()
-        raise
-    return behaviour, endpoint
+async def _attach(dialler: Dialler, url: str, dial: dict[str, Any]) -> tuple[Behaviour, Endpoint, socket.socket]:
+    """Return what answers the dial, the other end of the connection, and the socket that leads there."""
+    behaviour = dialler.behaviour(url, dial)
+    ours, theirs = socket.socketpair()
+    endpoint = Endpoint(behaviour)
+    ours.setblocking(False)
+    await asyncio.get_running_loop().create_connection(lambda: endpoint, sock=ours)
+    return behaviour, endpoint, theirs
 
 
 def _counting(base: object, on_read: Callable[[], None]) -> type[ClientConnection]:

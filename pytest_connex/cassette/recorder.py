@@ -17,6 +17,9 @@ from .redaction import Redactor
 _HANDSHAKE_HEADERS = frozenset({"connection", "date", "host", "server", "upgrade", "user-agent", "content-length"})
 
 
+_LONGEST_REASON = 123
+
+
 class Recorder:
     """Numbers connections and passes on redacted events.
 
@@ -89,7 +92,7 @@ class Recorder:
         """Note the end of a connection; a second end of the same one is left out."""
         with self._lock:
             if self._alive.pop(conn, None):
-                self._write(Closed(conn, self._at(now), by, code, self._redactor.text(reason)))
+                self._write(Closed(conn, self._at(now), by, code, _short(self._redactor.text(reason))))
 
     def finish(self) -> None:
         """End what is still open: the test is over, and its client is gone without a close frame."""
@@ -119,3 +122,8 @@ class Recorder:
 
     def _start_plus_last(self) -> float:
         return (self._start or 0.0) + self._last
+
+
+def _short(reason: str) -> str:
+    """Return a reason as a close frame can hold it: a placeholder may be longer than its secret."""
+    return reason.encode()[:_LONGEST_REASON].decode("utf-8", "ignore")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -38,6 +39,9 @@ _KEPT = 24 * 2**20
 """So many bytes from the beginning of a file are decoded once and kept; what follows is read as it is played."""
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_CLOSE_CODES = frozenset({*range(1000, 1004), *range(1005, 1015)})
+_LONGEST_REASON = 123  # a control frame holds 125 bytes, and the code takes two (RFC 6455, 5.5)
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -214,6 +218,8 @@ class Recording:
         if isinstance(event, Dial):
             if event.conn != len(by_number) + 1:
                 problem = f"connection {event.conn} is dialled where {len(by_number) + 1} was expected"
+            elif not _is_url(event.url):
+                problem = "what is dialled is no URL"
             else:
                 connection = by_number[event.conn] = RecordedConnection(self.path, event, line)
                 self.connections.append(connection)
@@ -224,6 +230,8 @@ class Recording:
             problem = f"connection {event.conn} has ended already"
         elif connection.answered == (kind in (Open, Rejected, Refused)):
             problem = f"connection {event.conn} " + ("is answered twice" if connection.answered else "is not open")
+        if not problem and kind is not Received:
+            problem = _unplayable(event)
         if problem or connection is None:
             raise CassetteError(problem, self.path, line)
         if isinstance(event, Open | Rejected | Refused):
@@ -243,6 +251,28 @@ class Recording:
         for connection in self.connections:
             if not connection.ended:
                 raise CassetteError(f"connection {connection.number} never ends", self.path, line)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        return urlsplit(text).scheme in ("ws", "wss")
+    except ValueError:
+        return False
+
+
+def _unplayable(event: Event) -> str:
+    """Say what a client could never have seen or sent, or nothing."""
+    match event:
+        case Closed(code=code, reason=reason):
+            if code not in _CLOSE_CODES and not 3000 <= code <= 4999:
+                return f"{code} is no close code"
+            if len(reason.encode()) > _LONGEST_REASON:
+                return f"the reason of a close has at most {_LONGEST_REASON} bytes"
+        case Rejected(status=status) if not 200 <= status <= 599:
+            return f"{status} is no status that a handshake is rejected with"
+        case Sent(text=text, binary=binary) if (text is None) == (binary is None):
+            return "a message is either text or binary"
+    return ""
 
 
 def _lines_of(data: bytes) -> list[bytes]:

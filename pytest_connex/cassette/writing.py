@@ -8,6 +8,7 @@ finished files into their places: all of them, or none.
 from __future__ import annotations
 
 import base64
+import errno
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -129,9 +130,10 @@ class Writer:
         try:
             yield
         except OSError as exc:
+            cure = "Make room" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else "Make the folder writable"
             raise CassetteError(
-                f"the recording cannot be written: {exc.strerror}. Make the folder writable, or choose another "
-                "with --connex-cassette-dir",
+                f"the recording cannot be written: {exc.strerror}. {cure}, or choose another folder with "
+                "--connex-cassette-dir",
                 self.path,
             ) from exc
 

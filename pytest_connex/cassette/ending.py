@@ -20,6 +20,7 @@ _AGAIN = 0.05
 """Seconds between two cancellations: the first may be swallowed."""
 
 _ABORTS = 100
+_SETTLING = 1_000
 
 _GRACE = 1.0
 """Seconds that cancelling gets before the thread of the test is interrupted."""
@@ -38,6 +39,7 @@ class Ending:
         self._task: asyncio.Task[object] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._cancelled = False
+        self._interrupted = False
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._over.set()
@@ -49,8 +51,8 @@ class Ending:
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         with self._lock:
             self._over.set()
-            for thread in self._threads:
-                _raise_in(thread, None)
+        if self._interrupted:
+            _settle(threading.get_ident())
         task, loop = self._task, self._loop
         if self._cancelled and task is not None and not task.done() and loop is not None and not loop.is_running():
             _abort(task)  # or closing its loop would wait for it
@@ -91,7 +93,8 @@ class Ending:
         while not self._over.wait(_AGAIN):
             with self._lock:
                 for thread in () if self._over.is_set() else self._threads:
-                    _raise_in(thread, ReplayAborted)
+                    self._interrupted = True
+                    _raise_in(thread)
 
 
 def _abort(task: asyncio.Task[object]) -> None:
@@ -109,6 +112,18 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
-    """Have ``kind`` raised in another thread when it runs Python code again; None takes that back."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind) if kind else None)
+def _raise_in(thread: int) -> None:
+    """Have :class:`ReplayAborted` raised in a thread when it runs Python code again."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(ReplayAborted))
+
+
+def _settle(thread: int) -> None:
+    """Take what may still be on its way to this thread, so that nothing after it is hit.
+
+    It is raised once more and caught. Taking it back instead (with NULL) would leave the interpreter looking for it
+    for ever, at every call it makes.
+    """
+    with suppress(ReplayAborted):
+        _raise_in(thread)
+        for _ in range(_SETTLING):
+            pass

@@ -277,3 +277,12 @@ def test_every_phase_of_a_test_can_be_ended(no_grace):
             goes_on(Exception)
 
     assert isinstance(in_a_thread(work), ReplayAborted)
+
+
+def test_a_test_that_ends_by_itself_costs_the_interpreter_nothing(monkeypatch):
+    set_or_taken_back: list[int] = []
+    monkeypatch.setattr(module, "_raise_in", set_or_taken_back.append)
+    ending = Ending(5.0)
+    with ending:
+        pass
+    assert set_or_taken_back == []

@@ -8,6 +8,7 @@ says what was left unused. It knows pytest only as somebody who calls it in time
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -133,6 +134,7 @@ class CassetteSession:
         self._background: BackgroundLoop | None = None
         self._asked_again = 0
         self._closed = False
+        self._lock = threading.RLock()
         self.ending = Ending(plan.replay_timeout)
 
     def open(self) -> None:
@@ -201,6 +203,10 @@ class CassetteSession:
             ReplayAborted: The test goes on dialling after its verdict.
             OSError: The recording has the dial refused.
         """
+        with self._lock:  # connections of the blocking client are answered in another thread
+            return self._behaviour(url, dial)
+
+    def _behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
         if self.verdict is not None:
             from .replay import Verdict
 

@@ -297,7 +297,7 @@ def verdicts(result: pytest.RunResult) -> dict[str, str]:
 
 def end(project: Project, source: str) -> dict[str, str]:
     project.test(HEAD + source)
-    return verdicts(project.run_apart("-o", "connex_replay_timeout=0.3", "-rf", timeout=30))
+    return verdicts(project.run_apart("-o", "connex_replay_timeout=0.3", "-rf", timeout=120))
 
 
 def test_clients_that_swallow_what_does_not_fit_their_recording(recorded):
@@ -317,6 +317,6 @@ def test_clients_that_swallow_a_missing_recording(project):
 
 def test_a_slow_teardown_after_a_verdict_is_not_cancelled(recorded):
     recorded.test(SLOW_TEARDOWN)
-    result = recorded.run_apart("-o", "connex_replay_timeout=0.1", "-rf", timeout=30)
+    result = recorded.run_apart("-o", "connex_replay_timeout=0.1", "-rf", timeout=120)
     assert verdicts(result) == {"test_ws": "CassetteMismatch"}
     assert (recorded.path / "torn-down").exists()

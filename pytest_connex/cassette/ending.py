@@ -2,23 +2,27 @@
 
 A client that retries for ever must not keep its test from failing. Three means are used, one after the other:
 the task of the test is cancelled, and ended from within where it swallows that; whatever the test asks raises
-:class:`~pytest_connex.errors.ReplayAborted`; and at last that is raised in the threads of the test, wherever
-they are.
+:class:`~pytest_connex.errors.ReplayAborted`; and at last a signal raises that in the main thread, wherever it is,
+also where it waits for another thread.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import signal
 import threading
 from contextlib import suppress
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from ..errors import ReplayAborted
+
+_SIGNAL = signal.SIGUSR2
+"""Used only while a test runs, and only where nobody else has a handler for it."""
 
 _AGAIN = 0.05
 """Seconds between two cancellations: the first may be swallowed."""
 
+_MESSAGE = "the test went on after its verdict"
 _ABORTS = 100
 _SETTLING = 1_000
 
@@ -35,24 +39,28 @@ class Ending:
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
-        self._threads: set[int] = set()
         self._task: asyncio.Task[object] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._cancelled = False
-        self._interrupted = False
+        self._interruptible = False
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._over.set()
 
     def __enter__(self) -> None:
-        self._threads = {threading.get_ident()}
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        self._interruptible = in_main_thread and signal.getsignal(_SIGNAL) is signal.SIG_DFL
         self._over.clear()
+        if self._interruptible:
+            signal.signal(_SIGNAL, self._abort_here)
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         with self._lock:
             self._over.set()
-        if self._interrupted:
-            _settle(threading.get_ident())
+        if self._interruptible:
+            for _ in range(_SETTLING):
+                pass  # what was sent just before is handled by now, and finds that the phase is over
+            signal.signal(_SIGNAL, signal.SIG_DFL)
         task, loop = self._task, self._loop
         if self._cancelled and task is not None and not task.done() and loop is not None and not loop.is_running():
             _abort(task)  # or closing its loop would wait for it
@@ -61,10 +69,6 @@ class Ending:
         """Remember the current task: it is the test's."""
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
-
-    def note_thread(self) -> None:
-        """Remember the current thread: it works for the test."""
-        self._threads.add(threading.get_ident())
 
     def begin(self) -> None:
         """The verdict is there: end the test unless it ends by itself in time."""
@@ -88,13 +92,17 @@ class Ending:
         loop.call_later(_AGAIN, self.cancel, loop)
 
     def _interrupt(self) -> None:
-        if self._over.wait(self._patience + _GRACE):
+        if not self._interruptible or self._over.wait(self._patience + _GRACE):
             return
-        while not self._over.wait(_AGAIN):
+        main = threading.main_thread().ident
+        while main is not None and not self._over.wait(_AGAIN):
             with self._lock:
-                for thread in () if self._over.is_set() else self._threads:
-                    self._interrupted = True
-                    _raise_in(thread)
+                if not self._over.is_set():
+                    signal.pthread_kill(main, _SIGNAL)
+
+    def _abort_here(self, number: int, frame: FrameType | None) -> None:
+        if not self._over.is_set():
+            raise ReplayAborted(_MESSAGE)
 
 
 def _abort(task: asyncio.Task[object]) -> None:
@@ -102,7 +110,7 @@ def _abort(task: asyncio.Task[object]) -> None:
     coroutine = task.get_coro()
     with suppress(BaseException):
         for _ in range(_ABORTS):
-            coroutine.throw(ReplayAborted("the test went on after its verdict"))
+            coroutine.throw(ReplayAborted(_MESSAGE))
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -110,20 +118,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def _raise_in(thread: int) -> None:
-    """Have :class:`ReplayAborted` raised in a thread when it runs Python code again."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(ReplayAborted))
-
-
-def _settle(thread: int) -> None:
-    """Take what may still be on its way to this thread, so that nothing after it is hit.
-
-    It is raised once more and caught. Taking it back instead (with NULL) would leave the interpreter looking for it
-    for ever, at every call it makes.
-    """
-    with suppress(ReplayAborted):
-        _raise_in(thread)
-        for _ in range(_SETTLING):
-            pass

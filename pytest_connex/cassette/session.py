@@ -417,7 +417,6 @@ class CassetteSession:
 
     def _ask_again(self) -> None:
         self._asked_again += 1
-        self.ending.note_thread()
         if self._asked_again > PATIENCE:
             self.ending.cancel()
             raise ReplayAborted(f"the test went on after its verdict: {self.verdict}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -76,22 +77,13 @@ def ended(loop: VirtualLoop, test: Callable[[], Coroutine[Any, Any, None]]) -> t
     return (asyncio.CancelledError() if task.cancelled() else task.exception()), loop.time() - start
 
 
-def in_a_thread(work: Callable[[], object]) -> BaseException | None:
-    """Return what ``work`` raised."""
-    raised: list[BaseException | None] = []
-
-    def run() -> None:
-        try:
-            work()
-            raised.append(None)
-        except BaseException as exc:
-            raised.append(exc)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(10)
-    assert raised, "the thread goes on"
-    return raised[0]
+def raised_by(work: Callable[[], object]) -> BaseException | None:
+    """Return what ``work`` raised, in the main thread."""
+    try:
+        work()
+    except BaseException as exc:
+        return exc
+    return None
 
 
 def interrupters() -> list[threading.Thread]:
@@ -186,7 +178,7 @@ def test_a_task_that_its_loop_left_behind_is_ended_with_its_phase(loop):
     loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
 
 
-# --- Threads ---------------------------------------------------------------------------------------------
+# --- The main thread ---------------------------------------------------------------------------------------------
 
 
 def goes_on(swallow: type[BaseException], often: int = 10**9) -> int:
@@ -201,17 +193,17 @@ def goes_on(swallow: type[BaseException], often: int = 10**9) -> int:
     return swallowed
 
 
-def test_a_thread_that_swallows_every_exception_is_interrupted(no_grace):
+def test_a_test_that_swallows_every_exception_is_interrupted(no_grace):
     def work() -> None:
         ending = Ending(0.01)
         with ending:
             ending.begin()
             goes_on(Exception)
 
-    assert isinstance(in_a_thread(work), ReplayAborted)
+    assert isinstance(raised_by(work), ReplayAborted)
 
 
-def test_a_thread_that_swallows_its_interruption_is_interrupted_again(no_grace):
+def test_a_test_that_swallows_its_interruption_is_interrupted_again(no_grace):
     counted: list[int] = []
 
     def work() -> None:
@@ -220,32 +212,35 @@ def test_a_thread_that_swallows_its_interruption_is_interrupted_again(no_grace):
             ending.begin()
             counted.append(goes_on(BaseException, often=3))
 
-    assert in_a_thread(work) is None
+    assert raised_by(work) is None
     assert counted == [3]
 
 
-def test_a_thread_that_works_for_the_test_is_interrupted_too(no_grace):
+def test_a_test_that_waits_for_another_thread_is_interrupted(no_grace):
+    never = threading.Event()
+
     def work() -> None:
         ending = Ending(0.01)
-        raised: list[BaseException | None] = []
-
-        def helps() -> None:
-            ending.note_thread()
-            try:
-                goes_on(Exception)
-            except BaseException as exc:
-                raised.append(exc)
-
         with ending:
-            helper = threading.Thread(target=helps, daemon=True)
-            helper.start()
             ending.begin()
-            with pytest.raises(ReplayAborted):
-                goes_on(Exception)
-            helper.join(10)
-        assert [type(exc) for exc in raised] == [ReplayAborted]
+            never.wait(30)
 
-    assert in_a_thread(work) is None
+    assert isinstance(raised_by(work), ReplayAborted)
+
+
+def test_the_signal_is_left_as_it_was_found(no_grace):
+    with Ending(0.01):
+        assert signal.getsignal(signal.SIGUSR2) is not signal.SIG_DFL
+    assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
+
+
+def test_a_handler_of_somebody_else_stays(no_grace):
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    try:
+        with Ending(0.01):
+            assert signal.getsignal(signal.SIGUSR2) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR2, signal.SIG_DFL)
 
 
 def test_a_phase_that_is_over_is_not_interrupted(no_grace):
@@ -258,7 +253,7 @@ def test_a_phase_that_is_over_is_not_interrupted(no_grace):
             assert not thread.is_alive()
         return sum(range(100_000))
 
-    assert in_a_thread(work) is None
+    assert raised_by(work) is None
 
 
 def test_a_verdict_outside_of_a_phase_interrupts_nobody():
@@ -276,13 +271,4 @@ def test_every_phase_of_a_test_can_be_ended(no_grace):
             ending.begin()
             goes_on(Exception)
 
-    assert isinstance(in_a_thread(work), ReplayAborted)
-
-
-def test_a_test_that_ends_by_itself_costs_the_interpreter_nothing(monkeypatch):
-    set_or_taken_back: list[int] = []
-    monkeypatch.setattr(module, "_raise_in", set_or_taken_back.append)
-    ending = Ending(5.0)
-    with ending:
-        pass
-    assert set_or_taken_back == []
+    assert isinstance(raised_by(work), ReplayAborted)

@@ -304,7 +304,8 @@ def test_clients_that_swallow_what_does_not_fit_their_recording(recorded):
     mismatched, asking = DIALLING + WAITING + READING, ASKING + SWALLOWING_ALL
     copy_for_each(recorded.ws, mismatched + EXHAUSTED)
     copy_for_each(recorded.http, asking)
-    assert end(recorded, mismatched + asking + EXHAUSTED) == {
+    # What swallows all in a thread of its own goes on after its test, and would ask in the name of the next one.
+    assert end(recorded, mismatched + EXHAUSTED + asking) == {
         **dict.fromkeys(names_in(mismatched + asking), "CassetteMismatch"),
         **dict.fromkeys(names_in(EXHAUSTED), "CassetteExhausted"),
     }

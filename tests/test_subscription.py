@@ -42,6 +42,7 @@ async def test_updates_link_to_their_predecessors(connex_ws, symbol):
     assert [update.previous_sequence for update in updates] == expected
 
 
+@pytest.mark.connex(clock="virtual")  # the same messages in between, however slow the machine
 async def test_two_symbols_share_a_connection(connex_ws):
     await connex_ws.subscribe("ETH/USDT", depth=5)
     await connex_ws.subscribe("ETH/USDC", depth=5)

@@ -13,6 +13,9 @@ import msgspec
 FORMAT: Literal["connex-ws"] = "connex-ws"
 VERSION = 1
 
+LONGEST_REASON = 123
+"""Bytes: a control frame holds 125, and the code of a close takes two of them (RFC 6455, 5.5)."""
+
 Payload: TypeAlias = str | bytes
 """One message: the text of a text message, or the bytes of a binary one."""
 

@@ -11,13 +11,10 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
-from .events import Closed, Dial, Event, Open, Payload, Received, Refused, Rejected, Sent
+from .events import LONGEST_REASON, Closed, Dial, Event, Open, Payload, Received, Refused, Rejected, Sent
 from .redaction import Redactor
 
 _HANDSHAKE_HEADERS = frozenset({"connection", "date", "host", "server", "upgrade", "user-agent", "content-length"})
-
-
-_LONGEST_REASON = 123
 
 
 class Recorder:
@@ -126,4 +123,4 @@ class Recorder:
 
 def _short(reason: str) -> str:
     """Return a reason as a close frame can hold it: a placeholder may be longer than its secret."""
-    return reason.encode()[:_LONGEST_REASON].decode("utf-8", "ignore")
+    return reason.encode()[:LONGEST_REASON].decode("utf-8", "ignore")

@@ -18,6 +18,7 @@ import msgspec
 from ..errors import CassetteError
 from .events import (
     FORMAT,
+    LONGEST_REASON,
     VERSION,
     Answer,
     Closed,
@@ -41,7 +42,6 @@ _KEPT = 24 * 2**20
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _CLOSE_CODES = frozenset({*range(1000, 1004), *range(1005, 1015)})
-_LONGEST_REASON = 123  # a control frame holds 125 bytes, and the code takes two (RFC 6455, 5.5)
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -266,8 +266,8 @@ def _unplayable(event: Event) -> str:
         case Closed(code=code, reason=reason):
             if code not in _CLOSE_CODES and not 3000 <= code <= 4999:
                 return f"{code} is no close code"
-            if len(reason.encode()) > _LONGEST_REASON:
-                return f"the reason of a close has at most {_LONGEST_REASON} bytes"
+            if len(reason.encode()) > LONGEST_REASON:
+                return f"the reason of a close has at most {LONGEST_REASON} bytes"
         case Rejected(status=status) if not 200 <= status <= 599:
             return f"{status} is no status that a handshake is rejected with"
         case Sent(text=text, binary=binary) if (text is None) == (binary is None):

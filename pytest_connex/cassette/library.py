@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
@@ -45,7 +45,12 @@ class Summary:
 
     def age_in_days(self, now: datetime) -> float | None:
         """Return how old the recording is."""
-        return None if self.recorded_at is None else (now - self.recorded_at).total_seconds() / 86_400
+        return None if self.recorded_at is None else days_between(self.recorded_at, now)
+
+
+def days_between(earlier: datetime, later: datetime) -> float:
+    """Return how many days have passed."""
+    return (later - earlier) / timedelta(days=1)
 
 
 def recordings_in(folder: Path) -> list[Path]:

@@ -310,12 +310,12 @@ class CassetteSession:
     # inside
 
     def _check_age(self, paths: Iterable[Path], max_age: float) -> None:
-        from .library import recorded_at
+        from .library import days_between, recorded_at
 
         now = datetime.now(UTC)
         for path in paths:
             moment = recorded_at(path)
-            if moment is None or (age := (now - moment).total_seconds() / 86_400) <= max_age:
+            if moment is None or (age := days_between(moment, now)) <= max_age:
                 continue
             self.account.stale.append(str(path))
             if self.plan.stale == "fail":

@@ -66,7 +66,7 @@ async def recorded(folder: Path, url: str, count: int) -> None:
     redactor = Redactor(SECRETS, Dialect().secret_fields)
     header = Header(FORMAT, VERSION, "2026-01-01T00:00:00Z", "live", "bench", "bench")
     writer = CassetteWriter(folder / "bench.ws.jsonl", header, redactor)
-    recorder = Recorder(writer.write, redactor, lambda url: url)
+    recorder = Recorder(writer.write, writer.write_messages, redactor, lambda url: url)
     await through_relay(recorder, url, count)
     recorder.finish()
     writer.finish()

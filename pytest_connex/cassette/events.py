@@ -107,5 +107,6 @@ class End(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ev
     events: int
 
 
+Message: TypeAlias = Sent | Received
 Answer: TypeAlias = Open | Rejected | Refused
 Event: TypeAlias = Dial | Open | Rejected | Refused | Sent | Received | Closed

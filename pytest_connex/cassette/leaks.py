@@ -42,6 +42,11 @@ _LONG = b"x" * _MIN_RUN
 """What a run that is long enough looks like when ``_SHAPE`` has been translated."""
 
 _WHITE_SPACE = b" \t\r\n"
+_PLAIN = _WHITE_SPACE + string.printable.encode().translate(None, b"\\%&\v\f")
+_GLANCE = bytes(shape if code in _PLAIN else ord("?") for code, shape in enumerate(_SHAPE))
+"""Shows the runs, too, and with ``?`` all that may be an escape or is no ASCII text."""
+
+_LOWER = bytes(range(256)).lower()
 _BETWEEN_DIGITS = _WHITE_SPACE + b":-"
 _CONTROLS = bytes(code for code in range(1, 32) if code not in _WHITE_SPACE)
 _TEXT = re.compile(rb"[\0\t\r\n -~]{16,}")
@@ -64,8 +69,16 @@ class Search:
         self._digits = tuple(
             {form.digits.encode() for secret in self._secrets for form in secret.hexadecimal if not form.separator}
         )
+        self._short_forms = tuple(form for form in self._forms if _LONG not in form.translate(_SHAPE))
         self._quoted = any('\\"' in secret.value for secret in self._secrets)
         self._wide = tuple(secret.value.encode(f"utf-16-{end}") for secret in self._secrets for end in ("le", "be"))
+
+    def passes(self, data: bytes) -> bool:
+        """Tell at a glance that no secret is in lines of text, each a document of its own; False is no answer."""
+        shape = data.translate(_GLANCE)
+        if b"?" in shape or _LONG in shape or self._has_digits(data):
+            return False
+        return not any(form in data for form in self._short_forms)
 
     def finds(self, data: bytes, separate: bool = False) -> bool:
         """Tell whether a secret is in ``data``, as it is or encoded.
@@ -78,14 +91,16 @@ class Search:
             return True
         return any(map(self._is_in, _layers(data, _DEPTH, separate)))
 
+    def _has_digits(self, layer: bytes) -> bool:
+        digits = layer.translate(_LOWER, _BETWEEN_DIGITS)
+        return any(form in digits for form in self._digits)
+
     def _is_in(self, layer: bytes) -> bool:
         for form in self._forms:
             if form in layer:
                 return True
-        digits = layer.lower().translate(None, _BETWEEN_DIGITS)
-        for form in self._digits:
-            if form in digits:
-                return True
+        if self._has_digits(layer):
+            return True
         if b"\0" in layer and any(form in layer for form in self._wide):
             return True
         if not _has_escapes(layer):
@@ -115,7 +130,7 @@ def _layers(data: bytes, depth: int, separate: bool = False) -> Iterator[bytes]:
     else:
         yield plain
     if depth:
-        separate = separate and data.count(b"\n") == plain.count(b"\n")
+        separate = separate and (plain is data or data.count(b"\n") == plain.count(b"\n"))
         for decoded in _decoded(data, plain, separate):
             yield from _layers(decoded, depth - 1)
 

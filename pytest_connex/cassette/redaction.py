@@ -9,8 +9,9 @@ refused when a secret is left.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from ..errors import SecretFound
 from .leaks import Search
@@ -18,6 +19,7 @@ from .spellings import Spellings, has_escapes
 
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
+_LOWER = bytes(range(256)).lower()
 _BASE64_PLACEHOLDER = "UkVEQUNURUQ"
 _SPACE = r"(?:\s|\\+[nrt])*"
 
@@ -43,6 +45,9 @@ class Redactor:
         self._digits = tuple({form.digits for spellings in all_spellings for form in spellings.hexadecimal})
         self._search = Search(spellings for spellings, _ in self._values)
         self._fields = tuple(field.lower() for field in fields)
+        self._encoded_fields = tuple(field.encode() for field in self._fields)
+        in_fields = "".join(self._fields).encode()
+        self._not_in_fields = bytes(code for code in range(256) if _LOWER[code] not in in_fields)
         self._member, self._parameter = _member_pattern(self._fields), _parameter_pattern(self._fields)
         self._headers = SECRET_HEADERS.union(self._fields, (name.lower() for name in headers))
 
@@ -73,6 +78,22 @@ class Redactor:
     def payload(self, payload: str | bytes) -> str | bytes:
         """Return a message with every secret replaced."""
         return self.text(payload) if isinstance(payload, str) else self.binary(payload)
+
+    def passes(self, payloads: Sequence[str | bytes]) -> bool:
+        """Tell whether there is certainly nothing to replace in messages, and no secret to be found in them.
+
+        It searches all of them at once; whatever is not text, has escapes, or spans lines does not pass.
+        """
+        try:
+            data = "\n".join(cast(Sequence[str], payloads)).encode()
+        except (TypeError, UnicodeEncodeError):
+            return False
+        letters = data.translate(_LOWER, self._not_in_fields)
+        if any(field in letters for field in self._encoded_fields):
+            return False
+        if data.count(b"\n") >= len(payloads):
+            return False
+        return self._search.passes(data) or not (b"\\" in data or self._search.finds(data, separate=True))
 
     def header(self, name: str, value: str) -> str:
         """Return the value of a header as it may be shown."""

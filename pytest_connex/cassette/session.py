@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..background import BackgroundLoop
     from .connect import Dialler
     from .endpoint import Behaviour, Endpoint
-    from .events import Event
+    from .events import Event, Message
     from .http import HttpRecording
     from .recorder import Recorder
     from .relay import RelayDialler
@@ -266,6 +266,8 @@ class CassetteSession:
 
     def check_recorded(self) -> None:
         """Search what was recorded so far, while the test can still fail for it."""
+        if self._recorder is not None:
+            self._recorder.flush()
         if self._writer is not None:
             self._guarded(self._writer.flush)
 
@@ -385,18 +387,24 @@ class CassetteSession:
             header = Header(FORMAT, VERSION, **self._facts())
             self._writer = CassetteWriter(self.plan.websocket_path, header, redactor)
             self._recorder = Recorder(
-                self._record, redactor, lambda url: canonical_url(url, config.ws_url, RECORDED_WS_URL)
+                self._record,
+                self._record_messages,
+                redactor,
+                lambda url: canonical_url(url, config.ws_url, RECORDED_WS_URL),
             )
             self._relay = RelayDialler(self._recorder, *([self._upstream] if self._upstream else []))
         return self._relay
 
     def _record(self, event: Event) -> None:
-        """Write an event; what stops it fails the test instead of the connection."""
-        if self._writer is None or self._closed:
-            return
-        self._guarded(partial(self._writer.write, event))
+        if self._writer is not None and not self._closed:
+            self._guarded(partial(self._writer.write, event))
+
+    def _record_messages(self, messages: Sequence[Message]) -> None:
+        if self._writer is not None and not self._closed:
+            self._guarded(partial(self._writer.write_messages, messages))
 
     def _guarded(self, write: Callable[[], None]) -> None:
+        """Write; what stops it fails the test instead of the connection."""
         try:
             write()
         except CassetteError as exc:

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from ..errors import CassetteError, SecretFound
-from .events import End, Event, Header
+from .events import End, Event, Header, Message
 from .redaction import Redactor
 
 _BATCH = 65_536
@@ -59,6 +59,18 @@ class Writer:
         self.lines += 1
         if self._waiting_bytes >= _BATCH:
             self.flush()
+
+    def write_searched(self, lines: bytes, count: int) -> None:
+        """Write ``count`` whole lines that have been searched for secrets already.
+
+        Raises:
+            SecretFound: A line before them carries a secret.
+            CassetteError: The disk does not take them.
+        """
+        self.flush()
+        self.lines += count
+        with self._errors():
+            self._file.write(lines)
 
     def flush(self) -> None:
         """Search what has not been written yet, and write it.
@@ -196,6 +208,10 @@ class CassetteWriter(Writer):
     def write(self, event: Event) -> None:
         """Write one event."""
         self.write_line(_encoder.encode(event))
+
+    def write_messages(self, messages: Sequence[Message]) -> None:
+        """Write messages that have been searched for secrets already."""
+        self.write_searched(_encoder.encode_lines(messages), len(messages))
 
     def finish(self) -> None:
         """Write the last line, which counts the events, and close the file."""

@@ -277,7 +277,7 @@ def record(
     writer = CassetteWriter(path, HEADER, Redactor({}))
 
     async def main() -> Result:
-        recorder = Recorder(writer.write, Redactor({}), lambda url: url)
+        recorder = Recorder(writer.write, writer.write_messages, Redactor({}), lambda url: url)
         dialler = RelayDialler(recorder, dial_server(Wires(server_sizes), server))
         try:
             with Wires(client_sizes).between_client_and_endpoint():

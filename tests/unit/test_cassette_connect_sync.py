@@ -63,7 +63,9 @@ class Studio(Stage):
         self.events: list[Event] = []
         self.server = background.run(_listen(talk, options))
         self.url = f"ws://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/"
-        self.recorder = Recorder(self.events.append, Redactor({}), lambda url: url.replace(self.url, URL))
+        self.recorder = Recorder(
+            self.events.append, self.events.extend, Redactor({}), lambda url: url.replace(self.url, URL)
+        )
         self.connect = self.connector(RelayDialler(self.recorder))
 
     def stop(self) -> list[Event]:

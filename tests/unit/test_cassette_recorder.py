@@ -23,7 +23,7 @@ def events() -> list[Event]:
 
 @pytest.fixture
 def recorder(events: list[Event]) -> Recorder:
-    return Recorder(events.append, REDACTOR, lambda url: canonical_url(url, GATEWAY, RECORDED_WS_URL))
+    return Recorder(events.append, events.extend, REDACTOR, lambda url: canonical_url(url, GATEWAY, RECORDED_WS_URL))
 
 
 def test_a_connection_is_recorded_from_dial_to_close(recorder, events):
@@ -63,7 +63,23 @@ def test_time_never_runs_backwards(recorder, events):
     conn = recorder.dial(10.0, GATEWAY)
     recorder.opened(conn, 12.0, None, {})
     recorder.sent(conn, 11.0, "x")
+    recorder.flush()
     assert [event.at for event in events] == [0.0, 2.0, 2.0]
+
+
+def test_messages_wait_for_others_and_go_before_what_is_none(recorder, events):
+    conn = recorder.dial(0.0, GATEWAY)
+    recorder.opened(conn, 0.0, None, {})
+    recorder.received(conn, 0.0, "one")
+    recorder.sent(conn, 0.0, "two")
+    assert len(events) == 2
+    recorder.dial(0.0, GATEWAY)
+    assert [type(event) for event in events] == [Dial, Open, Received, Sent, Dial]
+    recorder.received(conn, 0.0, "x" * 70_000)
+    assert type(events[-1]) is Received
+    for _ in range(256):
+        recorder.received(conn, 0.0, "x")
+    assert len(events) == 6 + 256
 
 
 @pytest.mark.parametrize("message", [f'{{"apiKey": "{KEY}", "signature": "00ff"}}', f"{KEY}&signature=00ff".encode()])
@@ -72,6 +88,7 @@ def test_messages_in_both_directions_are_redacted(recorder, events, message):
     recorder.opened(conn, 0.0, None, {})
     recorder.sent(conn, 0.0, message)
     recorder.received(conn, 0.0, message)
+    recorder.flush()
     assert [event.payload for event in events[2:]] == [REDACTOR.payload(message)] * 2
     assert KEY not in repr(events)
     assert "00ff" not in repr(events)

@@ -157,6 +157,42 @@ def test_what_is_redacted_passes_the_check_and_what_is_not_is_refused(secret, en
     assert not refuses(redactor, redactor.text(text).encode("utf-8", "surrogatepass"))
 
 
+@given(secret=secrets, encoding=st.sampled_from(sorted(ENCODINGS)), before=st.text(), after=st.text())
+def test_messages_do_not_pass_with_a_secret_among_them(secret, encoding, before, after):
+    message = before + ENCODINGS[encoding](secret) + after
+    assert not Redactor({secret: PLACEHOLDER}).passes(["{}", message, "[]"])
+
+
+@given(messages=st.lists(st.text(st.characters(max_codepoint=126)) | st.sampled_from([SECRET[:-1], KEY.lower()])))
+def test_of_messages_that_pass_none_is_replaced_and_none_refused(messages):
+    if REDACTOR.passes(messages):
+        assert [REDACTOR.text(message) for message in messages] == messages
+        assert not any(refuses(REDACTOR, json.dumps(message).encode()) for message in messages)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"Token": 1}',
+        "a=1&SIGNATURE=2",
+        '{"listenKey": "x"}',
+        "two\nlines",
+        b"binary",
+        "\ud800",
+        '{"a": "{\\"b\\": 1}"}',
+    ],
+)
+def test_messages_do_not_pass_when_one_has_to_be_looked_at(message):
+    assert not REDACTOR.passes(["{}", message, "[]"])
+
+
+@pytest.mark.parametrize(
+    "message", ['{"bids": [["2497.90", "2.1184"]]}', "é", '{"id": "2c4a0f6e-7b1d-4f0a-9a52-6b0f1e8d3c77"}']
+)
+def test_messages_without_a_secret_pass_at_once(message):
+    assert REDACTOR.passes(["{}", message, "[]"])
+
+
 @given(data=st.data(), secret=secrets)
 def test_the_text_around_a_secret_is_untouched(data, secret):
     around = st.text(st.characters(exclude_characters=secret + "+%\\"))

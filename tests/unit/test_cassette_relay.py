@@ -37,7 +37,9 @@ class Studio:
         self.url = url
         self.events: list[Event] = []
         redactor = Redactor({KEY: "connex-recorded-key"})
-        self.recorder = Recorder(self.events.append, redactor, lambda url: url.replace(self.url, "wss://h/"))
+        self.recorder = Recorder(
+            self.events.append, self.events.extend, redactor, lambda url: url.replace(self.url, "wss://h/")
+        )
         self.dialler = RelayDialler(self.recorder)
         self.connect = connector(self.dialler)
 

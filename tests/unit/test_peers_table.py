@@ -268,7 +268,7 @@ def test_exact_text_of_numbers_kept(path: Path) -> None:
     """Also in a frame in which a secret is replaced."""
     frame = '{"p": 1.10,  "q":12345678901234567890123456789,"z":0.00000000, "key": "%s"}'
     writer = CassetteWriter(path, HEADER, Redactor({SECRET: "connex-recorded-secret"}))
-    recorder = Recorder(writer.write, Redactor({SECRET: "connex-recorded-secret"}), str)
+    recorder = Recorder(writer.write, writer.write_messages, Redactor({SECRET: "connex-recorded-secret"}), str)
     conn = recorder.dial(0.0, URL)
     recorder.opened(conn, 0.0, None, {})
     recorder.received(conn, 0.0, frame % SECRET)
@@ -348,7 +348,7 @@ def test_exact_secret_values_redacted_everywhere(path: Path) -> None:
     frame = json.dumps({"x": spellings, "signature": "abcdef0123", "listenKey": "pqia91ma19a5s61cv6a81va65sdf19v8"})
 
     writer = CassetteWriter(path, HEADER, redactor)
-    recorder = Recorder(writer.write, redactor, str)
+    recorder = Recorder(writer.write, writer.write_messages, redactor, str)
     conn = recorder.dial(0.0, f"{URL}?key={quote(SECRET, safe='')}", [], {"X-Key": SECRET, "Authorization": "x"})
     recorder.opened(conn, 0.0, None, {"Set-Cookie": "session"})
     recorder.sent(conn, 0.0, frame)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pytest_connex.cassette import matching, player, store
+from pytest_connex.cassette import matching, player, recorder, store
 from pytest_connex.cassette.echoes import Echoes
 from pytest_connex.cassette.endpoint import Endpoint
 from pytest_connex.cassette.events import Open, Payload, Refused, Rejected, Sent
@@ -385,23 +385,23 @@ def echoes_through_a_json_library(patch: Patch) -> None:
 
 @wrong("what_was_on_the_wire_is_recorded_to_the_byte")
 def writes_json_again(patch: Patch) -> None:
-    split = Recorder._split
+    split = recorder._split
 
-    def split_again(self: Recorder, message: Payload) -> Any:
+    def split_again(message: Payload) -> Any:
         try:
-            return split(self, json.dumps(json.loads(message)))
+            return split(json.dumps(json.loads(message)))
         except ValueError:
-            return split(self, message)
+            return split(message)
 
-    patch.setattr(Recorder, "_split", split_again)
+    patch.setattr(recorder, "_split", split_again)
 
 
 @wrong("what_was_on_the_wire_is_recorded_to_the_byte")
 def records_binary_as_text(patch: Patch) -> None:
-    def as_text(self: Recorder, message: Payload) -> tuple[str | None, bytes | None]:
+    def as_text(message: Payload) -> tuple[str | None, bytes | None]:
         return (message if isinstance(message, str) else message.decode("utf-8", "replace"), None)
 
-    patch.setattr(Recorder, "_split", as_text)
+    patch.setattr(recorder, "_split", as_text)
 
 
 @wrong("messages_are_stamped_when_they_arrive")

@@ -157,7 +157,7 @@ class Endpoint(asyncio.Protocol):
         chunks: list[bytes] = []
         for message in messages:
             if isinstance(message, str):
-                payload = _encoded(message)
+                payload = message.encode() if message.isascii() else _encoded(message)
                 length = len(payload)
                 chunks.append(_TEXT_HEADS[length] if length < _SHORT else _frame_head(True, length))
             else:

@@ -230,7 +230,7 @@ class Recording:
             problem = f"connection {event.conn} has ended already"
         elif connection.answered == (kind in (Open, Rejected, Refused)):
             problem = f"connection {event.conn} " + ("is answered twice" if connection.answered else "is not open")
-        if not problem and kind is not Received:
+        if not problem:
             problem = _unplayable(event)
         if problem or connection is None:
             raise CassetteError(problem, self.path, line)
@@ -270,7 +270,7 @@ def _unplayable(event: Event) -> str:
                 return f"the reason of a close has at most {LONGEST_REASON} bytes"
         case Rejected(status=status) if not 200 <= status <= 599:
             return f"{status} is no status that a handshake is rejected with"
-        case Sent(text=text, binary=binary) if (text is None) == (binary is None):
+        case Sent(text=a, binary=b) | Received(text=a, binary=b) if (a is None) == (b is None):
             return "a message is either text or binary"
     return ""
 
@@ -295,7 +295,7 @@ def _end_of_run(events: list[Event | End], index: int) -> int:
         if type(event) is not Received or event.conn != conn:
             return index
         at = event.at
-        if at < last:
+        if at < last or (event.text is None) == (event.binary is None):
             return index
         last = at
         index += 1

@@ -20,6 +20,8 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from ..faults import Trouble
+from ..loopback.wire import Wire
 from .events import Payload
 
 SILENT = logging.Logger("pytest_connex.cassette")
@@ -72,6 +74,8 @@ class Endpoint(asyncio.Protocol):
 
     Attributes:
         writing: Whether the client's buffers accept data.
+        on_sent: Called for every message that is sent, if set.
+        on_lost: Called when the connection is gone.
         on_farewell: Called when the client has sent its close frame and waits for ours.
 
     The messages of the server are framed here rather than by websockets' ``send_text``, in batches: replay
@@ -90,13 +94,22 @@ class Endpoint(asyncio.Protocol):
         self._opcode = Opcode.TEXT
         self._over = False
         self._lost = False
+        self._trouble: Trouble | None = None
+        self._bytes_sent = 0
+        self.on_sent: Callable[[], None] | None = None
+        self.on_lost: Callable[[], None] = lambda: None
         self.on_farewell: Callable[[], None] = lambda: None
+
+    def disturb(self, trouble: Trouble) -> None:
+        """Let ``trouble`` happen to this connection, whose handshake has not been answered."""
+        self._trouble = None if trouble.harmless else trouble
+        self._stream = self._wire = Wire(self._stream, trouble.pace, trouble.chance)
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start."""
-        self._stream = cast(asyncio.Transport, transport)
+        self._stream: asyncio.Transport = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
 
     def data_received(self, data: bytes) -> None:
@@ -112,6 +125,7 @@ class Endpoint(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
         self._lost = True
+        self.on_lost()
         self._end(1006, "")
 
     def pause_writing(self) -> None:
@@ -136,6 +150,11 @@ class Endpoint(asyncio.Protocol):
             response.headers[name] = value
         self._protocol.send_response(response)
         self._flush()
+        if self._trouble is not None and (ending := self._trouble.ending) is not None:
+            if ending.seconds is not None:
+                self._loop.call_later(ending.seconds, self._break_off)
+            elif self._trouble.over(0):
+                self._break_off()
 
     def reject(self, status: int, headers: dict[str, str], body: str) -> None:
         """Answer the handshake with an HTTP status."""
@@ -154,6 +173,12 @@ class Endpoint(asyncio.Protocol):
 
     def send(self, messages: Sequence[Payload]) -> None:
         """Write messages, in one go."""
+        if self.on_sent is not None:
+            for _ in messages:
+                self.on_sent()
+        if self._trouble is not None:
+            self._send_in_trouble(messages, self._trouble)
+            return
         chunks: list[bytes] = []
         for message in messages:
             if isinstance(message, str):
@@ -173,6 +198,10 @@ class Endpoint(asyncio.Protocol):
         self._over = True
         if self._protocol.state is not State.OPEN:
             return  # the client's own close came first, in the same bytes
+        if self._trouble is not None:
+            self._write_held(self._trouble)
+            if self._resets_instead(self._trouble):
+                return
         if code == 1005:
             self._protocol.send_close()
         else:
@@ -188,6 +217,60 @@ class Endpoint(asyncio.Protocol):
         """Abort the connection if it is still there, from whichever thread."""
         if not self._lost and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._abort_now)
+
+    # what goes wrong
+
+    def _send_in_trouble(self, messages: Sequence[Payload], trouble: Trouble) -> None:
+        for message in messages:
+            if self._over:
+                return
+            text = isinstance(message, str)
+            payload = _encoded(message) if isinstance(message, str) else message
+            for as_text, content in trouble.message(text, payload):
+                self._write_frame(as_text, content)
+            if trouble.over(self._bytes_sent):
+                self._break_off()
+
+    def _write_frame(self, text: bool, payload: bytes) -> None:
+        frame = _frame_head(text, len(payload)) + payload
+        ending = self._trouble.ending if self._trouble is not None else None
+        if ending is not None and ending.bytes is not None and ending.kind != "close":
+            frame = frame[: max(0, ending.bytes - self._bytes_sent)]
+        self._bytes_sent += len(frame)
+        self._stream.write(frame)
+
+    def _write_held(self, trouble: Trouble) -> None:
+        for text, payload in trouble.held():
+            self._write_frame(text, payload)
+
+    def _break_off(self) -> None:
+        """End the connection as its trouble wants; whoever is behind it sees the client go."""
+        trouble = self._trouble
+        if trouble is None or trouble.ending is None or self._over or self._lost:
+            return
+        ending = trouble.ending
+        self._write_held(trouble)
+        trouble.note(f"{ending.kind} after {trouble.frames} messages")
+        if ending.kind == "stall":
+            self._wire.stall()
+            return
+        self._over, self.writing = True, False
+        self._behaviour.ended(1006, "")
+        if ending.kind == "reset":
+            self._wire.reset()
+        elif ending.kind == "drop":
+            self._wire.close()
+        elif self._protocol.state is State.OPEN:
+            self._protocol.send_close(ending.code, ending.reason)
+            self._flush()
+
+    def _resets_instead(self, trouble: Trouble) -> bool:
+        ending = trouble.ending
+        if ending is None or ending.kind != "reset" or {ending.frames, ending.bytes, ending.seconds} != {None}:
+            return False
+        trouble.note("reset instead of a close")
+        self._wire.reset()
+        return True
 
     # inside
 

@@ -47,6 +47,7 @@ class Replay:
         self._moment = self._sent_at = self._loop.time()
         self._gates_passed = 0
         self._condemned = False
+        self._over = False
         self._waits_for_client = False
         self.sent_something: Callable[[Replay], None] = lambda replay: None
 
@@ -90,6 +91,7 @@ class Replay:
 
     def ended(self, code: int, reason: str) -> None:
         """The client is done."""
+        self._over = True
         self._stop()
         if not self._condemned and (error := self._playback.closed(code)):
             self._verdict(error)
@@ -166,6 +168,8 @@ class Replay:
             self._mismatch(exc)
 
     def _wait(self) -> None:
+        if self._over:
+            return
         waiting = self._playback.waiting()
         if waiting.closed is None:
             recorded = self._playback.gap() if self._pace >= 1 else self._playback.patience()

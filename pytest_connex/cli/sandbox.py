@@ -30,8 +30,8 @@ def sandbox(
 
 
 async def _serve(host: str, port: int, seed: int, interval: float) -> None:
+    from ..faults import Faults
     from ..sandbox.exchange import Exchange
-    from ..sandbox.faults import Faults
     from ..sandbox.server import WEBSOCKET_PATH, SandboxServer
 
     stopped = asyncio.Event()

@@ -1,33 +1,25 @@
 """The sandbox on a port: REST and WebSocket of one exchange, for tests in a thread, for the shell in front.
 
-What is said is :mod:`~pytest_connex.sandbox.exchange`'s business, what goes wrong is
-:mod:`~pytest_connex.sandbox.faults`'.
+What is said is :mod:`~pytest_connex.sandbox.exchange`'s business, what goes wrong is that of
+:mod:`~pytest_connex.faults`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from ..background import BackgroundLoop
+from ..cassette.endpoint import Behaviour
 from ..config import ConnexConfig
-from ..errors import ConfigError
-from .exchange import Close, Credentials, Exchange, Send, Session
-from .faults import Answer, Ending, Faults
+from ..faults import Faults
+from ..loopback.port import Port
+from .exchange import Credentials, Exchange
+from .seat import Seat
 
 WEBSOCKET_PATH = "/ws"
-
-_MAX_MESSAGE = 16 * 2**20
-_HEARTBEAT_CHECK = 1.0
-_silent = logging.Logger("pytest_connex.sandbox")
-_silent.disabled = True
 
 
 def _now_ms() -> int:
@@ -49,11 +41,8 @@ class SandboxServer:
         self, exchange: Exchange, faults: Faults, interval: float, host: str = "127.0.0.1", port: int = 0
     ) -> None:
         self._exchange = exchange
-        self._faults = faults
         self._interval = interval
-        self._host = host
-        self._port = port
-        self._open: set[_Line] = set()
+        self._port = Port(self._rest, self._websocket, faults, host, port)
 
     async def start(self) -> int:
         """Listen, and return the port.
@@ -61,116 +50,28 @@ class SandboxServer:
         Raises:
             ConfigError: The port cannot be had.
         """
-        app = web.Application()
-        app.router.add_get(WEBSOCKET_PATH, self._websocket)
-        app.router.add_route("*", "/{path:.*}", self._rest)
-        self._runner = web.AppRunner(app, access_log=None, logger=_silent, shutdown_timeout=0.01)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
-        try:
-            await site.start()
-        except (OSError, OverflowError) as exc:
-            await self._runner.cleanup()
-            raise ConfigError(
-                f"cannot listen on {self._host}:{self._port}: {exc}. Choose another port, or 0 for a free one"
-            ) from exc
-        return int(self._runner.addresses[0][1])
+        return await self._port.start()
 
     async def stop(self) -> None:
         """Stop listening and drop what is connected."""
-        self.drop()
-        await self._runner.cleanup()
+        await self._port.stop()
 
     def drop(self) -> None:
         """Abort every WebSocket connection, without a close frame."""
-        for line in list(self._open):
-            line.drop()
+        self._port.drop()
 
-    async def _rest(self, request: web.Request) -> web.Response:
-        if fault := self._faults.next_answer():
-            return _faulty(fault)
+    async def _rest(self, request: web.BaseRequest) -> web.Response:
+        if request.path == WEBSOCKET_PATH:
+            return web.Response(status=400, text="this is a WebSocket endpoint")
         answer = self._exchange.rest(request.method, request.path, request.query, request.headers, _now_ms())
         return web.Response(
             status=answer.status, headers=answer.headers, text=answer.body, content_type="application/json"
         )
 
-    async def _websocket(self, request: web.Request) -> web.StreamResponse:
-        if fault := self._faults.next_handshake():
-            return _faulty(fault)
-        socket = web.WebSocketResponse(max_msg_size=_MAX_MESSAGE, compress=True)
-        if not socket.can_prepare(request).ok:
-            return web.Response(status=400, text="this is a WebSocket endpoint")
-        await socket.prepare(request)
-        session = self._exchange.open_session(_now_ms())
-        line = _Line(request, socket, self._faults.next_ending())
-        self._open.add(line)
-        ticking = asyncio.create_task(self._tick(session, line))
-        try:
-            async for message in socket:
-                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    await line.send(session.receive(message.data, _now_ms()))
-        finally:
-            ticking.cancel()
-            self._open.discard(line)
-        return socket
-
-    async def _tick(self, session: Session, line: _Line) -> None:
-        with suppress(ConnectionError):
-            while True:
-                await asyncio.sleep(self._interval if session.streaming else min(self._interval, _HEARTBEAT_CHECK))
-                await line.send(session.tick(_now_ms()))
-
-
-class _Line:
-    """Sends what the exchange says, until a fault ends the connection."""
-
-    def __init__(self, request: web.Request, socket: web.WebSocketResponse, ending: Ending | None) -> None:
-        self._request = request
-        self._socket = socket
-        self._ending = ending
-        self._sent = 0
-
-    async def send(self, messages: list[Send | Close]) -> None:
-        for message in messages:
-            if self._ending is not None and self._sent >= self._ending.frames:
-                await self._end(self._ending)
-                return
-            if isinstance(message, Close):
-                await self._socket.close(code=message.code, message=message.reason.encode())
-                return
-            if self._socket.closed:
-                return
-            await self._socket.send_str(message.text)
-            self._sent += 1
-
-    async def _end(self, ending: Ending) -> None:
-        if ending.code is not None:
-            await self._socket.close(code=ending.code, message=ending.reason.encode())
-        else:
-            self.drop()
-
-    def drop(self) -> None:
-        if self._request.transport is not None:
-            self._request.transport.abort()
-
-
-def fault_body(fault: Answer) -> dict[str, Any]:
-    """Return the body of a scripted error answer."""
-    return {"error": "fault", "message": "a scripted fault", "code": fault.status, "details": {}}
-
-
-def retry_after(fault: Answer) -> dict[str, str]:
-    """Return the header that says how long to wait, in seconds, if the fault has one."""
-    return {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-
-
-def _faulty(fault: Answer) -> web.Response:
-    return web.Response(
-        status=fault.status,
-        headers=retry_after(fault),
-        text=json.dumps(fault_body(fault)),
-        content_type="application/json",
-    )
+    def _websocket(self, request: web.BaseRequest) -> Behaviour | web.Response:
+        if request.path != WEBSOCKET_PATH:
+            return web.Response(status=404, text=f"the WebSocket is at {WEBSOCKET_PATH}")
+        return Seat(self._exchange, self._interval)
 
 
 class Sandbox:
@@ -185,7 +86,7 @@ class Sandbox:
     def __init__(self, seed: int = 7, interval: float = 0.05) -> None:
         self.seed = seed
         self.interval = interval
-        self.faults = Faults()
+        self.faults = Faults(seed)
         self.exchange = Exchange(seed)
         self._credentials = self.exchange.new_credentials()
         self._server = SandboxServer(self.exchange, self.faults, interval)

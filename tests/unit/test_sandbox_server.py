@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from pytest_connex.errors import ConfigError
-from pytest_connex.sandbox.faults import Faults
+from pytest_connex.faults import Faults
 from pytest_connex.sandbox.server import Sandbox
 
 pytestmark = pytest.mark.connex_sandbox

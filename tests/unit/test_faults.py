@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_connex.errors import ConfigError
-from pytest_connex.sandbox.faults import Answer, Ending, Faults
+from pytest_connex.faults import Answer, Ending, Faults
 
 Script = Callable[[Faults], None]
 
@@ -19,7 +19,7 @@ def faults() -> Faults:
 
 
 def test_where_nothing_was_asked_for_nothing_goes_wrong(faults):
-    assert (faults.next_answer(), faults.next_handshake(), faults.next_ending()) == (None, None, None)
+    assert (faults.next_answer(), faults.next_handshake(), faults.connection().ending) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -52,15 +52,15 @@ def test_a_handshake_gets_the_answer_that_was_asked_for(faults, script: Script, 
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
-        (lambda faults: faults.drop_after(0), Ending(0, None, "")),
-        (lambda faults: faults.drop_after(3), Ending(3, None, "")),
-        (lambda faults: faults.close_after(0, 1000), Ending(0, 1000, "")),
-        (lambda faults: faults.close_after(2, 4999, "bye"), Ending(2, 4999, "bye")),
+        (lambda faults: faults.drop_after(0), Ending("drop", 0)),
+        (lambda faults: faults.drop_after(3), Ending("drop", 3)),
+        (lambda faults: faults.close_after(0, 1000), Ending("close", 0)),
+        (lambda faults: faults.close_after(2, 4999, "bye"), Ending("close", 2, code=4999, reason="bye")),
     ],
 )
 def test_a_connection_gets_the_ending_that_was_asked_for(faults, script: Script, expected):
     script(faults)
-    assert faults.next_ending() == expected
+    assert faults.connection().ending == expected
 
 
 def test_answers_come_in_the_order_they_were_added_each_as_often_as_asked(faults):
@@ -74,8 +74,14 @@ def test_drops_and_closes_come_in_one_order(faults):
     faults.close_after(1, 1012, "restart")
     faults.drop_after(2, times=2)
     faults.close_after(3, 1011)
-    found = [faults.next_ending() for _ in range(5)]
-    assert found == [Ending(1, 1012, "restart"), Ending(2), Ending(2), Ending(3, 1011), None]
+    found = [faults.connection().ending for _ in range(5)]
+    assert found == [
+        Ending("close", 1, code=1012, reason="restart"),
+        Ending("drop", 2),
+        Ending("drop", 2),
+        Ending("close", 3, code=1011),
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +98,7 @@ def test_a_fault_of_one_kind_leaves_the_others_alone(faults, script: Script, kin
     found = {
         "answer": faults.next_answer(),
         "handshake": faults.next_handshake(),
-        "ending": faults.next_ending(),
+        "ending": faults.connection().ending,
     }
     assert [name for name, fault in found.items() if fault is not None] == [kind]
 
@@ -135,7 +141,7 @@ def test_what_is_asked_for_beyond_the_last_fault_does_not_count(faults):
         ),
         (lambda faults: faults.refuse_handshake(retry_after=False), "retry_after must be a whole number, 0 or more"),
         (lambda faults: faults.drop_after(-1), "frames must be a whole number, 0 or more, not -1"),
-        (lambda faults: faults.close_after(None, 1011), "frames must be a whole number, 0 or more, not None"),
+        (lambda faults: faults.close_after(None, 1011), "close_after needs one of frames, bytes and seconds"),
         (lambda faults: faults.close_after(1, 999), "or between 3000 and 4999, not 999"),
         (lambda faults: faults.close_after(1, 5000), "or between 3000 and 4999, not 5000"),
     ],
@@ -162,7 +168,7 @@ def test_threads_that_ask_at_once_get_each_fault_once(faults):
 
     def ask(mine: list[Ending | None]) -> None:
         start.wait()
-        mine += [faults.next_ending() for _ in range(each)]
+        mine += [faults.connection().ending for _ in range(each)]
 
     threads = [threading.Thread(target=ask, args=(mine,)) for mine in found]
     for thread in threads:

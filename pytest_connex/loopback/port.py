@@ -1,0 +1,211 @@
+"""One port of this machine that speaks HTTP and WebSocket: the outside of the sandbox and of the gateway.
+
+aiohttp reads and writes HTTP. A request to change to WebSocket is handed on, with its connection, to an
+:class:`~pytest_connex.cassette.endpoint.Endpoint`. Faults happen here, whatever stands behind. Nothing logs,
+because what passes through may be secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from aiohttp import web
+
+from ..cassette.endpoint import SILENT, Behaviour, Endpoint
+from ..errors import ConfigError
+from ..faults import Answer, Cut, Faults
+from .wire import Wire
+
+Http = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+WebSocket = Callable[[web.BaseRequest], Behaviour | web.Response]
+
+_VERSION = "13"
+
+_PATIENCE = 0.01
+"""Seconds that an answer gets that is being made when the port is closed."""
+
+
+class Port:
+    """Listens on a host and port, within the running event loop.
+
+    Args:
+        http: Answers a request.
+        websocket: Returns what a WebSocket connection says, or the answer to a handshake that it does not take.
+        faults: Says what goes wrong.
+        host: Where to listen.
+        number: On which port; 0 takes a free one.
+    """
+
+    def __init__(
+        self, http: Http, websocket: WebSocket, faults: Faults, host: str = "127.0.0.1", number: int = 0
+    ) -> None:
+        self.host = host
+        self.number = number
+        self._http = http
+        self._websocket = websocket
+        self._faults = faults
+        self._chance: random.Random = faults.random()
+        self._endpoints: set[Endpoint] = set()
+        self._listener: asyncio.Server | None = None
+        self._open = False
+
+    async def start(self) -> int:
+        """Listen, and return the number of the port.
+
+        Raises:
+            ConfigError: The port cannot be had.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._server = web.Server(
+            self._handle, handler_cancellation=True, logger=SILENT, access_log=None, auto_decompress=False
+        )
+        try:
+            await self._listen()
+        except (OSError, OverflowError) as exc:
+            raise ConfigError(
+                f"cannot listen on {self.host}:{self.number}: {exc}. Choose another port, or 0 for a free one"
+            ) from exc
+        self._open = True
+        self._faults.on_refuse(lambda seconds: self._loop.call_soon_threadsafe(self._refuse, seconds))
+        return self.number
+
+    async def stop(self) -> None:
+        """Stop listening, and end what is connected once it has been heard."""
+        self._open = False
+        self._faults.on_refuse(lambda seconds: None)
+        if self._listener is not None:
+            self._listener.close()
+        self.drop()
+        self._server.pre_shutdown()
+        await self._server.shutdown(_PATIENCE)
+
+    def drop(self) -> None:
+        """End every WebSocket connection, without a close frame."""
+        for endpoint in list(self._endpoints):
+            endpoint.hang_up()
+
+    async def _listen(self) -> None:
+        self._listener = await self._loop.create_server(self._connected, self.host, self.number, backlog=1024)
+        self.number = int(self._listener.sockets[0].getsockname()[1])
+
+    def _refuse(self, seconds: float | None) -> None:
+        if not self._open:
+            return
+        if seconds == 0:
+            if self._listener is None:
+                self._loop.create_task(self._listen())
+            return
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        if seconds is not None:
+            self._loop.call_later(seconds, self._refuse, 0)
+
+    def _connected(self) -> asyncio.Protocol:
+        return _Arrival(self._server, lambda transport: Wire(transport, self._faults.pace, self._chance))
+
+    # requests
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if _wants_websocket(request):
+            return self._upgrade(request)
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        fault = self._faults.next_answer()
+        what = f"{request.method} {request.path}"
+        if isinstance(fault, Answer):
+            self._faults.note(f"{what}: answered with {fault.status}")
+            return faulty(fault)
+        if isinstance(fault, Cut) and fault.bytes is None:
+            self._faults.note(f"{what}: never answered")
+            await self._loop.create_future()
+        if isinstance(fault, Cut):
+            self._faults.note(f"{what}: cut after {fault.bytes} bytes")
+            cast(Wire, request.transport).cut(fault.bytes or 0)
+        return await self._http(request)
+
+    def _upgrade(self, request: web.BaseRequest) -> web.StreamResponse:
+        problem = _handshake_problem(request)
+        if problem:
+            return web.Response(status=400, text=f"this is no WebSocket handshake: {problem}\n")
+        fault = self._faults.next_handshake()
+        if fault is not None:
+            self._faults.note(f"handshake of {request.path}: answered with {fault.status}")
+            return faulty(fault)
+        behaviour = self._websocket(request)
+        if isinstance(behaviour, web.Response):
+            return behaviour
+        endpoint = Endpoint(behaviour)
+        endpoint.on_sent = behaviour.on_read
+        endpoint.on_lost = lambda: self._endpoints.discard(endpoint)
+        self._endpoints.add(endpoint)
+        transport = cast(Wire, request.transport).detach()
+        request.protocol.connection_lost(None)  # aiohttp's part is over
+        transport.set_protocol(endpoint)
+        transport.resume_reading()
+        endpoint.connection_made(transport)
+        endpoint.disturb(self._faults.connection())
+        endpoint.data_received(_head(request))
+        return web.Response()  # goes nowhere
+
+
+class _Arrival(asyncio.Protocol):
+    """Takes a new connection, and hands it on to aiohttp at once."""
+
+    def __init__(self, server: web.Server, wire: Callable[[asyncio.Transport], Wire]) -> None:
+        self._server = server
+        self._wire = wire
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        handler = self._server()
+        transport.set_protocol(handler)
+        handler.connection_made(self._wire(cast(asyncio.Transport, transport)))
+
+
+def fault_body(fault: Answer) -> dict[str, Any]:
+    """Return the body of a scripted error answer."""
+    return {"error": "fault", "message": "a scripted fault", "code": fault.status, "details": {}}
+
+
+def retry_after(fault: Answer) -> dict[str, str]:
+    """Return the header that says how long to wait, in seconds, if the fault has one."""
+    return {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+
+
+def faulty(fault: Answer) -> web.Response:
+    """Return a scripted error answer."""
+    return web.Response(
+        status=fault.status,
+        headers=retry_after(fault),
+        text=json.dumps(fault_body(fault)),
+        content_type="application/json",
+    )
+
+
+def _wants_websocket(request: web.BaseRequest) -> bool:
+    return "websocket" in request.headers.get("Upgrade", "").lower()
+
+
+def _handshake_problem(request: web.BaseRequest) -> str:
+    if request.method != "GET":
+        return f"its method is {request.method}"
+    if request.version < (1, 1):
+        return "it is HTTP/1.0"
+    if "upgrade" not in request.headers.get("Connection", "").lower():
+        return "it has no Connection: Upgrade"
+    if not request.headers.get("Sec-WebSocket-Key"):
+        return "it has no Sec-WebSocket-Key"
+    if request.headers.get("Sec-WebSocket-Version") != _VERSION:
+        return f"its Sec-WebSocket-Version is not {_VERSION}"
+    return ""
+
+
+def _head(request: web.BaseRequest) -> bytes:
+    """Return the request as it came, for another parser."""
+    lines = [b"%s %s HTTP/1.1" % (request.method.encode(), request.raw_path.encode("utf-8", "surrogateescape"))]
+    lines += (name + b": " + value for name, value in request.raw_headers)
+    return b"\r\n".join([*lines, b"", b""])

@@ -1,0 +1,213 @@
+"""A transport that is as slow, and ends as badly, as it is asked to.
+
+It stands between a protocol and the transport of its connection, of whatever kind that is, and keeps the order of
+what is written: the end of a connection comes after what was written before it, however long that is delayed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..faults import Pace
+
+_FULL = 65_536
+"""So many bytes may wait before the protocol is asked to pause."""
+
+_PIECE = 1_024
+"""Where bandwidth is limited, so many bytes are written at once."""
+
+_END_OF_HEAD = b"\r\n\r\n"
+_RESET = struct.pack("ii", 1, 0)
+_UNHINDERED = Pace()
+
+
+class Wire(asyncio.Transport):
+    """Delays what a protocol writes to ``transport``.
+
+    Args:
+        transport: Of the connection.
+        pace: Says how slow the wire is by now.
+        chance: Makes the jitter.
+    """
+
+    def __init__(self, transport: asyncio.Transport, pace: Callable[[], Pace], chance: random.Random) -> None:
+        super().__init__()
+        self._transport = transport
+        self._pace = pace
+        self._chance = chance
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[tuple[float, bytes | Callable[[], None]]] = deque()
+        self._size = 0
+        self._due = self._free = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._paused = self._closing = self._stalled = self._detached = False
+        self._left: int | None = None
+        self._head_passed = False
+
+    # how it ends
+
+    def reset(self) -> None:
+        """End the connection with a reset, after what was written."""
+        self._closing = True
+        self._then(self._reset)
+
+    def stall(self) -> None:
+        """Let nothing more pass; the connection stays."""
+        self._stalled = True
+
+    def cut(self, length: int) -> None:
+        """End the connection after ``length`` bytes of the body of the HTTP answer that is written next."""
+        self._left, self._head_passed = length, False
+
+    def detach(self) -> asyncio.Transport:
+        """Return the transport for another use; whatever happens to this wire from now on does not touch it."""
+        self._closing = self._detached = True
+        return self._transport
+
+    # asyncio.Transport
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write, in time."""
+        if self._stalled or self._closing:
+            return
+        content = bytes(data)
+        if self._left is not None:
+            content = self._allowed(content)
+        pace = self._pace()
+        if pace == _UNHINDERED and not self._waiting:
+            self._transport.write(content)
+        else:
+            self._delay(content, pace)
+        if self._left == 0 and self._head_passed:
+            self._left = None
+            self.close()
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Write all of them."""
+        self.write(b"".join(list_of_data))
+
+    def close(self) -> None:
+        """Close, after what was written."""
+        if not self._closing and not self._stalled:
+            self._closing = True
+            self._then(self._transport.close)
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._detached:
+            return
+        self._closing = True
+        self._waiting.clear()
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """Tell whether it closes, or has."""
+        return self._closing or self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what the transport knows."""
+        return self._transport.get_extra_info(name, default)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Hand the connection to another protocol."""
+        self._transport.set_protocol(protocol)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol of the connection."""
+        return self._transport.get_protocol()
+
+    def is_reading(self) -> bool:
+        """Tell whether it reads."""
+        return self._transport.is_reading()
+
+    def pause_reading(self) -> None:
+        """Stop reading."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._transport.resume_reading()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set when the protocol is asked to pause, for what is not delayed."""
+        self._transport.set_write_buffer_limits(high, low)
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes wait."""
+        return self._size + self._transport.get_write_buffer_size()
+
+    def can_write_eof(self) -> bool:
+        """Tell that one direction cannot be closed alone."""
+        return False
+
+    # inside
+
+    def _allowed(self, content: bytes) -> bytes:
+        """Return what may pass before the answer is cut."""
+        start = 0
+        if not self._head_passed:
+            end = content.find(_END_OF_HEAD)
+            if end < 0:
+                return content
+            self._head_passed, start = True, end + len(_END_OF_HEAD)
+        taken = min(self._left or 0, len(content) - start)
+        self._left = (self._left or 0) - taken
+        return content[: start + taken]
+
+    def _delay(self, content: bytes, pace: Pace) -> None:
+        delay = max(0.0, pace.latency + self._chance.uniform(-pace.jitter, pace.jitter))
+        self._due = max(self._due, self._loop.time() + delay)
+        size = _PIECE if pace.bandwidth else max(1, len(content))
+        for start in range(0, len(content), size):
+            piece = content[start : start + size]
+            if pace.bandwidth:
+                self._due = max(self._due, self._free)
+                self._free = self._due + len(piece) / pace.bandwidth
+            self._waiting.append((self._due, piece))
+            self._size += len(piece)
+        if self._size > _FULL and not self._paused:
+            self._paused = True
+            self._protocol().pause_writing()
+        self._schedule()
+
+    def _then(self, action: Callable[[], None]) -> None:
+        """Do it after what waits."""
+        if not self._waiting:
+            action()
+            return
+        self._waiting.append((self._due, action))
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._timer is None and self._waiting:
+            self._timer = self._loop.call_at(self._waiting[0][0], self._pass_on)
+
+    def _pass_on(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._waiting and self._waiting[0][0] <= now:
+            _, what = self._waiting.popleft()
+            if callable(what):
+                what()
+            else:
+                self._size -= len(what)
+                self._transport.write(what)
+        if self._paused and self._size < _FULL // 4 and not self._closing:
+            self._paused = False
+            self._protocol().resume_writing()
+        self._schedule()
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        return self._transport.get_protocol()
+
+    def _reset(self) -> None:
+        connection = self._transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.close()

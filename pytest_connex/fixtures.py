@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .client.rest_async import ConnexRestAsync
     from .client.websocket import ConnexWebSocket
     from .config import ConnexConfig
+    from .gateway.gateway import Gateway
     from .protocol import Dialect
     from .sandbox.server import Sandbox
 
@@ -161,6 +162,22 @@ def connex_connect_sync(request: pytest.FixtureRequest) -> Iterator[Callable[...
     session: CassetteSession = request.node.stash[SESSION]
     yield session.connect_sync()
     session.hang_up_sync()
+
+
+@pytest.fixture
+def connex_gateway(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Iterator[Gateway]:
+    """A port of this machine that stands where Connex would, for any client: its URLs are in the environment."""
+    from .gateway.gateway import Gateway
+
+    run = request.config.stash[RUN]
+    with Gateway(request.node.stash[SESSION], _settings(request), run.options.seed) as gateway:
+        with pytest.MonkeyPatch.context() as patched:
+            for name, value in gateway.variables().items():
+                if value is None:
+                    patched.delenv(name, raising=False)
+                else:
+                    patched.setenv(name, value)
+            yield gateway
 
 
 @pytest.fixture

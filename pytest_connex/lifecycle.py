@@ -152,5 +152,6 @@ def _mark(item: pytest.Item, run: Run, session: CassetteSession) -> None:
     sandboxed = owns_sandbox(item) or run.options.mode == "sandbox"
     wanted = run.options.mode == "recorded" or (sandboxed and item.config.getoption("--block-network", False))
     if wanted and item.get_closest_marker("block_network") is None:
-        hosts = {"allowed_hosts": list(_LOOPBACK)} if sandboxed else {}
+        local = sandboxed or "connex_gateway" in getattr(item, "fixturenames", ())
+        hosts = {"allowed_hosts": list(_LOOPBACK)} if local else {}
         item.add_marker(pytest.mark.block_network(**hosts), append=False)

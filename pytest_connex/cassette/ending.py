@@ -44,11 +44,13 @@ class Ending:
         self._cancelled = False
         self._interruptible = False
         self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
         self._over = threading.Event()
         self._over.set()
 
     def __enter__(self) -> None:
-        in_main_thread = threading.current_thread() is threading.main_thread()
+        self._thread = threading.current_thread()
+        in_main_thread = self._thread is threading.main_thread()
         self._interruptible = in_main_thread and signal.getsignal(_SIGNAL) is signal.SIG_DFL
         self._over.clear()
         if self._interruptible:
@@ -81,6 +83,10 @@ class Ending:
 
     def cancel(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Cancel the task of the test, or every task of the loop where it cannot be told, until it is over."""
+        if threading.current_thread() is not self._thread:
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self.cancel, self._loop)
+            return
         loop = loop or _running_loop()
         if loop is None or self._over.is_set():
             return

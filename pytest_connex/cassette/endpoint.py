@@ -74,6 +74,7 @@ class Endpoint(asyncio.Protocol):
 
     Attributes:
         writing: Whether the client's buffers accept data.
+        frames: How many messages there were, in both directions.
         on_sent: Called for every message that is sent, if set.
         on_lost: Called when the connection is gone.
         on_farewell: Called when the client has sent its close frame and waits for ours.
@@ -81,6 +82,9 @@ class Endpoint(asyncio.Protocol):
     The messages of the server are framed here rather than by websockets' ``send_text``, in batches: replay
     is bound by it.
     """
+
+    _stream: asyncio.Transport
+    _wire: Wire
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.writing = True
@@ -96,6 +100,7 @@ class Endpoint(asyncio.Protocol):
         self._lost = False
         self._trouble: Trouble | None = None
         self._bytes_sent = 0
+        self.frames = 0
         self.on_sent: Callable[[], None] | None = None
         self.on_lost: Callable[[], None] = lambda: None
         self.on_farewell: Callable[[], None] = lambda: None
@@ -109,7 +114,7 @@ class Endpoint(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start."""
-        self._stream: asyncio.Transport = cast(asyncio.Transport, transport)
+        self._stream = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
 
     def data_received(self, data: bytes) -> None:
@@ -173,6 +178,7 @@ class Endpoint(asyncio.Protocol):
 
     def send(self, messages: Sequence[Payload]) -> None:
         """Write messages, in one go."""
+        self.frames += len(messages)
         if self.on_sent is not None:
             for _ in messages:
                 self.on_sent()
@@ -304,6 +310,7 @@ class Endpoint(asyncio.Protocol):
         if frame.fin:
             whole = b"".join(self._fragments)
             self._fragments.clear()
+            self.frames += 1
             message = whole.decode("utf-8", "replace") if self._opcode is Opcode.TEXT else whole
             if self._over:
                 self._behaviour.came_late(message)

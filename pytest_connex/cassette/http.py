@@ -9,12 +9,16 @@ interaction that was never played is found.
 from __future__ import annotations
 
 import gzip
+import threading
 import zlib
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
+from vcr import VCR
 from vcr.cassette import Cassette
 from vcr.persisters.filesystem import CassetteNotFoundError
 from vcr.request import Request
@@ -24,11 +28,14 @@ from ..config import RECORDED_REST_URL, ConnexConfig, canonical_url, origin
 from ..errors import CassetteError, CassetteMismatch, CassetteMissing, CassetteUnplayed
 from ..protocol import Dialect
 from .http_file import read_http
-from .matching import differences
+from .matching import differences, fingerprint
 from .redaction import Redactor
 
 _Message = TypeVar("_Message")
 _Redacted = TypeVar("_Redacted")
+
+_LISTED = 50
+"""So many of the recorded requests are listed in a message."""
 
 MATCH_ON = ("method", "scheme", "host", "port", "path", "connex_query", "connex_body")
 
@@ -62,6 +69,8 @@ class HttpRecording:
         self._miss = miss
         self._again = again
         self._cassette: Cassette | None = None
+        self._places: dict[Hashable, deque[int]] | None = None
+        self._lock = threading.Lock()
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of the ``vcr`` marker."""
@@ -97,6 +106,60 @@ class HttpRecording:
             return answer
 
         cassette.can_play_response_for = watched
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be there without pytest-recording, for clients that only :meth:`play` and :meth:`record` serve."""
+        vcr = VCR()
+        self.configure(vcr)
+        with vcr.use_cassette(str(self.path), **self.options()) as cassette:
+            self.attach(cassette)
+            yield
+
+    # what a client asks that VCR does not reach
+
+    def play(self, request: Request) -> dict[str, Any] | None:
+        """Return the recorded answer to ``request``; None when there is none, and the verdict has been told.
+
+        VCR compares a request with every recorded one; this looks it up, by the same rules.
+        """
+        with self._lock:
+            cassette = self._cassette
+            asked = None if cassette is None else cassette.filter_request(request)
+            if cassette is not None and asked is not None:
+                places = self._indexed(cassette).get(self._key(asked), ())
+                while places:
+                    place = places.popleft()
+                    if not cassette.play_counts[place]:
+                        cassette.play_counts[place] += 1
+                        answer: dict[str, Any] = cassette.data[place][1]
+                        return answer
+            self._miss(self._verdict_on(request))
+            return None
+
+    def record(self, request: Request, response: dict[str, Any]) -> None:
+        """Record an interaction; what cannot be recorded is the verdict.
+
+        Args:
+            request: As it was sent to the server.
+            response: Its answer, as VCR has it: ``status``, ``headers`` with lists of values, and ``body``.
+        """
+        with self._lock, suppress(CassetteError):
+            if self._cassette is not None:
+                self._cassette.append(request, response)
+
+    def _indexed(self, cassette: Cassette) -> dict[Hashable, deque[int]]:
+        if self._places is None:
+            self._places = {}
+            for place, (request, _) in enumerate(cassette.data):
+                self._places.setdefault(self._key(request), deque()).append(place)
+        return self._places
+
+    def _key(self, request: Request) -> Hashable:
+        """Return what is equal for two requests just when they match on ``MATCH_ON``."""
+        dialect = self._settings()[1]
+        body = fingerprint(_body_text(request), dialect.volatile_body)
+        return request.method, origin(request.uri), request.path, tuple(self._parameters(request)), body
 
     @property
     def watched(self) -> bool:
@@ -190,16 +253,16 @@ class HttpRecording:
 
     def query(self, actual: Request, recorded: Request) -> None:
         """Refuse another query; the order of parameters and the values of volatile ones do not count."""
-        volatile = self._settings()[1].volatile_query
-        left, right = (
-            sorted(
-                (name, "" if name in volatile else value)
-                for name, value in parse_qsl(urlsplit(request.uri).query, keep_blank_values=True)
-            )
-            for request in (recorded, actual)
-        )
+        left, right = self._parameters(recorded), self._parameters(actual)
         if left != right:
             raise AssertionError(f"expected {left}, actual {right}")
+
+    def _parameters(self, request: Request) -> list[tuple[str, str]]:
+        volatile = self._settings()[1].volatile_query
+        return sorted(
+            (name, "" if name in volatile else value)
+            for name, value in parse_qsl(urlsplit(request.uri).query, keep_blank_values=True)
+        )
 
     def body(self, actual: Request, recorded: Request) -> None:
         """Refuse another body; see :mod:`~pytest_connex.cassette.matching`."""
@@ -214,10 +277,11 @@ class HttpRecording:
         cassette = self._cassette
         if cassette is None or not cassette.requests:
             return CassetteMissing(f"nothing is recorded for {asked}\n{self._again}", self.path)
+        known = cassette.requests
         recorded = "".join(
-            f"\n  {known.method} {known.uri}{' (played)' if cassette.play_counts[index] else ''}"
-            for index, known in enumerate(cassette.requests)
-        )
+            f"\n  {other.method} {other.uri}{' (played)' if cassette.play_counts[index] else ''}"
+            for index, other in enumerate(known[:_LISTED])
+        ) + (f"\n  and {len(known) - _LISTED} more" if len(known) > _LISTED else "")
         differing = "".join(
             f"\n  {name}: {detail}"
             for _, _, failed in cassette.find_requests_with_most_matches(request)[:1]

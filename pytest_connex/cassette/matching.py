@@ -7,7 +7,7 @@ not ``1.1``), and members at volatile paths may hold anything. What is not JSON 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
@@ -49,6 +49,25 @@ def differences(expected: Payload, actual: Payload, volatile: Collection[str] = 
             with suppress(RecursionError):
                 return _compare(left[0], right[0], "", "", frozenset(volatile))
     return [Difference("", _show(expected), _show(actual))]
+
+
+def fingerprint(payload: Payload, volatile: Collection[str] = ()) -> Hashable:
+    """Return what is equal for two messages just when there are no :func:`differences` between them."""
+    if isinstance(payload, str) and (document := read_json(payload)) is not None:
+        with suppress(RecursionError):
+            return _frozen(document[0], "", frozenset(volatile))
+    return payload
+
+
+def _frozen(document: _Document, key: str, volatile: frozenset[str]) -> Hashable:
+    if key in volatile:
+        return ("volatile",)
+    if isinstance(document, dict):
+        members = ((name, _frozen(value, f"{key}.{name}".lstrip("."), volatile)) for name, value in document.items())
+        return ("object", frozenset(members))
+    if isinstance(document, list):
+        return ("array", tuple(_frozen(value, key, volatile) for value in document))
+    return (type(document), document)
 
 
 def read_json(text: str) -> tuple[_Document] | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Literal, Protocol
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
@@ -14,7 +14,6 @@ from websockets.http11 import Request
 
 from .endpoint import REPLAYABLE, SILENT, Behaviour, Endpoint
 from .events import Payload
-from .recorder import Recorder
 
 _PASSED_ON = (
     "origin",
@@ -42,6 +41,48 @@ TRANSPORT_OPTIONS = (
 """Beginnings of the options of ``websockets.connect`` that concern the way to the real server only."""
 
 
+class Listener(Protocol):
+    """What a relay tells of a connection: a :class:`~pytest_connex.cassette.recorder.Recorder`, or nobody."""
+
+    def dial(
+        self, now: float, url: str, subprotocols: Iterable[str] = (), headers: Mapping[str, str] | None = None
+    ) -> int:
+        """Take a dial, and return the number of the connection."""
+
+    def opened(self, conn: int, now: float, subprotocol: str | None, headers: Mapping[str, str]) -> None:
+        """The server accepted."""
+
+    def rejected(self, conn: int, now: float, status: int, headers: Mapping[str, str], body: str) -> None:
+        """The server answered with an HTTP status."""
+
+    def refused(self, conn: int, now: float, error: OSError) -> None:
+        """There was no server to answer."""
+
+    def sent(self, conn: int, now: float, message: Payload) -> None:
+        """The client sent a message."""
+
+    def received(self, conn: int, now: float, message: Payload) -> None:
+        """The server sent one."""
+
+    def closed(
+        self, conn: int, now: float, by: Literal["server", "client", "network"], code: int, reason: str
+    ) -> None:
+        """The connection ended."""
+
+
+class Unrecorded:
+    """Listens to nothing: where traffic is passed on only."""
+
+    def dial(self, *args: Any, **kwargs: Any) -> int:
+        """Give every connection the same number."""
+        return 0
+
+    def _ignore(self, *args: Any) -> None:
+        """Nothing is kept."""
+
+    opened = rejected = refused = sent = received = closed = _ignore
+
+
 class Relay:
     """Forwards between a client and the real server, and tells a recorder.
 
@@ -54,7 +95,7 @@ class Relay:
     on_read: Callable[[], None] | None = None
 
     def __init__(
-        self, recorder: Recorder, conn: int, upstream: Callable[[], Coroutine[Any, Any, ClientConnection]]
+        self, recorder: Listener, conn: int, upstream: Callable[[], Coroutine[Any, Any, ClientConnection]]
     ) -> None:
         self._recorder = recorder
         self._conn = conn
@@ -177,7 +218,7 @@ class RelayDialler:
         connect: Opens the connections to the server.
     """
 
-    def __init__(self, recorder: Recorder, connect: type[websockets_connect] = websockets_connect) -> None:
+    def __init__(self, recorder: Listener, connect: type[websockets_connect] = websockets_connect) -> None:
         self._recorder = recorder
         self._connect = connect
         self._relays: list[Relay] = []

@@ -25,6 +25,7 @@ from .writing import TextWriter, Writer, put_in_place
 
 if TYPE_CHECKING:
     import websockets.asyncio.client as websockets_client
+    from vcr.request import Request
     from websockets.sync.client import ClientConnection as SyncConnection
 
     from ..background import BackgroundLoop
@@ -163,6 +164,18 @@ class CassetteSession:
                 self.fail(exc)
 
     # what the test asks
+
+    def play_http(self, request: Request) -> dict[str, Any] | None:
+        """Return the recorded answer to a request that did not come through VCR; None after the verdict."""
+        if self.http is None:
+            self.fail(CassetteError("this test scripts its HTTP answers, so that no other client has any"))
+            return None
+        return self.http.play(request)
+
+    def record_http(self, request: Request, response: dict[str, Any]) -> None:
+        """Record what did not come through VCR."""
+        if self.http is not None and not self._closed:
+            self.http.record(request, response)
 
     def connect(self, upstream: type[websockets_client.connect] | None = None) -> type[websockets_client.connect]:
         """Return what the test uses in place of ``websockets.connect``.

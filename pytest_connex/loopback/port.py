@@ -25,6 +25,9 @@ WebSocket = Callable[[web.BaseRequest], Behaviour | web.Response]
 
 _VERSION = "13"
 
+_FAREWELLS = 3
+"""How many turns of the loop the ends of connections take."""
+
 _PATIENCE = 0.01
 """Seconds that an answer gets that is being made when the port is closed."""
 
@@ -52,6 +55,7 @@ class Port:
         self._endpoints: set[Endpoint] = set()
         self._listener: asyncio.Server | None = None
         self._open = False
+        self._frames = 0
 
     async def start(self) -> int:
         """Listen, and return the number of the port.
@@ -80,6 +84,8 @@ class Port:
         if self._listener is not None:
             self._listener.close()
         self.drop()
+        for _ in range(_FAREWELLS):
+            await asyncio.sleep(0)
         self._server.pre_shutdown()
         await self._server.shutdown(_PATIENCE)
 
@@ -107,6 +113,15 @@ class Port:
 
     def _connected(self) -> asyncio.Protocol:
         return _Arrival(self._server, lambda transport: Wire(transport, self._faults.pace, self._chance))
+
+    @property
+    def frames(self) -> int:
+        """How many WebSocket messages there were, in both directions."""
+        return self._frames + sum(endpoint.frames for endpoint in list(self._endpoints))
+
+    def _forget(self, endpoint: Endpoint) -> None:
+        self._endpoints.discard(endpoint)
+        self._frames += endpoint.frames
 
     # requests
 
@@ -141,7 +156,7 @@ class Port:
             return behaviour
         endpoint = Endpoint(behaviour)
         endpoint.on_sent = behaviour.on_read
-        endpoint.on_lost = lambda: self._endpoints.discard(endpoint)
+        endpoint.on_lost = lambda: self._forget(endpoint)
         self._endpoints.add(endpoint)
         transport = cast(Wire, request.transport).detach()
         request.protocol.connection_lost(None)  # aiohttp's part is over

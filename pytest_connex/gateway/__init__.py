@@ -1,0 +1,1 @@
+"""The gateway: a port of this machine that stands where Connex would, for any client in any language."""

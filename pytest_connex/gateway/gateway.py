@@ -1,0 +1,228 @@
+"""A port in a background thread that stands where Connex would, and answers as the run wants it.
+
+Played: from the recordings of the test, HTTP and WebSocket, the very same that its own process uses. Recorded or
+passed on: by the server of the configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from multidict import CIMultiDict
+from vcr.request import Request
+
+from ..background import BackgroundLoop
+from ..cassette.endpoint import Behaviour
+from ..cassette.relay import RelayDialler, Unrecorded
+from ..cassette.session import CassetteSession
+from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig
+from ..errors import CassetteError
+from ..faults import Faults
+from ..loopback.port import Port
+from .forward import Exchange, Forward, kept_headers, refusal, relocated, target, tls
+
+_UNDERWAY = 20
+"""How many turns of the loop what clients have sent gets to arrive when the gateway closes."""
+
+_NO_PROXY = ("NO_PROXY", "no_proxy")
+_NOT_FOR_THE_SERVER = frozenset({"host", "connection", "upgrade", "origin", "user-agent"})
+
+
+class Gateway:
+    """Where the clients of a test find Connex.
+
+    Args:
+        session: The recordings.
+        config: What is behind it, and who is asking.
+        seed: Of the faults.
+        host: Where to listen.
+        port: On which port; 0 takes a free one.
+
+    Attributes:
+        faults: What goes wrong between it and its clients.
+        requests: How many HTTP requests it has had.
+    """
+
+    def __init__(
+        self, session: CassetteSession, config: ConnexConfig, seed: int = 0, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
+        self.faults = Faults(seed)
+        self.requests = 0
+        self._session = session
+        self._config = config
+        self._port = Port(self._http, self._websocket, self.faults, host, port)
+        self._forward = Forward(config.rest_url, keep=session.plan.action == "record")
+        self._passing = RelayDialler(Unrecorded())
+        self._background = BackgroundLoop("connex-gateway")
+
+    def __repr__(self) -> str:
+        return f"Gateway({self._session.plan.action}, rest_url={self.rest_url!r}, ws_url={self.ws_url!r})"
+
+    @property
+    def frames(self) -> int:
+        """How many WebSocket messages it has passed, in both directions."""
+        return self._port.frames
+
+    @property
+    def rest_url(self) -> str:
+        """The URL that takes the place of ``CONNEX_REST_URL``."""
+        return f"http://{self._authority}{urlsplit(self._config.rest_url).path}"
+
+    @property
+    def ws_url(self) -> str:
+        """The URL that takes the place of ``CONNEX_WS_URL``."""
+        parts = urlsplit(self._config.ws_url)
+        return f"ws://{self._authority}{parts.path}" + (f"?{parts.query}" if parts.query else "")
+
+    def env(self) -> dict[str, str]:
+        """Return the environment of a subprocess that is to use this gateway: the own one, changed."""
+        return {name: value for name, value in (os.environ | self.variables()).items() if value is not None}
+
+    def variables(self) -> dict[str, str | None]:
+        """Return what of the environment leads to this gateway; None for what must not be set."""
+        return {
+            REST_URL: self.rest_url,
+            WS_URL: self.ws_url,
+            API_KEY: self._config.api_key,
+            API_SECRET: self._config.api_secret,
+            **{name: _with_loopback(os.environ.get(name, "")) for name in _NO_PROXY},
+        }
+
+    def start(self) -> Gateway:
+        """Listen."""
+        self._background.start()
+        try:
+            self._background.run(self._port.start())
+        except BaseException:
+            self._background.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop listening, once what clients have sent has been heard. Calling it again does nothing."""
+        if self._background.is_running:
+            self._background.run(self._stop())
+            self._background.stop()
+
+    async def _stop(self) -> None:
+        for _ in range(_UNDERWAY):
+            await asyncio.sleep(0)
+        await self._port.stop()
+        self._passing.stop()
+        await self._forward.stop()
+
+    def __enter__(self) -> Gateway:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    @property
+    def _authority(self) -> str:
+        host = f"[{self._port.host}]" if ":" in self._port.host else self._port.host
+        return f"{host}:{self._port.number}"
+
+    # HTTP
+
+    async def _http(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.requests += 1
+        if self._session.verdict is not None:
+            return refusal(501, str(self._session.verdict))
+        if self._session.plan.action == "replay":
+            return await self._play(request)
+        if self._session.plan.action == "record":
+            return await self._forward.pass_on(request, self._record)
+        return await self._forward.pass_on(request)
+
+    async def _play(self, request: web.BaseRequest) -> web.StreamResponse:
+        headers = kept_headers(request.headers.items(), request.headers.get("Connection", ""))
+        body = await request.content.read()
+        asked = Request(
+            request.method, target(self._config.rest_url, request.raw_path), body or None, _joined(headers)
+        )
+        found = self._session.play_http(asked)
+        if found is None:
+            return refusal(501, str(self._session.verdict))
+        return self._played(found, request)
+
+    def _played(self, found: dict[str, Any], request: web.BaseRequest) -> web.Response:
+        body = found["body"].get("string") or b""
+        content = body.encode() if isinstance(body, str) else bytes(body)
+        headers: CIMultiDict[str] = CIMultiDict()
+        for name, values in found["headers"].items():
+            for value in [values] if isinstance(values, str) else values:
+                headers.add(name, relocated(name, value, self._config.rest_url, f"http://{self._authority}"))
+        kept = CIMultiDict(kept_headers(headers.items(), headers.get("Connection", "")))
+        if request.method != "HEAD":
+            kept.popall("Content-Length", None)
+        status = found["status"]
+        return web.Response(status=status["code"], reason=status.get("message") or "", headers=kept, body=content)
+
+    def _record(self, exchange: Exchange) -> None:
+        request = Request(exchange.method, exchange.url, bytes(exchange.body) or None, _joined(exchange.headers))
+        if not exchange.whole:
+            self._session.fail(
+                CassetteError(
+                    f"the server broke off its answer to {request.method}: that cannot be recorded",
+                    self._session.plan.http_path,
+                )
+            )
+            return
+        headers: dict[str, list[str]] = {}
+        for name, value in exchange.answer_headers:
+            headers.setdefault(name, []).append(value)
+        status = {"code": exchange.status, "message": exchange.reason}
+        self._session.record_http(
+            request, {"status": status, "headers": headers, "body": {"string": bytes(exchange.answer)}}
+        )
+
+    # WebSocket
+
+    def _websocket(self, request: web.BaseRequest) -> Behaviour | web.Response:
+        if self._session.verdict is not None:
+            return refusal(501, str(self._session.verdict))
+        if not self._config.ws_url:
+            return refusal(502, "no upstream for WebSocket is configured")
+        url = target(self._config.ws_url, request.raw_path)
+        dial: dict[str, Any] = {"additional_headers": _dial_headers(request), "user_agent_header": None}
+        if agent := request.headers.get("User-Agent"):
+            dial["user_agent_header"] = agent
+        if origin := request.headers.get("Origin"):
+            dial["origin"] = origin
+        offered = request.headers.getall("Sec-WebSocket-Protocol", [])
+        if names := [name.strip() for line in offered for name in line.split(",") if name.strip()]:
+            dial["subprotocols"] = names
+        if url.startswith("wss:") and self._session.plan.action != "replay":
+            dial["ssl"] = tls()
+        if self._session.plan.action == "pass":
+            return self._passing.behaviour(url, dial)
+        return self._session.behaviour(url, dial)
+
+
+def _dial_headers(request: web.BaseRequest) -> list[tuple[str, str]]:
+    kept = kept_headers(request.headers.items(), request.headers.get("Connection", ""))
+    return [
+        (name, value)
+        for name, value in kept
+        if name.lower() not in _NOT_FOR_THE_SERVER and not name.lower().startswith("sec-websocket-")
+    ]
+
+
+def _joined(headers: list[tuple[str, str]]) -> dict[str, str]:
+    """Return headers as VCR has those of a request: repeated ones as a list in one."""
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        known = next((other for other in joined if other.lower() == name.lower()), None)
+        if known is None:
+            joined[name] = value
+        else:
+            joined[known] += f", {value}"
+    return joined
+
+
+def _with_loopback(listed: str) -> str:
+    return listed if "127.0.0.1" in listed else ",".join(filter(None, (listed, "127.0.0.1,localhost")))

@@ -163,6 +163,10 @@ class CassetteSession:
             except CassetteError as exc:
                 self.fail(exc)
 
+    def final_verdict(self) -> CassetteError | None:
+        """Return the verdict that every further client is to get, if there is one."""
+        return self.verdict
+
     # what the test asks
 
     def play_http(self, request: Request) -> dict[str, Any] | None:

@@ -8,10 +8,12 @@ import typer
 
 from .. import __version__
 from .cassettes import app as cassettes
+from .gateway import gateway
 from .sandbox import sandbox
 
 app = typer.Typer(name="connex", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(sandbox)
+app.command()(gateway)
 app.add_typer(cassettes, name="cassettes")
 
 

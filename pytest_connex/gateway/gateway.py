@@ -130,8 +130,8 @@ class Gateway:
 
     async def _http(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests += 1
-        if self._session.verdict is not None:
-            return refusal(501, str(self._session.verdict))
+        if (verdict := self._session.final_verdict()) is not None:
+            return refusal(501, str(verdict))
         if self._session.plan.action == "replay":
             return await self._play(request)
         if self._session.plan.action == "record":
@@ -183,8 +183,8 @@ class Gateway:
     # WebSocket
 
     def _websocket(self, request: web.BaseRequest) -> Behaviour | web.Response:
-        if self._session.verdict is not None:
-            return refusal(501, str(self._session.verdict))
+        if (verdict := self._session.final_verdict()) is not None:
+            return refusal(501, str(verdict))
         if not self._config.ws_url:
             return refusal(502, "no upstream for WebSocket is configured")
         url = target(self._config.ws_url, request.raw_path)

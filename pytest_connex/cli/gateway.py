@@ -1,0 +1,206 @@
+"""``connex gateway``: a proxy to point any program at, that passes on, records, replays and misbehaves."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .. import __version__
+from ..cassette.session import Action, CassetteSession, Plan
+from ..config import (
+    API_KEY,
+    API_SECRET,
+    REST_URL,
+    VARIABLES,
+    WS_URL,
+    ConnexConfig,
+    is_loopback,
+    live_config,
+    read_environment,
+    recorded_config,
+)
+from ..errors import CassetteError, ConfigError
+from ..protocol import Dialect
+
+if TYPE_CHECKING:
+    from ..gateway.gateway import Gateway
+
+_REFRESH = 0.2
+_SUFFIXES = (".ws.jsonl", ".yaml")
+
+
+def gateway(
+    upstream_rest: Annotated[str, typer.Option(help="Base URL of REST; without it CONNEX_REST_URL.")] = "",
+    upstream_ws: Annotated[str, typer.Option(help="URL of the WebSocket; without it CONNEX_WS_URL.")] = "",
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Record into FILE.ws.jsonl and FILE.yaml.")
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Answer from FILE.ws.jsonl and FILE.yaml, each part once.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FAULT", help="What goes wrong, for example close_after:frames=10,code=1012; repeatable."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Makes jitter and corrupted bytes.")] = 0,
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On which port; 0 takes a free one.")] = 0,
+    expose: Annotated[bool, typer.Option(help="Allow a host that other machines can reach.")] = False,
+    rewrite: Annotated[bool, typer.Option(help="Replace a recording that exists.")] = False,
+    no_credentials: Annotated[bool, typer.Option(help="Record clients that use no key and no secret.")] = False,
+) -> None:
+    """Stand where Connex would, until interrupted; print the variables that lead there."""
+    try:
+        if not is_loopback(host) and not expose:
+            raise ConfigError(f"{host} can be reached by other machines: add --expose if that is what you want")
+        if record is not None and replay is not None:
+            raise ConfigError("--record and --replay exclude each other")
+        action: Action = "replay" if replay is not None else "record" if record is not None else "pass"
+        config = recorded_config() if action == "replay" else _live(upstream_rest, upstream_ws)
+        stem = _stem(replay or record or Path("unused"))
+        _check_files(action, stem, rewrite)
+        if action == "record" and not no_credentials:
+            _require_credentials(config)
+        session = _session(action, stem, config)
+        _serve(session, config, fault or [], seed, host, port)
+        if action == "record" and session.failed:
+            raise typer.Exit(1)
+    except (ConfigError, CassetteError) as exc:
+        typer.echo(f"connex gateway: {exc}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _serve(
+    session: CassetteSession, config: ConnexConfig, faults: list[str], seed: int, host: str, port: int
+) -> None:
+    from ..faults import apply_fault
+    from ..gateway.gateway import Gateway
+
+    with _stop_asked() as stopped, ExitStack() as stack:
+        session.open()
+        if session.verdict is not None:
+            raise session.verdict
+        if session.http is not None:
+            stack.enter_context(session.http.alone())
+        gateway = Gateway(session, config, seed, host, port)
+        with gateway:
+            for script in faults:
+                apply_fault(gateway.faults, script)
+            _announce(gateway, config)
+            while not stopped.wait(_REFRESH):
+                _count(gateway)
+        _count(gateway, last=True)
+        for line in gateway.faults.happened():
+            typer.echo(line, err=True)
+        session.close()
+    try:
+        session.commit()
+    finally:
+        session.discard()
+    for path in session.account.written:
+        typer.echo(f"recorded {path}", err=True)
+    if session.plan.action == "record" and not session.account.written:
+        typer.echo("nothing was recorded", err=True)
+
+
+def _announce(gateway: Gateway, config: ConnexConfig) -> None:
+    lines = {REST_URL: gateway.rest_url, WS_URL: gateway.ws_url}
+    if config.mode == "recorded":
+        lines |= {API_KEY: config.api_key or "", API_SECRET: config.api_secret or ""}
+    for name, value in lines.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+    sys.stdout.flush()
+    typer.echo("Copy the lines above into the shell of the program; Ctrl-C stops.", err=True)
+
+
+def _count(gateway: Gateway, last: bool = False) -> None:
+    if last or sys.stderr.isatty():
+        text = f"requests: {gateway.requests}, frames: {gateway.frames}"
+        typer.echo(f"\r{text}" if sys.stderr.isatty() else text, err=True, nl=last)
+
+
+@contextmanager
+def _stop_asked() -> Iterator[threading.Event]:
+    """Wait for Ctrl-C or SIGTERM; another one while all is put in order does not hinder that."""
+    stopped = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        if stopped.is_set():
+            typer.echo("stopping already", err=True)
+        stopped.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _live(rest: str, ws: str) -> ConnexConfig:
+    values = read_environment(Path(".env"))
+    values |= {name: value for name, value in ((REST_URL, rest), (WS_URL, ws)) if value}
+    if not (values.get(REST_URL) or values.get(WS_URL)):
+        raise ConfigError(
+            "there is nothing to pass on to: give --upstream-rest and --upstream-ws, or set "
+            f"{REST_URL} and {WS_URL}; or answer from a recording with --replay FILE"
+        )
+    return live_config({name: values[name] for name in VARIABLES if name in values})
+
+
+def _require_credentials(config: ConnexConfig) -> None:
+    if absent := config.missing(API_KEY, API_SECRET):
+        raise ConfigError(
+            f"{' and '.join(absent)} not set: they are needed to keep them out of the recording. Set what the "
+            "program uses, or add --no-credentials where it uses none"
+        )
+
+
+def _stem(file: Path) -> Path:
+    for suffix in _SUFFIXES:
+        if file.name.endswith(suffix) and file.name != suffix:
+            return file.with_name(file.name.removesuffix(suffix))
+    return file
+
+
+def _check_files(action: Action, stem: Path, rewrite: bool) -> None:
+    there = [path for suffix in _SUFFIXES if (path := stem.with_name(stem.name + suffix)).exists()]
+    if action == "replay" and not there:
+        raise ConfigError(f"there is no recording {stem}{_SUFFIXES[0]} or {stem}{_SUFFIXES[1]}")
+    if action == "record" and there and not rewrite:
+        raise ConfigError(f"{there[0]} exists: add --rewrite to replace it")
+
+
+def _session(action: Action, stem: Path, config: ConnexConfig) -> _Standing:
+    plan = Plan(
+        action=action,
+        test="connex gateway",
+        stem=stem.absolute(),
+        source="gateway",
+        generator=f"pytest-connex {__version__}",
+        again=f"record it: connex gateway --record {shlex.quote(str(stem))} --rewrite",
+    )
+    return _Standing(plan, lambda: (config, Dialect()))
+
+
+class _Standing(CassetteSession):
+    """Recordings outside of a test: a verdict is told, and the next client is served."""
+
+    failed = False
+
+    def fail(self, verdict: CassetteError) -> None:
+        self.verdict, self.failed = verdict, True
+        typer.echo(f"connex gateway: {verdict}", err=True)
+
+    def final_verdict(self) -> None:
+        self.verdict = None

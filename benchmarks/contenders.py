@@ -172,7 +172,7 @@ def importable(name: str) -> bool:
     return importlib.util.find_spec(CONTENDERS[name].package) is not None
 
 
-def _peak() -> float:
+def peak_memory() -> float:
     """Return the most memory this process has had, in MiB.
 
     Where there is /proc: ``ru_maxrss`` counts what the parent had at the fork, too.
@@ -188,12 +188,12 @@ def _peak() -> float:
 def _measured(name: str, path: Path, count: int) -> dict[str, float | str]:
     contender = CONTENDERS[name]()
     expected = deque(frames(count), maxlen=1).pop()
-    imported = _peak()
+    imported = peak_memory()
 
     message, taken = asyncio.run(timed(contender.replay(path, count)))
     if message != expected:
         return {"error": f"the last frame is {message[:60]!r} instead of {expected[:60]!r}"}
-    return {"seconds": taken.seconds, "cpu": taken.cpu, "imported": imported, "peak": _peak()}
+    return {"seconds": taken.seconds, "cpu": taken.cpu, "imported": imported, "peak": peak_memory()}
 
 
 def main() -> None:

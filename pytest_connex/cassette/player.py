@@ -18,15 +18,16 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import CassetteMismatch, CassetteUnplayed
+from .causality import Awaited, Expectations
 from .echoes import Echoes
 from .events import Answer, Closed, Event, Open, Payload, Received, Sent
-from .matching import differences
+from .matching import differences, fingerprint
 from .redaction import Redactor
 from .store import RecordedConnection, Recording
 
@@ -185,12 +186,13 @@ class Playback:
             CassetteMismatch: The recording expects another one, or none.
         """
         with self._player.lock:
-            fitting = [track for track in self.tracks if self._fits(track, message)]
+            fitting = self._fitting(message)
             if not fitting:
                 raise self._mismatch(self.track, message)
             self._player.narrow(self, fitting)
             for track in fitting:
                 track.accept(message)
+                self._player.accepted(track)
 
     def deliver(self, limit: int) -> list[Payload]:
         """Return the messages that are due now, at most ``limit``; nothing when it has to wait."""
@@ -269,9 +271,9 @@ class Playback:
 
     def expectation(self) -> str:
         """Say what the recording waits for, for a message."""
-        line, other = self._player.awaited(self.track)
-        if other is not None and self.track.line >= line:
-            return f"the client sends on connection {other.number} what it sends on line {line}"
+        awaited = self._player.awaited(self.track)
+        if awaited is not None and self.track.line >= awaited.line:
+            return f"the client sends on connection {awaited.connection.number} what it sends on line {awaited.line}"
         if self.track.expected is None:
             return "the client closes the connection"
         return f"the client sends {self.track.expected[1].payload!r}"
@@ -281,8 +283,18 @@ class Playback:
         """How many messages of the client have had their turn in the order of the recording."""
         return self.track.gates_passed
 
-    def _fits(self, track: _Track, message: Payload) -> bool:
-        return track.expected is not None and not self._differences(track.expected[1], message)
+    def _fitting(self, message: Payload) -> list[_Track]:
+        """Return the tracks on which ``message`` is the one that is expected, as it is or redacted."""
+        if len(self.tracks) == 1:
+            expected = self.tracks[0].expected
+            return self.tracks if expected and not self._differences(expected[1], message) else []
+        rules = self._player.rules
+        actual = {fingerprint(form, rules.volatile) for form in (message, rules.redactor.payload(message))}
+        return [
+            track
+            for track in self.tracks
+            if track.expected and self._player.fingerprint(track.expected[0], track.expected[1].payload) in actual
+        ]
 
     def _differences(self, expected: Sent, message: Payload) -> list[str]:
         rules = self._player.rules
@@ -326,6 +338,8 @@ class Player:
         self.recording = recording
         self.rules = rules
         self._holders: dict[int, tuple[Playback, _Track]] = {}
+        self._expectations = Expectations(recording.connections)
+        self._fingerprints: dict[int, Hashable] = {}
         self._alone = len(recording.connections) < 2
         self.lock = threading.RLock()
 
@@ -339,10 +353,11 @@ class Player:
             return self._dial(url, list(subprotocols))
 
     def _dial(self, url: str, offered: list[str]) -> Playback:
+        settled = self._settled()
         candidates = [
             _Track(connection, Echoes(self.rules.echoed), self.barrier)
             for connection in self.recording.connections
-            if connection.number not in self._settled()
+            if connection.number not in settled
             and _target(connection.dial.url) == _target(url)
             and connection.dial.subprotocols == offered
         ]
@@ -357,22 +372,25 @@ class Player:
 
     def barrier(self, track: _Track) -> int:
         """Return the line beyond which ``track`` waits for a message that another connection has to send."""
-        return _NO_BARRIER if self._alone else self._awaited(track)[0]
+        if self._alone:
+            return _NO_BARRIER
+        awaited = self._expectations.before(track.connection)
+        return _NO_BARRIER if awaited is None else awaited.line
 
-    def awaited(self, track: _Track) -> tuple[int, RecordedConnection | None]:
-        """Return that line, and the connection."""
-        return (_NO_BARRIER, None) if self._alone else self._awaited(track)
+    def awaited(self, track: _Track) -> Awaited | None:
+        """Return that line, and the connection, if there is one."""
+        return self._expectations.before(track.connection)
 
-    def _awaited(self, track: _Track) -> tuple[int, RecordedConnection | None]:
-        nearest: tuple[int, RecordedConnection | None] = (_NO_BARRIER, None)
-        for other in self.recording.connections:
-            if other is track.connection or other.first_sent_line is None or not other.overlaps(track.connection):
-                continue
-            _, holder = self._holders.get(other.number, (None, None))
-            line = other.first_sent_line if holder is None else holder.expected and holder.expected[0]
-            if line is not None and line < nearest[0]:
-                nearest = (line, other)
-        return nearest
+    def accepted(self, track: _Track) -> None:
+        """Go on after ``track`` has accepted a message."""
+        if self._holders.get(track.connection.number, (None, None))[1] is track:
+            self._expect(track.connection.number)
+
+    def fingerprint(self, line: int, payload: Payload) -> Hashable:
+        """Return that of a recorded message; kept, because every connection that has a choice asks for it."""
+        if line not in self._fingerprints:
+            self._fingerprints[line] = fingerprint(payload, self.rules.volatile)
+        return self._fingerprints[line]
 
     def held_by(self, playback: Playback) -> _Track:
         """Return the track that ``playback`` claims, for good or tentatively."""
@@ -384,9 +402,9 @@ class Player:
         held = self.held_by(playback)
         if held in tracks:
             return
-        del self._holders[held.connection.number]
+        self._release(held.connection.number)
         if not self._place(playback, set()):
-            self._holders[held.connection.number] = (playback, held)
+            self._hold(playback, held)
             raise CassetteMismatch(
                 f"two connections of the test are the recorded connection {tracks[0].connection.number}\n"
                 f"{self.rules.again}",
@@ -429,7 +447,7 @@ class Player:
         """Find a claim for ``playback``, moving those of others that have a choice."""
         for track in playback.tracks:
             if track.connection.number not in self._holders:
-                self._holders[track.connection.number] = (playback, track)
+                self._hold(playback, track)
                 return True
         for track in playback.tracks:
             number = track.connection.number
@@ -439,13 +457,30 @@ class Player:
             holder, _ = self._holders[number]
             if len(holder.tracks) > 1 and self._place(holder, seen):
                 self._release_other(holder, number)
-                self._holders[number] = (playback, track)
+                self._hold(playback, track)
                 return True
         return False
 
+    def _hold(self, playback: Playback, track: _Track) -> None:
+        self._holders[track.connection.number] = (playback, track)
+        self._expect(track.connection.number)
+
+    def _release(self, number: int) -> None:
+        del self._holders[number]
+        self._expect(number)
+
+    def _expect(self, number: int) -> None:
+        """Note what has to be sent next on a connection: by who holds it, or from its beginning."""
+        connection = self.recording.connections[number - 1]
+        _, track = self._holders.get(number, (None, None))
+        line = connection.first_sent_line
+        if track is not None:
+            line = track.expected[0] if track.expected else None
+        self._expectations.expect(connection, line)
+
     def _release_other(self, holder: Playback, number: int) -> None:
         if self._holders.get(number, (None,))[0] is holder:
-            del self._holders[number]
+            self._release(number)
 
     def _no_candidate(self, url: str, subprotocols: list[str]) -> CassetteMismatch:
         recorded = "".join(

@@ -95,7 +95,8 @@ class RecordedConnection:
 
     def stretches(self) -> Iterator[tuple[int, list[Event]]]:
         """Yield everything after the dial in stretches: the line number of the first event, and the events."""
-        yield from zip(self._places[2::3], self._kept, strict=False)
+        for index, events in enumerate(self._kept):
+            yield self._places[3 * index + 2], events
         with self.path.open("rb") as file:
             for index in range(3 * len(self._kept), len(self._places), 3):
                 offset, length, line = self._places[index : index + 3]

@@ -11,6 +11,7 @@
     │   │   └── RateLimitError         429, with ``retry_after`` in seconds
     │   ├── ConnectionLost             the WebSocket closed or could not be opened (also ConnectionError)
     │   ├── DataFormatError            a payload is not what the protocol allows (also ValueError)
+    │   │   └── BookError              an order book breaks a rule
     │   └── LoopScopeError             a connection was used from another event loop (also RuntimeError)
     └── CassetteError                  recordings: this one itself means "the file cannot be read"
         ├── CassetteMissing            nothing is recorded for what the test asked
@@ -91,6 +92,27 @@ class ConnectionLost(ConnexError, ConnectionError):
 
 class DataFormatError(ConnexError, ValueError):
     """A payload is not what the protocol allows."""
+
+
+class BookError(DataFormatError):
+    """A frame breaks a rule of order books.
+
+    Attributes:
+        rule: The name of the rule, see :data:`pytest_connex.orderbook.RULES`.
+        frame: The frame, counted from 1.
+        level: The level that breaks it, where it is one.
+        expected: What should have been there.
+        found: What was.
+    """
+
+    def __init__(self, rule: str, frame: int, level: object, expected: str, found: str) -> None:
+        at = "" if level is None else f", level {' '.join(map(str, level))}"  # type: ignore[call-overload]
+        super().__init__(f"frame {frame}{at} breaks the rule {rule!r}: expected {expected}, found {found}")
+        self.rule = rule
+        self.frame = frame
+        self.level = level
+        self.expected = expected
+        self.found = found
 
 
 class LoopScopeError(ConnexError, RuntimeError):

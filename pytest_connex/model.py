@@ -29,18 +29,24 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     exchange: str | None = None
     timestamp: int | None = None
     sequence: int | None = None
+    checksum: int | None = None
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True):
-    """The levels that changed since ``previous_sequence``, in any order; quantity zero deletes a level."""
+    """The levels that changed since ``previous_sequence``, in any order; quantity zero deletes a level.
+
+    Where it sums up several changes, ``first_sequence`` is the first of them and ``sequence`` the last.
+    """
 
     symbol: str
     exchange: str | None = None
     timestamp: int | None = None
     sequence: int | None = None
     previous_sequence: int | None = None
+    first_sequence: int | None = None
+    checksum: int | None = None
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
 

@@ -324,6 +324,7 @@ class Dialect:
             "symbol": symbol,
             "exchange": _member(payload, "exchange", str),
             "timestamp": _member(payload, "timestamp", int),
+            "checksum": _member(payload, "checksum", int),
             "bids": _levels(sides, "bids"),
             "asks": _levels(sides, "asks"),
         }
@@ -331,8 +332,8 @@ class Dialect:
         if sequence is None:
             sequence = _member(payload, "lastUpdateId", int)
         if payload.get("type") == "update" or isinstance(nested, dict):
-            previous = _member(payload, "previousSequence", int)
-            return Update(**common, sequence=sequence, previous_sequence=previous)
+            previous, first = (_member(payload, name, int) for name in ("previousSequence", "firstSequence"))
+            return Update(**common, sequence=sequence, previous_sequence=previous, first_sequence=first)
         return Snapshot(**common, sequence=sequence)
 
     def error_from(self, event: ErrorEvent) -> ConnexError:

@@ -20,7 +20,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from ..faults import Trouble
+from ..faults import Ending, Trouble
 from ..loopback.wire import Wire
 from .events import Payload
 
@@ -97,8 +97,10 @@ class Endpoint(asyncio.Protocol):
         self._fragments: list[bytes] = []
         self._opcode = Opcode.TEXT
         self._over = False
+        self._broken_off = False
         self._lost = False
         self._trouble: Trouble | None = None
+        self._end_timer: asyncio.TimerHandle | None = None
         self._bytes_sent = 0
         self.frames = 0
         self.on_sent: Callable[[], None] | None = None
@@ -107,8 +109,8 @@ class Endpoint(asyncio.Protocol):
 
     def disturb(self, trouble: Trouble) -> None:
         """Let ``trouble`` happen to this connection, whose handshake has not been answered."""
-        self._trouble = None if trouble.harmless else trouble
-        self._stream = self._wire = Wire(self._stream, trouble.pace, trouble.chance)
+        self._trouble = trouble
+        self._stream = self._wire = Wire(self._stream, self, trouble.pace, trouble.chance())
 
     # asyncio.Protocol
 
@@ -130,6 +132,10 @@ class Endpoint(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
         self._lost = True
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+        if self._trouble is not None:
+            self._trouble.gone()
         self.on_lost()
         self._end(1006, "")
 
@@ -155,11 +161,8 @@ class Endpoint(asyncio.Protocol):
             response.headers[name] = value
         self._protocol.send_response(response)
         self._flush()
-        if self._trouble is not None and (ending := self._trouble.ending) is not None:
-            if ending.seconds is not None:
-                self._loop.call_later(ending.seconds, self._break_off)
-            elif self._trouble.over(0):
-                self._break_off()
+        if self._trouble is not None and self._protocol.state is State.OPEN:
+            self._begin_trouble(self._trouble)
 
     def reject(self, status: int, headers: dict[str, str], body: str) -> None:
         """Answer the handshake with an HTTP status."""
@@ -178,13 +181,10 @@ class Endpoint(asyncio.Protocol):
 
     def send(self, messages: Sequence[Payload]) -> None:
         """Write messages, in one go."""
-        self.frames += len(messages)
-        if self.on_sent is not None:
-            for _ in messages:
-                self.on_sent()
         if self._trouble is not None:
             self._send_in_trouble(messages, self._trouble)
             return
+        self._count(messages)
         chunks: list[bytes] = []
         for message in messages:
             if isinstance(message, str):
@@ -206,7 +206,9 @@ class Endpoint(asyncio.Protocol):
             return  # the client's own close came first, in the same bytes
         if self._trouble is not None:
             self._write_held(self._trouble)
-            if self._resets_instead(self._trouble):
+            if (ending := self._trouble.ending) is not None and ending.instead_of_close:
+                self._trouble.end()
+                self._wire.reset()
                 return
         if code == 1005:
             self._protocol.send_close()
@@ -216,7 +218,11 @@ class Endpoint(asyncio.Protocol):
 
     def abort(self) -> None:
         """End the connection without a close frame, after what was written has arrived."""
+        if self._broken_off:
+            return
         self._over = True
+        if self._trouble is not None:
+            self._write_held(self._trouble)
         self._stream.close()
 
     def hang_up(self) -> None:
@@ -226,20 +232,27 @@ class Endpoint(asyncio.Protocol):
 
     # what goes wrong
 
+    def _begin_trouble(self, trouble: Trouble) -> None:
+        if not trouble.opened():
+            self._trouble = None
+        elif trouble.end_due(0):
+            self._break_off()
+        elif trouble.ending is not None and trouble.ending.seconds is not None:
+            self._end_timer = self._loop.call_later(trouble.ending.seconds, self._break_off)
+
     def _send_in_trouble(self, messages: Sequence[Payload], trouble: Trouble) -> None:
         for message in messages:
             if self._over:
                 return
-            text = isinstance(message, str)
+            self._count((message,))
             payload = _encoded(message) if isinstance(message, str) else message
-            for as_text, content in trouble.message(text, payload):
-                self._write_frame(as_text, content)
-            if trouble.over(self._bytes_sent):
+            for text, content in trouble.message(isinstance(message, str), payload):
+                self._write_frame(text, content, trouble.ending)
+            if trouble.end_due(self._bytes_sent):
                 self._break_off()
 
-    def _write_frame(self, text: bool, payload: bytes) -> None:
+    def _write_frame(self, text: bool, payload: bytes, ending: Ending | None) -> None:
         frame = _frame_head(text, len(payload)) + payload
-        ending = self._trouble.ending if self._trouble is not None else None
         if ending is not None and ending.bytes is not None and ending.kind != "close":
             frame = frame[: max(0, ending.bytes - self._bytes_sent)]
         self._bytes_sent += len(frame)
@@ -247,38 +260,36 @@ class Endpoint(asyncio.Protocol):
 
     def _write_held(self, trouble: Trouble) -> None:
         for text, payload in trouble.held():
-            self._write_frame(text, payload)
+            self._write_frame(text, payload, trouble.ending)
 
     def _break_off(self) -> None:
         """End the connection as its trouble wants; whoever is behind it sees the client go."""
         trouble = self._trouble
-        if trouble is None or trouble.ending is None or self._over or self._lost:
+        if trouble is None or self._over or self._protocol.state is not State.OPEN:
             return
-        ending = trouble.ending
         self._write_held(trouble)
-        trouble.note(f"{ending.kind} after {trouble.frames} messages")
+        ending = trouble.end()
+        if ending is None:
+            return
+        self._over = self._broken_off = True
         if ending.kind == "stall":
             self._wire.stall()
-            return
-        self._over, self.writing = True, False
-        self._behaviour.ended(1006, "")
-        if ending.kind == "reset":
+        elif ending.kind == "reset":
             self._wire.reset()
         elif ending.kind == "drop":
             self._wire.close()
-        elif self._protocol.state is State.OPEN:
+        else:
             self._protocol.send_close(ending.code, ending.reason)
             self._flush()
-
-    def _resets_instead(self, trouble: Trouble) -> bool:
-        ending = trouble.ending
-        if ending is None or ending.kind != "reset" or {ending.frames, ending.bytes, ending.seconds} != {None}:
-            return False
-        trouble.note("reset instead of a close")
-        self._wire.reset()
-        return True
+        self._behaviour.ended(1006, "")
 
     # inside
+
+    def _count(self, messages: Sequence[Payload]) -> None:
+        self.frames += len(messages)
+        if self.on_sent is not None:
+            for _ in messages:
+                self.on_sent()
 
     def _abort_now(self) -> None:
         if not self._lost:
@@ -300,7 +311,8 @@ class Endpoint(asyncio.Protocol):
         if frame.opcode is Opcode.CLOSE:
             close = Close.parse(frame.data)
             self._end(close.code, close.reason)
-            self.on_farewell()
+            if not self._broken_off:
+                self.on_farewell()
             return
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return
@@ -312,6 +324,8 @@ class Endpoint(asyncio.Protocol):
             self._fragments.clear()
             self.frames += 1
             message = whole.decode("utf-8", "replace") if self._opcode is Opcode.TEXT else whole
+            if self._broken_off:
+                return
             if self._over:
                 self._behaviour.came_late(message)
             else:

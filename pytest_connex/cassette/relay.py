@@ -106,7 +106,7 @@ class Relay:
         self._writable.set()
         self._closing: tuple[int, str] = (1000, "")
         self._task: asyncio.Task[None] | None = None
-        self._opened = False
+        self._opened = self._over = False
         self.refusal: BaseException | None = None
 
     def dialled(self, endpoint: Endpoint, request: Request) -> None:
@@ -134,6 +134,8 @@ class Relay:
             self._recorder.refused(self._conn, self._loop.time(), gone)
             return
         self._recorder.closed(self._conn, self._loop.time(), "client", code, reason)
+        self._over = True
+        self._writable.set()
         self._closing = (code, reason)
         self._outgoing.put_nowait(None)
 
@@ -176,7 +178,7 @@ class Relay:
                 message = await upstream.recv()
                 self._recorder.received(self._conn, self._loop.time(), message)
                 self._endpoint.send((message,))
-                if not self._endpoint.writing:
+                if not self._endpoint.writing and not self._over:
                     self._writable.clear()
                     await self._writable.wait()
         except ConnectionClosed as exc:

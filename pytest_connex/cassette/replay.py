@@ -137,7 +137,7 @@ class Replay:
             if self._pace:
                 self._pump_paced()
                 return
-            while self._endpoint.writing:
+            while self._endpoint.writing and not self._over:
                 batch = self._playback.deliver(_BATCH)
                 if not batch:
                     self._wait()
@@ -147,6 +147,8 @@ class Replay:
             self._mismatch(exc)
 
     def _pump_paced(self) -> None:
+        if self._over:
+            return
         gap = self._playback.gap()
         if self._playback.gates_passed != self._gates_passed:
             self._gates_passed = self._playback.gates_passed

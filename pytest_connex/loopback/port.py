@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
+from weakref import WeakSet
 
 from aiohttp import web
 
 from ..cassette.endpoint import SILENT, Behaviour, Endpoint
 from ..errors import ConfigError
-from ..faults import Answer, Cut, Faults
+from ..faults import Answer, Faults, Pace
 from .wire import Wire
 
 Http = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -27,6 +30,9 @@ _VERSION = "13"
 
 _FAREWELLS = 3
 """How many turns of the loop the ends of connections take."""
+
+_TURN = 10.0
+"""Seconds that the loop gets to stop or start listening when another thread asks for it."""
 
 _PATIENCE = 0.01
 """Seconds that an answer gets that is being made when the port is closed."""
@@ -51,9 +57,12 @@ class Port:
         self._http = http
         self._websocket = websocket
         self._faults = faults
-        self._chance: random.Random = faults.random()
         self._endpoints: set[Endpoint] = set()
+        self._wires: WeakSet[Wire] = WeakSet()
+        self._arrivals = 0
         self._listener: asyncio.Server | None = None
+        self._turning = asyncio.Lock()
+        self._reopening: asyncio.TimerHandle | None = None
         self._open = False
         self._frames = 0
 
@@ -64,55 +73,70 @@ class Port:
             ConfigError: The port cannot be had.
         """
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._server = web.Server(
             self._handle, handler_cancellation=True, logger=SILENT, access_log=None, auto_decompress=False
         )
-        try:
-            await self._listen()
-        except (OSError, OverflowError) as exc:
-            raise ConfigError(
-                f"cannot listen on {self.host}:{self.number}: {exc}. Choose another port, or 0 for a free one"
-            ) from exc
+        await self._listen()
         self._open = True
-        self._faults.on_refuse(lambda seconds: self._loop.call_soon_threadsafe(self._refuse, seconds))
+        self._faults.add_gate(self._on_refuse)
         return self.number
 
     async def stop(self) -> None:
         """Stop listening, and end what is connected once it has been heard."""
+        if self._open:
+            self._faults.remove_gate(self._on_refuse)
         self._open = False
-        self._faults.on_refuse(lambda seconds: None)
-        if self._listener is not None:
-            self._listener.close()
+        await self._turn(math.inf)
         self.drop()
         for _ in range(_FAREWELLS):
             await asyncio.sleep(0)
         self._server.pre_shutdown()
         await self._server.shutdown(_PATIENCE)
+        for wire in list(self._wires):
+            wire.abort()
+        await asyncio.sleep(0)
 
     def drop(self) -> None:
         """End every WebSocket connection, without a close frame."""
         for endpoint in list(self._endpoints):
             endpoint.hang_up()
 
+    # dials
+
     async def _listen(self) -> None:
-        self._listener = await self._loop.create_server(self._connected, self.host, self.number, backlog=1024)
+        try:
+            self._listener = await self._loop.create_server(self._connected, self.host, self.number, backlog=1024)
+        except (OSError, OverflowError) as exc:
+            raise ConfigError(
+                f"cannot listen on {self.host}:{self.number}: {exc}. Choose another port, or 0 for a free one"
+            ) from exc
         self.number = int(self._listener.sockets[0].getsockname()[1])
 
-    def _refuse(self, seconds: float | None) -> None:
-        if not self._open:
-            return
-        if seconds == 0:
-            if self._listener is None:
-                self._loop.create_task(self._listen())
-            return
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-        if seconds is not None:
-            self._loop.call_later(seconds, self._refuse, 0)
+    def _on_refuse(self, seconds: float) -> None:
+        """Refuse dials for ``seconds``: from now on for another thread, from the next turn on for the loop's own."""
+        if threading.get_ident() == self._thread:
+            self._turner = self._loop.create_task(self._turn(seconds))
+        else:
+            asyncio.run_coroutine_threadsafe(self._turn(seconds), self._loop).result(_TURN)
+
+    async def _turn(self, seconds: float) -> None:
+        async with self._turning:
+            if self._reopening is not None:
+                self._reopening.cancel()
+                self._reopening = None
+            if seconds == 0 and self._listener is None and self._open:
+                await self._listen()
+            if seconds and self._listener is not None:
+                self._listener.close()
+                self._listener = None
+            if 0 < seconds < math.inf:
+                self._reopening = self._loop.call_later(seconds, self._on_refuse, 0.0)
 
     def _connected(self) -> asyncio.Protocol:
-        return _Arrival(self._server, lambda transport: Wire(transport, self._faults.pace, self._chance))
+        self._arrivals += 1
+        chance = self._faults.chance(f"arrival {self._arrivals}")
+        return _Arrival(self._server, self._faults.pace, chance, self._wires.add)
 
     @property
     def frames(self) -> int:
@@ -130,26 +154,32 @@ class Port:
             return self._upgrade(request)
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        fault = self._faults.next_answer()
-        what = f"{request.method} {request.path}"
+        fault = self._faults.next_answer(f"{request.method} {_path(request)}")
+        if fault is None:
+            return await self._http(request)
         if isinstance(fault, Answer):
-            self._faults.note(f"{what}: answered with {fault.status}")
             return faulty(fault)
-        if isinstance(fault, Cut) and fault.bytes is None:
-            self._faults.note(f"{what}: never answered")
-            await self._loop.create_future()
-        if isinstance(fault, Cut):
-            self._faults.note(f"{what}: cut after {fault.bytes} bytes")
-            cast(Wire, request.transport).cut(fault.bytes or 0)
-        return await self._http(request)
+        if fault.bytes is not None:
+            return await self._cut(request, fault.bytes)
+        never: asyncio.Future[web.StreamResponse] = self._loop.create_future()
+        return await never
+
+    async def _cut(self, request: web.BaseRequest, length: int) -> web.StreamResponse:
+        """Let an answer be written in full, as far as those behind can tell, and the connection end after it."""
+        wire = cast(Wire, request.transport)
+        wire.cut(length)
+        answer = await self._http(request)
+        await answer.prepare(request)
+        await answer.write_eof()
+        wire.close()
+        return answer
 
     def _upgrade(self, request: web.BaseRequest) -> web.StreamResponse:
         problem = _handshake_problem(request)
         if problem:
             return web.Response(status=400, text=f"this is no WebSocket handshake: {problem}\n")
-        fault = self._faults.next_handshake()
+        fault = self._faults.next_handshake(_path(request))
         if fault is not None:
-            self._faults.note(f"handshake of {request.path}: answered with {fault.status}")
             return faulty(fault)
         behaviour = self._websocket(request)
         if isinstance(behaviour, web.Response):
@@ -171,14 +201,19 @@ class Port:
 class _Arrival(asyncio.Protocol):
     """Takes a new connection, and hands it on to aiohttp at once."""
 
-    def __init__(self, server: web.Server, wire: Callable[[asyncio.Transport], Wire]) -> None:
+    def __init__(
+        self, server: web.Server, pace: Callable[[], Pace], chance: random.Random, made: Callable[[Wire], None]
+    ) -> None:
         self._server = server
-        self._wire = wire
+        self._pace = pace
+        self._chance = chance
+        self._made = made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         handler = self._server()
-        transport.set_protocol(handler)
-        handler.connection_made(self._wire(cast(asyncio.Transport, transport)))
+        wire = Wire(cast(asyncio.Transport, transport), handler, self._pace, self._chance)
+        self._made(wire)
+        handler.connection_made(wire)
 
 
 def fault_body(fault: Answer) -> dict[str, Any]:
@@ -199,6 +234,10 @@ def faulty(fault: Answer) -> web.Response:
         text=json.dumps(fault_body(fault)),
         content_type="application/json",
     )
+
+
+def _path(request: web.BaseRequest) -> str:
+    return request.rel_url.raw_path
 
 
 def _wants_websocket(request: web.BaseRequest) -> bool:

@@ -1,7 +1,8 @@
 """A transport that is as slow, and ends as badly, as it is asked to.
 
 It stands between a protocol and the transport of its connection, of whatever kind that is, and keeps the order of
-what is written: the end of a connection comes after what was written before it, however long that is delayed.
+what is written: the end of a connection comes after what was written before it, however long that is delayed. What
+the other side sends is not delayed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from ..faults import Pace
 
@@ -27,18 +28,26 @@ _RESET = struct.pack("ii", 1, 0)
 _UNHINDERED = Pace()
 
 
-class Wire(asyncio.Transport):
-    """Delays what a protocol writes to ``transport``.
+class Wire(asyncio.Transport, asyncio.Protocol):
+    """Delays what ``protocol`` writes to ``transport``, whose protocol it is from now on.
 
     Args:
         transport: Of the connection.
+        protocol: What is at its end.
         pace: Says how slow the wire is by now.
         chance: Makes the jitter.
     """
 
-    def __init__(self, transport: asyncio.Transport, pace: Callable[[], Pace], chance: random.Random) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        protocol: asyncio.Protocol,
+        pace: Callable[[], Pace],
+        chance: random.Random,
+    ) -> None:
         super().__init__()
         self._transport = transport
+        self._protocol = protocol
         self._pace = pace
         self._chance = chance
         self._loop = asyncio.get_running_loop()
@@ -46,29 +55,33 @@ class Wire(asyncio.Transport):
         self._size = 0
         self._due = self._free = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._paused = self._closing = self._stalled = self._detached = False
+        self._full = self._blocked = False
+        self._closing = self._stalled = self._detached = False
         self._left: int | None = None
         self._head_passed = False
+        transport.set_protocol(self)
 
     # how it ends
 
     def reset(self) -> None:
         """End the connection with a reset, after what was written."""
-        self._closing = True
-        self._then(self._reset)
+        if not self._closing:
+            self._closing = True
+            self._then(self._reset)
 
     def stall(self) -> None:
-        """Let nothing more pass; the connection stays."""
+        """Let nothing pass that is written from now on, nor the end; only :meth:`abort` still ends it."""
         self._stalled = True
 
     def cut(self, length: int) -> None:
-        """End the connection after ``length`` bytes of the body of the HTTP answer that is written next."""
+        """Let ``length`` bytes pass of the body of the HTTP answer that is written next, and nothing after them."""
         self._left, self._head_passed = length, False
 
     def detach(self) -> asyncio.Transport:
         """Return the transport for another use; whatever happens to this wire from now on does not touch it."""
         self._closing = self._detached = True
-        return self._transport
+        transport, self._transport = self._transport, asyncio.Transport()
+        return transport
 
     # asyncio.Transport
 
@@ -76,17 +89,12 @@ class Wire(asyncio.Transport):
         """Write, in time."""
         if self._stalled or self._closing:
             return
-        content = bytes(data)
-        if self._left is not None:
-            content = self._allowed(content)
+        content = bytes(data) if self._left is None else self._allowed(bytes(data))
         pace = self._pace()
         if pace == _UNHINDERED and not self._waiting:
             self._transport.write(content)
         else:
             self._delay(content, pace)
-        if self._left == 0 and self._head_passed:
-            self._left = None
-            self.close()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Write all of them."""
@@ -100,11 +108,10 @@ class Wire(asyncio.Transport):
 
     def abort(self) -> None:
         """Close at once."""
-        if self._detached:
-            return
         self._closing = True
-        self._waiting.clear()
-        self._transport.abort()
+        self._forget()
+        if not self._detached:
+            self._transport.abort()
 
     def is_closing(self) -> bool:
         """Tell whether it closes, or has."""
@@ -116,11 +123,11 @@ class Wire(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hand the connection to another protocol."""
-        self._transport.set_protocol(protocol)
+        self._protocol = cast(asyncio.Protocol, protocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the protocol of the connection."""
-        return self._transport.get_protocol()
+        return self._protocol
 
     def is_reading(self) -> bool:
         """Tell whether it reads."""
@@ -146,10 +153,37 @@ class Wire(asyncio.Transport):
         """Tell that one direction cannot be closed alone."""
         return False
 
+    # asyncio.Protocol: what the transport tells
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on what the other side sends."""
+        self._protocol.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """Pass on that it sends nothing more; True keeps the transport open for what waits."""
+        if self._protocol.eof_received():
+            return True
+        self.close()
+        return bool(self._waiting)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass on that it is gone, and with it what waits."""
+        self._closing = True
+        self._forget()
+        self._protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The buffers of the transport are full."""
+        self._hold(self._full, blocked=True)
+
+    def resume_writing(self) -> None:
+        """The buffers of the transport accept data again."""
+        self._hold(self._full, blocked=False)
+
     # inside
 
     def _allowed(self, content: bytes) -> bytes:
-        """Return what may pass before the answer is cut."""
+        """Return what may pass of an answer that is cut."""
         start = 0
         if not self._head_passed:
             end = content.find(_END_OF_HEAD)
@@ -167,13 +201,10 @@ class Wire(asyncio.Transport):
         for start in range(0, len(content), size):
             piece = content[start : start + size]
             if pace.bandwidth:
-                self._due = max(self._due, self._free)
-                self._free = self._due + len(piece) / pace.bandwidth
+                self._due = self._free = max(self._due, self._free) + len(piece) / pace.bandwidth
             self._waiting.append((self._due, piece))
             self._size += len(piece)
-        if self._size > _FULL and not self._paused:
-            self._paused = True
-            self._protocol().pause_writing()
+        self._hold(self._full or self._size > _FULL, self._blocked)
         self._schedule()
 
     def _then(self, action: Callable[[], None]) -> None:
@@ -191,20 +222,30 @@ class Wire(asyncio.Transport):
     def _pass_on(self) -> None:
         self._timer = None
         now = self._loop.time()
-        while self._waiting and self._waiting[0][0] <= now:
+        while self._waiting and self._waiting[0][0] <= now and not self._transport.is_closing():
             _, what = self._waiting.popleft()
             if callable(what):
                 what()
             else:
                 self._size -= len(what)
                 self._transport.write(what)
-        if self._paused and self._size < _FULL // 4 and not self._closing:
-            self._paused = False
-            self._protocol().resume_writing()
+        self._hold(self._full and self._size >= _FULL // 4, self._blocked)
         self._schedule()
 
-    def _protocol(self) -> asyncio.BaseProtocol:
-        return self._transport.get_protocol()
+    def _hold(self, full: bool, blocked: bool) -> None:
+        """Ask the protocol to pause while there is one reason or two, and to go on when there is none any more."""
+        before, self._full, self._blocked = self._full or self._blocked, full, blocked
+        if (full or blocked) and not before:
+            self._protocol.pause_writing()
+        elif before and not (full or blocked):
+            self._protocol.resume_writing()
+
+    def _forget(self) -> None:
+        self._waiting.clear()
+        self._size = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _reset(self) -> None:
         connection = self._transport.get_extra_info("socket")

@@ -6,6 +6,9 @@ is reached over a socket pair, and its time is the loop's.
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
 from typing import Any
 
 from ..cassette.endpoint import Behaviour
@@ -19,10 +22,19 @@ class SandboxDialler:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self._seats: set[Seat] = set()
+        self._loop = asyncio.get_running_loop()
+        self._refused_until = 0.0
         sandbox.on_drop(self.drop)
+        sandbox.faults.add_gate(self._refuse)
 
     def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
-        """Take a client, whatever path it dials."""
+        """Take a client, whatever path it dials.
+
+        Raises:
+            ConnectionRefusedError: A fault refuses dials.
+        """
+        if self._loop.time() < self._refused_until:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         seat = Seat(self._sandbox.exchange, self._sandbox.interval, self._sandbox.faults)
         self._seats.add(seat)
         return seat
@@ -31,3 +43,6 @@ class SandboxDialler:
         """Abort every connection, without a close frame."""
         for seat in self._seats:
             seat.drop()
+
+    def _refuse(self, seconds: float) -> None:
+        self._refused_until = self._loop.time() + seconds

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from websockets.http11 import Request
 
@@ -44,7 +45,7 @@ class Seat:
         """Take the client, unless a fault refuses it."""
         self._endpoint = endpoint
         if self._faults is not None:
-            if fault := self._faults.next_handshake():
+            if fault := self._faults.next_handshake(urlsplit(request.path).path):
                 headers = {"Content-Type": "application/json", **retry_after(fault)}
                 endpoint.reject(fault.status, headers, json.dumps(fault_body(fault)))
                 return

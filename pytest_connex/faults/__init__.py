@@ -1,0 +1,13 @@
+"""Scripted misbehaviour: what goes wrong, how often, and when; the sandbox's and the gateway's alike.
+
+Sans-I/O. A test adds to :class:`Faults` from its own thread while a server asks for what is next from another; what
+goes wrong on one WebSocket connection is a :class:`Trouble`. How it looks on the wire is the business of
+:mod:`~pytest_connex.loopback` and of :class:`~pytest_connex.cassette.endpoint.Endpoint`.
+"""
+
+from .connection import Trouble
+from .kinds import Answer, Cut, Ending, Pace
+from .script import Faults
+from .spelling import SCRIPTABLE, apply_fault, parse_fault
+
+__all__ = ["SCRIPTABLE", "Answer", "Cut", "Ending", "Faults", "Pace", "Trouble", "apply_fault", "parse_fault"]

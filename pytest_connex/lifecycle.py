@@ -141,7 +141,23 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             item.stash[OUTCOMES].append(report.passed)  # a subtest reports too, before its test does
         account = vars(session.account)
         report.connex = {"mode": item.config.stash[RUN].options.mode, **account}  # type: ignore[attr-defined]
+        if report.failed:
+            report.sections += _faults(item)
     return report
+
+
+def _faults(item: pytest.Item) -> list[tuple[str, str]]:
+    """Return sections that say what went wrong on purpose, and what was to go wrong and has not."""
+    sections = []
+    for name in ("connex_sandbox", "connex_gateway"):
+        if (owner := getattr(item, "funcargs", {}).get(name)) is None:
+            continue
+        lines = owner.faults.happened()
+        if pending := owner.faults.pending():
+            lines.append(f"{pending} more were scripted and have not happened")
+        if lines:
+            sections.append((f"faults of {name}", "\n".join(lines)))
+    return sections
 
 
 def _mark(item: pytest.Item, run: Run, session: CassetteSession) -> None:

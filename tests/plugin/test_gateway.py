@@ -1,0 +1,210 @@
+"""``connex_gateway`` as a fixture: its environment, its guards, its report."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Project
+
+STATUS = """
+import os, requests
+
+def headers():
+    return {"X-CONNEX-API-KEY": os.environ["CONNEX_API_KEY"], "X-CONNEX-API-SECRET": os.environ["CONNEX_API_SECRET"]}
+
+def status():
+    return requests.get(os.environ["CONNEX_REST_URL"] + "/v1/status", headers=headers())
+
+def test_rest(connex_gateway):
+    assert status().json()["status"] == "healthy"
+"""
+
+BLOCKING = (
+    STATUS
+    + """
+import asyncio
+from websockets.sync.client import connect
+
+def converse():
+    with connect(os.environ["CONNEX_WS_URL"]) as ws:
+        ws.send('{"action": "ping", "id": 7}')
+        return ws.recv()
+
+def test_ws(connex_gateway):
+    assert "pong" in converse()
+
+async def test_async(connex_gateway):
+    assert "pong" in await asyncio.to_thread(converse)
+"""
+)
+
+
+@pytest.fixture
+def clients(project: Project) -> Project:
+    project.test(BLOCKING)
+    project.record()
+    return project
+
+
+LOOPBACK_ADMITTED = [
+    ("--block-network",),
+    ("--allow-hosts=127.0.0.1",),
+    ("--disable-socket", "--allow-hosts=127.0.0.1"),
+]
+
+
+@pytest.mark.parametrize("options", LOOPBACK_ADMITTED, ids=" ".join)
+@pytest.mark.parametrize("mode", [(), ("--connex-sandbox",)], ids=["recorded", "sandbox"])
+def test_it_works_where_the_network_is_blocked_and_loopback_is_not(clients, options, mode):
+    pytest.importorskip("pytest_socket")
+    result = clients.run_apart(*options, *mode)
+    result.assert_outcomes(passed=3)
+
+
+def test_pytest_socket_alone_forbids_it(clients):
+    pytest.importorskip("pytest_socket")
+    result = clients.run_apart("--disable-socket", "-k", "test_rest", "--tb=line")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*SocketBlockedError*"])
+
+
+def test_a_block_network_marker_of_the_test_counts_and_needs_the_host(project):
+    source = """
+        import pytest, requests
+        pytestmark = pytest.mark.block_network({arguments})
+        def test_rest(connex_gateway):
+            requests.get(connex_gateway.rest_url + "/v1/symbols")
+    """
+    project.test(source.format(arguments=""))
+    result = project.run("--connex-sandbox")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Network is disabled*"])
+    project.test(source.format(arguments='allowed_hosts=["127.0.0.1"]'))
+    project.run("--connex-sandbox").assert_outcomes(passed=1)
+
+
+def test_the_environment_leads_to_it_and_is_restored(project, monkeypatch):
+    monkeypatch.setenv("CONNEX_REST_URL", "https://mine.example")
+    monkeypatch.setenv("CONNEX_API_KEY", "the-key-of-the-shell")
+    project.test(
+        """
+        import os, subprocess, sys
+        NAMES = ("CONNEX_REST_URL", "CONNEX_WS_URL", "CONNEX_API_KEY", "CONNEX_API_SECRET")
+
+        def seen():
+            return [os.environ.get(name) for name in NAMES]
+
+        def test_during(connex_gateway):
+            url = connex_gateway.rest_url
+            assert url.startswith("http://127.0.0.1:")
+            assert seen() == [url, connex_gateway.ws_url, "connex-recorded-key", "connex-recorded-secret"]
+            show = "import os; print(*(os.environ[name] for name in %r))" % (NAMES,)
+            command = [sys.executable, "-c", show]
+            shown = subprocess.run(command, env=connex_gateway.env(), capture_output=True, text=True)
+            assert shown.stdout.split() == seen()
+            assert "127.0.0.1" in os.environ["NO_PROXY"]
+
+        def test_after():
+            assert seen() == ["https://mine.example", None, "the-key-of-the-shell", None]
+            assert "NO_PROXY" not in os.environ
+        """
+    )
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    project.run().assert_outcomes(passed=2)
+
+
+def test_a_virtual_clock_cannot_wait_for_it(project):
+    project.test(
+        """
+        import pytest
+        @pytest.mark.connex(clock="virtual")
+        async def test_it(connex_gateway): pass
+        """
+    )
+    result = project.run("-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*connex_gateway needs real TCP, which a virtual clock cannot wait for*"])
+
+
+def test_a_live_run_needs_the_urls(project, monkeypatch):
+    monkeypatch.setenv("CONNEX_API_KEY", "key-of-somebody")
+    monkeypatch.setenv("CONNEX_API_SECRET", "secret-of-somebody")
+    project.test("def test_it(connex_gateway): pass")
+    result = project.run("--connex-live")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*CONNEX_REST_URL, CONNEX_WS_URL not set*"])
+
+
+def test_a_failure_shows_what_went_wrong_on_purpose(project):
+    project.test(
+        STATUS.replace("def test_rest(connex_gateway):", "def test_rest(connex_gateway, connex_sandbox):").replace(
+            "    assert status()",
+            "    connex_gateway.faults.answer(503)\n"
+            "    connex_gateway.faults.drop_after(1, times=2)\n"
+            "    connex_sandbox.faults.answer(429)\n"
+            "    assert status().status_code == 503\n"
+            "    assert status()",
+        )
+    )
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*faults of connex_sandbox*",
+            "GET /v1/status: answered with 429",
+            "*faults of connex_gateway*",
+            "GET /v1/status: answered with 503",
+            "2 more were scripted and have not happened",
+        ]
+    )
+
+
+LAST = """
+import os
+from websockets.sync.client import connect
+
+def test_ws(connex_gateway):
+    ws = connect(connex_gateway.ws_url)
+    ws.send('{"action": "ping", "id": 7}')
+    ws.recv()
+    ws.send('{"action": "unsubscribe", "channel": "orderbook", "symbol": "ETH/USDT"}')
+    ws.socket.close()
+"""
+
+
+def test_what_a_client_sends_last_is_recorded(project):
+    """The last message may still be underway when the test ends; it is recorded, and missed when it is not sent."""
+    project.test(LAST)
+    project.record()
+    assert project.ws.read_text().count('"event":"sent"') == 2
+    for _ in range(3):
+        project.run().assert_outcomes(passed=1)
+    (project.path / "test_it.py").write_text("".join(line for line in LAST.splitlines(True) if "unsub" not in line))
+    result = project.run()
+    result.stdout.fnmatch_lines(["*CassetteUnplayed*", "*never sent*unsubscribe*"])
+
+
+def test_strict_counts_what_was_delivered(project):
+    source = """
+        import pytest
+        from websockets.sync.client import connect
+
+        @pytest.mark.connex(strict=True)
+        def test_ws(connex_gateway):
+            with connect(connex_gateway.ws_url) as ws:
+                ws.send('{"action": "ping", "id": 7}')
+                ws.recv()
+        """
+    project.test(source)
+    project.record()
+    project.run().assert_outcomes(passed=1)
+    lines = project.ws.read_text().splitlines(keepends=True)
+    received = next(line for line in lines if '"event":"received"' in line)
+    lines.insert(lines.index(received), received)
+    project.ws.write_text("".join(lines).replace('"events":5', '"events":6'))
+    project.run().assert_outcomes(passed=1)
+
+
+def test_many_tests_in_two_workers(clients):
+    pytest.importorskip("xdist")
+    clients.run_apart("-n", "2").assert_outcomes(passed=3)

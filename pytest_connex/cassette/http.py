@@ -37,6 +37,8 @@ _Redacted = TypeVar("_Redacted")
 _LISTED = 50
 """So many of the recorded requests are listed in a message."""
 
+_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
+
 MATCH_ON = ("method", "scheme", "host", "port", "path", "connex_query", "connex_body")
 
 
@@ -146,7 +148,19 @@ class HttpRecording:
         """
         with self._lock, suppress(CassetteError):
             if self._cassette is not None:
-                self._cassette.append(request, response)
+                # VCR logs what it is given, so it gets nothing secret.
+                self._cassette.append(request, self._telling(self._readable)(response))
+
+    def _readable(self, response: dict[str, Any]) -> dict[str, Any]:
+        """Return a response as it may be shown, its body no longer compressed; VCR keeps one it cannot decompress."""
+        content = response["body"]["string"]
+        headers = dict(response["headers"])
+        for name in list(headers):
+            encoding = ", ".join(headers[name]).lower()
+            if name.lower() == "content-encoding" and (not content or encoding in _ENCODINGS):
+                del headers[name]  # without a body, as for HEAD, there is nothing that is compressed
+                content = _decompressed(content, encoding, "the body of an answer", self.path) if content else b""
+        return self._redact_response({**response, "headers": headers, "body": {"string": content}})
 
     def _indexed(self, cassette: Cassette) -> dict[Hashable, deque[int]]:
         if self._places is None:
@@ -174,7 +188,7 @@ class HttpRecording:
         left = [request for index, request in enumerate(self._cassette.requests) if not counts[index]]
         if not left:
             return None
-        listing = "".join(f"\n  {request.method} {request.uri}" for request in left)
+        listing = _listing([f"{request.method} {request.uri}" for request in left])
         return CassetteUnplayed(f"the test left a part of its recording unused:{listing}\n{self._again}", self.path)
 
     # VCR's persister: it calls these two
@@ -239,14 +253,15 @@ class HttpRecording:
         if isinstance(body.get("string"), (bytes, str)):
             body["string"] = redactor.payload(body["string"])
             for name in response["headers"]:
-                if name.lower() == "content-length":
+                if name.lower() == "content-length" and body["string"]:  # that of HEAD tells of another body
                     response["headers"][name] = [str(len(body["string"]))]
         return response
 
     @staticmethod
     def _canonical_location(name: str, value: str, base: str) -> str:
         if name.lower() in ("location", "content-location") and "://" in value:
-            return canonical_url(value, base or RECORDED_REST_URL, RECORDED_REST_URL)
+            with suppress(ValueError):  # no URL
+                return canonical_url(value, base or RECORDED_REST_URL, RECORDED_REST_URL)
         return value
 
     # VCR's matchers: it shows their names where a request is not recorded
@@ -277,11 +292,12 @@ class HttpRecording:
         cassette = self._cassette
         if cassette is None or not cassette.requests:
             return CassetteMissing(f"nothing is recorded for {asked}\n{self._again}", self.path)
-        known = cassette.requests
-        recorded = "".join(
-            f"\n  {other.method} {other.uri}{' (played)' if cassette.play_counts[index] else ''}"
-            for index, other in enumerate(known[:_LISTED])
-        ) + (f"\n  and {len(known) - _LISTED} more" if len(known) > _LISTED else "")
+        recorded = _listing(
+            [
+                f"{other.method} {other.uri}{' (played)' if cassette.play_counts[index] else ''}"
+                for index, other in enumerate(cassette.requests)
+            ]
+        )
         differing = "".join(
             f"\n  {name}: {detail}"
             for _, _, failed in cassette.find_requests_with_most_matches(request)[:1]
@@ -304,22 +320,32 @@ class _Read:
         return self._data
 
 
+def _listing(lines: list[str]) -> str:
+    more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    return "".join(f"\n  {line}" for line in (*lines[:_LISTED], *more))
+
+
 def _decoded(body: Any, headers: Any, path: Path) -> bytes | None:
     if body is None:
         return None
     raw = body.encode() if isinstance(body, str) else body.read() if hasattr(body, "read") else body
     content = raw if isinstance(raw, (bytes, bytearray)) else b"".join(raw)
     encoding = _as_text(headers.get("Content-Encoding", "")).lower()
-    try:
-        if encoding in ("gzip", "x-gzip"):
-            return gzip.decompress(content)
-        if encoding == "deflate":
-            return zlib.decompress(content)
-    except (OSError, EOFError, zlib.error) as exc:
-        raise CassetteError(f"the body of a request is not {encoding}: {exc}", path) from exc
+    if encoding in _ENCODINGS:
+        return _decompressed(bytes(content), encoding, "the body of a request", path)
     if encoding not in ("", "identity"):
         raise CassetteError(f"a request body is encoded with {encoding}, which cannot be searched for secrets", path)
     return bytes(content)
+
+
+def _decompressed(content: bytes, encoding: str, whose: str, path: Path) -> bytes:
+    try:
+        if encoding != "deflate":
+            return gzip.decompress(content)
+        raw = content[0] & 0x0F != zlib.DEFLATED  # some leave out zlib's head, which says that method first
+        return zlib.decompress(content, -zlib.MAX_WBITS if raw else zlib.MAX_WBITS)
+    except (OSError, EOFError, zlib.error) as exc:
+        raise CassetteError(f"{whose} is not {encoding}: {exc}", path) from exc
 
 
 def _body_text(request: Request) -> str | bytes:

@@ -53,21 +53,25 @@ def differences(expected: Payload, actual: Payload, volatile: Collection[str] = 
 
 def fingerprint(payload: Payload, volatile: Collection[str] = ()) -> Hashable:
     """Return what is equal for two messages just when there are no :func:`differences` between them."""
-    if isinstance(payload, str) and (document := read_json(payload)) is not None:
-        with suppress(RecursionError):
-            return _frozen(document[0], "", frozenset(volatile))
-    return payload
-
-
-def _frozen(document: _Document, key: str, volatile: frozenset[str]) -> Hashable:
-    if key in volatile:
-        return ("volatile",)
-    if isinstance(document, dict):
-        members = ((name, _frozen(value, f"{key}.{name}".lstrip("."), volatile)) for name, value in document.items())
-        return ("object", frozenset(members))
-    if isinstance(document, list):
-        return ("array", tuple(_frozen(value, key, volatile) for value in document))
-    return (type(document), document)
+    if not isinstance(payload, str) or (document := read_json(payload)) is None:
+        return payload
+    # Flat, because comparing and hashing what is nested has a limit of depth: each entry says how many follow.
+    flat: list[Hashable] = []
+    left: list[tuple[_Document, str]] = [(document[0], "")]
+    while left:
+        value, key = left.pop()
+        if key in volatile:
+            flat.append("volatile")
+        elif isinstance(value, dict):
+            names = tuple(sorted(value))
+            flat.append((dict, names))
+            left += ((value[name], f"{key}.{name}".lstrip(".")) for name in names)
+        elif isinstance(value, list):
+            flat.append((list, len(value)))
+            left += ((inner, key) for inner in value)
+        else:
+            flat.append((type(value), value))
+    return tuple(flat)
 
 
 def read_json(text: str) -> tuple[_Document] | None:

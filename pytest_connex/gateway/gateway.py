@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,10 +22,10 @@ from ..cassette.endpoint import Behaviour
 from ..cassette.relay import RelayDialler, Unrecorded
 from ..cassette.session import CassetteSession
 from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig
-from ..errors import CassetteError
+from ..errors import CassetteError, ReplayAborted
 from ..faults import Faults
 from ..loopback.port import Port
-from .forward import Exchange, Forward, kept_headers, refusal, relocated, target, tls
+from .forward import BAD_BODY, BROKEN, Exchange, Forward, kept_headers, refusal, relocated, target, tls
 
 _UNDERWAY = 20
 """How many turns of the loop what clients have sent gets to arrive when the gateway closes."""
@@ -55,7 +57,8 @@ class Gateway:
         self._session = session
         self._config = config
         self._port = Port(self._http, self._websocket, self.faults, host, port)
-        self._forward = Forward(config.rest_url, keep=session.plan.action == "record")
+        self._forward = Forward(config.rest_url, keep=False)
+        self._verified: ssl.SSLContext | None = None
         self._passing = RelayDialler(Unrecorded())
         self._background = BackgroundLoop("connex-gateway")
 
@@ -93,9 +96,18 @@ class Gateway:
         }
 
     def start(self) -> Gateway:
-        """Listen."""
-        self._background.start()
+        """Listen.
+
+        Raises:
+            ConfigError: The port cannot be had, or ``CONNEX_CA_BUNDLE`` not be read.
+        """
+        action = self._session.plan.action
+        upstreams = self._config.rest_url, self._config.ws_url
         try:
+            if action != "replay" and any(url.startswith(("https:", "wss:")) for url in upstreams):
+                self._verified = tls()
+            self._forward = Forward(self._config.rest_url, action == "record", self._verified)
+            self._background.start()
             self._background.run(self._port.start())
         except BaseException:
             self._background.stop()
@@ -132,19 +144,24 @@ class Gateway:
         self.requests += 1
         if (verdict := self._session.final_verdict()) is not None:
             return refusal(501, str(verdict))
+        if request.method == "CONNECT":
+            return refusal(405, f"the connex gateway is no proxy: its URL takes the place of {REST_URL}")
         if self._session.plan.action == "replay":
             return await self._play(request)
         if self._session.plan.action == "record":
-            return await self._forward.pass_on(request, self._record)
-        return await self._forward.pass_on(request)
+            return await self._forward.pass_on(request, self._here(request), self._record)
+        return await self._forward.pass_on(request, self._here(request))
 
     async def _play(self, request: web.BaseRequest) -> web.StreamResponse:
-        headers = kept_headers(request.headers.items(), request.headers.get("Connection", ""))
-        body = await request.content.read()
-        asked = Request(
-            request.method, target(self._config.rest_url, request.raw_path), body or None, _joined(headers)
-        )
-        found = self._session.play_http(asked)
+        headers = kept_headers(request.headers)
+        try:
+            body = await request.content.read()
+        except BAD_BODY:
+            return refusal(400, BROKEN)
+        asked = _request(request.method, target(self._config.rest_url, request.raw_path), body, headers)
+        found = None
+        with suppress(ReplayAborted):  # ends a test; here it is said by the verdict
+            found = self._session.play_http(asked)
         if found is None:
             return refusal(501, str(self._session.verdict))
         return self._played(found, request)
@@ -155,30 +172,30 @@ class Gateway:
         headers: CIMultiDict[str] = CIMultiDict()
         for name, values in found["headers"].items():
             for value in [values] if isinstance(values, str) else values:
-                headers.add(name, relocated(name, value, self._config.rest_url, f"http://{self._authority}"))
-        kept = CIMultiDict(kept_headers(headers.items(), headers.get("Connection", "")))
+                headers.add(name, relocated(name, str(value), self._config.rest_url, self._here(request)))
+        kept = CIMultiDict(kept_headers(headers))
         if request.method != "HEAD":
             kept.popall("Content-Length", None)
         status = found["status"]
         return web.Response(status=status["code"], reason=status.get("message") or "", headers=kept, body=content)
 
+    def _here(self, request: web.BaseRequest) -> str:
+        """Return scheme and host of this gateway as the client knows it."""
+        return f"http://{request.headers.get('Host') or self._authority}"
+
     def _record(self, exchange: Exchange) -> None:
-        request = Request(exchange.method, exchange.url, bytes(exchange.body) or None, _joined(exchange.headers))
-        if not exchange.whole:
-            self._session.fail(
-                CassetteError(
-                    f"the server broke off its answer to {request.method}: that cannot be recorded",
-                    self._session.plan.http_path,
-                )
-            )
-            return
-        headers: dict[str, list[str]] = {}
-        for name, value in exchange.answer_headers:
-            headers.setdefault(name, []).append(value)
-        status = {"code": exchange.status, "message": exchange.reason}
-        self._session.record_http(
-            request, {"status": status, "headers": headers, "body": {"string": bytes(exchange.answer)}}
-        )
+        with suppress(ReplayAborted):  # ends a test; the client has its answer
+            if not exchange.whole:
+                broken = f"the server broke off its answer to {exchange.method}: that cannot be recorded"
+                self._session.fail(CassetteError(broken, self._session.plan.http_path))
+                return
+            request = _request(exchange.method, exchange.url, bytes(exchange.body), exchange.headers)
+            headers: dict[str, list[str]] = {}
+            for name, value in exchange.answer_headers:
+                headers.setdefault(name, []).append(value)
+            status = {"code": exchange.status, "message": exchange.reason}
+            response = {"status": status, "headers": headers, "body": {"string": bytes(exchange.answer)}}
+            self._session.record_http(request, response)
 
     # WebSocket
 
@@ -197,19 +214,26 @@ class Gateway:
         if names := [name.strip() for line in offered for name in line.split(",") if name.strip()]:
             dial["subprotocols"] = names
         if url.startswith("wss:") and self._session.plan.action != "replay":
-            dial["ssl"] = tls()
+            dial["ssl"] = self._verified
         if self._session.plan.action == "pass":
             return self._passing.behaviour(url, dial)
         return self._session.behaviour(url, dial)
 
 
 def _dial_headers(request: web.BaseRequest) -> list[tuple[str, str]]:
-    kept = kept_headers(request.headers.items(), request.headers.get("Connection", ""))
+    kept = kept_headers(request.headers)
     return [
         (name, value)
         for name, value in kept
         if name.lower() not in _NOT_FOR_THE_SERVER and not name.lower().startswith("sec-websocket-")
     ]
+
+
+def _request(method: str, url: str, body: bytes, headers: list[tuple[str, str]]) -> Request:
+    """Return a request as VCR has it, which logs the URL that it is made with."""
+    request = Request(method, "", body or None, _joined(headers))
+    request.uri = url
+    return request
 
 
 def _joined(headers: list[tuple[str, str]]) -> dict[str, str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_connex.cassette.matching import Difference, differences
+from pytest_connex.cassette.matching import Difference, differences, fingerprint
 from pytest_connex.protocol import Dialect
 
 VOLATILE = Dialect().volatile_paths
@@ -21,6 +21,31 @@ json_values = st.recursive(
     | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=10,
+)
+
+numbers = st.sampled_from(["1", "1.0", "1.00", "1e0", "1E0", "-0", "0", "10", "NaN"])
+names = st.sampled_from(['"a"', '"b"', '"\\u0061"', '"id"', '".a"', '""'])
+spaces = st.sampled_from(["", " ", "\n"])
+
+
+def _spelled_object(members: list[tuple[str, str]]) -> st.SearchStrategy[str]:
+    return st.permutations(members).map(
+        lambda those: "{" + ",".join(f"{name}:{value}" for name, value in those) + "}"
+    )
+
+
+json_texts = st.recursive(
+    numbers | st.sampled_from(["null", "true", "false", '"1"', '"a"', '"\\u0061"', '["1"]']),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]")
+        | st.lists(st.tuples(names, inner), max_size=3).flatmap(_spelled_object)
+    ),  # a name may stand twice
+    max_leaves=6,
+)
+messages = (
+    st.builds(lambda left, text, right: left + text + right, spaces, json_texts, spaces)
+    | json_texts.map(str.encode)
+    | st.sampled_from(["", "{", "ping", "[1,]", b"", b"ping", b"\xff"])
 )
 
 
@@ -151,3 +176,34 @@ def test_documents_match_exactly_when_their_texts_do(left, right):
 @given(st.text(), st.text())
 def test_any_two_messages_are_compared_the_same_in_both_directions(left, right):
     assert len(differences(left, right)) == len(differences(right, left))
+
+
+@given(messages, messages, st.sets(st.sampled_from(["a", "b", "id", "a.a", "a.id", "", "volatile"])))
+@example('{"a": 1, "b": [2]}', '{"b":[2],"a":1}', set())
+@example('{"a": 1}', '{"a": 1.0}', set())
+@example('{"a": 1}', '{"a": [1]}', {"a"})
+@example('["volatile"]', '[{"a": 1}]', {"a"})
+@example('{"a": 1}', "{}", {"a"})
+@example('{"a": 1, "a": 2}', '{"a": 2}', set())
+@example("[[1], 2]", "[[1, 2]]", set())
+@example("[true]", "[1]", set())
+@example('["1"]', "[1]", set())
+@example("1", b"1", set())
+def test_fingerprints_are_equal_exactly_where_nothing_differs(left, right, volatile):
+    same = fingerprint(left, volatile) == fingerprint(right, volatile)
+    assert same is (differences(left, right, volatile) == [])
+    assert not same or hash(fingerprint(left, volatile)) == hash(fingerprint(right, volatile))
+
+
+@given(messages, st.sampled_from(VOLATILE))
+def test_a_message_has_one_fingerprint(message, path):
+    assert fingerprint(message, {path}) == fingerprint(message, {path})
+
+
+@pytest.mark.parametrize("depth", [300, 600, 900, 5_000])
+def test_deeply_nested_messages_have_fingerprints_that_can_be_compared(depth):
+    deep = '{"a": ' * depth + "1" + "}" * depth
+    spelled = deep.replace(" ", "")
+    known = {fingerprint(deep): 1}
+    assert (fingerprint(spelled) in known) is (differences(deep, spelled) == [])
+    assert fingerprint(deep.replace("1", "2")) not in known

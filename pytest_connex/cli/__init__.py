@@ -8,13 +8,17 @@ import typer
 
 from .. import __version__
 from .cassettes import app as cassettes
+from .decimals import decimals
 from .gateway import gateway
 from .sandbox import sandbox
+from .schema import app as schema
 
 app = typer.Typer(name="connex", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(sandbox)
 app.command()(gateway)
+app.command()(decimals)
 app.add_typer(cassettes, name="cassettes")
+app.add_typer(schema, name="schema")
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,1 @@
+"""What messages look like: schemas inferred and pinned, drift between them, and how numbers are written."""

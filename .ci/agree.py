@@ -48,7 +48,8 @@ def without_the_rest(events: list[dict[str, object]]) -> list[dict[str, object]]
 
 def recordings(folder: str) -> dict[Path, Path]:
     """Return the files of a folder by their place in it."""
-    return {path.relative_to(folder): path for path in Path(folder).rglob("*.*") if path.is_file()}
+    paths = (path for path in Path(folder).rglob("*.*") if path.is_file() and path.parent.name != "schemas")
+    return {path.relative_to(folder): path for path in paths}
 
 
 def main() -> int:

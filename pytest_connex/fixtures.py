@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .gateway.gateway import Gateway
     from .protocol import Dialect
     from .sandbox.server import Sandbox
+    from .schema.pinned import PinnedSchemas
 
 
 @pytest.fixture(scope="session")
@@ -76,10 +77,10 @@ def _sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
         yield sandbox
 
 
-def _require_extra(module: str, fixture: str) -> None:
+def _require_extra(module: str, fixture: str, extra: str = "httpx") -> None:
     """Fail with what to install where an optional library is not there."""
     if find_spec(module) is None:
-        pytest.fail(f"{fixture} needs the extra httpx: pip install 'pytest-connex[httpx]'", pytrace=False)
+        pytest.fail(f"{fixture} needs the extra {extra}: pip install 'pytest-connex[{extra}]'", pytrace=False)
 
 
 def _sandbox_of(request: pytest.FixtureRequest) -> Sandbox | None:
@@ -178,6 +179,19 @@ def connex_gateway(request: pytest.FixtureRequest, connex_dialect: Dialect) -> I
                 else:
                     patched.setenv(name, value)
             yield gateway
+
+
+@pytest.fixture(scope="session")
+def connex_schema(request: pytest.FixtureRequest) -> PinnedSchemas:
+    """Hold messages against the pinned schemas: ``check(frame)``, ``check_all(frames)``.
+
+    They are in ``schemas`` below the folder of the recordings. No run of tests writes them, not one that records
+    either: ``connex schema infer`` pins them, so that a change of what messages look like is looked at by people.
+    """
+    _require_extra("jsonschema_rs", "connex_schema", "schema")
+    from .schema.pinned import FOLDER, PinnedSchemas
+
+    return PinnedSchemas(request.config.stash[RUN].options.cassette_dir / FOLDER)
 
 
 @pytest.fixture

@@ -272,6 +272,7 @@ class Endpoint(asyncio.Protocol):
         if ending is None:
             return
         self._over = self._broken_off = True
+        self._behaviour.ended(1006, "")
         if ending.kind == "stall":
             self._wire.stall()
         elif ending.kind == "reset":
@@ -281,7 +282,6 @@ class Endpoint(asyncio.Protocol):
         else:
             self._protocol.send_close(ending.code, ending.reason)
             self._flush()
-        self._behaviour.ended(1006, "")
 
     # inside
 

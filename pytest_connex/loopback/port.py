@@ -21,6 +21,7 @@ from aiohttp import web
 from ..cassette.endpoint import SILENT, Behaviour, Endpoint
 from ..errors import ConfigError
 from ..faults import Answer, Faults, Pace
+from .listener import Listener
 from .wire import Wire
 
 Http = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -32,7 +33,7 @@ _FAREWELLS = 3
 """How many turns of the loop the ends of connections take."""
 
 _TURN = 10.0
-"""Seconds that the loop gets to stop or start listening when another thread asks for it."""
+"""Seconds that the loop gets to begin or end listening when another thread asks for it."""
 
 _PATIENCE = 0.01
 """Seconds that an answer gets that is being made when the port is closed."""
@@ -52,16 +53,13 @@ class Port:
     def __init__(
         self, http: Http, websocket: WebSocket, faults: Faults, host: str = "127.0.0.1", number: int = 0
     ) -> None:
-        self.host = host
-        self.number = number
         self._http = http
         self._websocket = websocket
         self._faults = faults
         self._endpoints: set[Endpoint] = set()
         self._wires: WeakSet[Wire] = WeakSet()
         self._arrivals = 0
-        self._listener: asyncio.Server | None = None
-        self._turning = asyncio.Lock()
+        self._listener = Listener(self._connected, host, number)
         self._reopening: asyncio.TimerHandle | None = None
         self._open = False
         self._frames = 0
@@ -77,7 +75,7 @@ class Port:
         self._server = web.Server(
             self._handle, handler_cancellation=True, logger=SILENT, access_log=None, auto_decompress=False
         )
-        await self._listen()
+        self._listener.open()
         self._open = True
         self._faults.add_gate(self._on_refuse)
         return self.number
@@ -87,15 +85,16 @@ class Port:
         if self._open:
             self._faults.remove_gate(self._on_refuse)
         self._open = False
-        await self._turn(math.inf)
+        self._turn(math.inf)
         self.drop()
         for _ in range(_FAREWELLS):
             await asyncio.sleep(0)
         self._server.pre_shutdown()
         await self._server.shutdown(_PATIENCE)
-        for wire in list(self._wires):
-            wire.abort()
-        await asyncio.sleep(0)
+        for _ in range(_FAREWELLS):
+            for wire in list(self._wires):  # those too that have only just been accepted
+                wire.abort()
+            await asyncio.sleep(0)
 
     def drop(self) -> None:
         """End every WebSocket connection, without a close frame."""
@@ -104,34 +103,43 @@ class Port:
 
     # dials
 
-    async def _listen(self) -> None:
-        try:
-            self._listener = await self._loop.create_server(self._connected, self.host, self.number, backlog=1024)
-        except (OSError, OverflowError) as exc:
-            raise ConfigError(
-                f"cannot listen on {self.host}:{self.number}: {exc}. Choose another port, or 0 for a free one"
-            ) from exc
-        self.number = int(self._listener.sockets[0].getsockname()[1])
+    @property
+    def host(self) -> str:
+        """Where it listens."""
+        return self._listener.host
+
+    @property
+    def number(self) -> int:
+        """On which port."""
+        return self._listener.number
 
     def _on_refuse(self, seconds: float) -> None:
-        """Refuse dials for ``seconds``: from now on for another thread, from the next turn on for the loop's own."""
+        """Refuse dials for ``seconds``, from now on, whatever thread wants it."""
         if threading.get_ident() == self._thread:
-            self._turner = self._loop.create_task(self._turn(seconds))
-        else:
-            asyncio.run_coroutine_threadsafe(self._turn(seconds), self._loop).result(_TURN)
+            self._turn(seconds)
+            return
 
-    async def _turn(self, seconds: float) -> None:
-        async with self._turning:
-            if self._reopening is not None:
-                self._reopening.cancel()
-                self._reopening = None
-            if seconds == 0 and self._listener is None and self._open:
-                await self._listen()
-            if seconds and self._listener is not None:
-                self._listener.close()
-                self._listener = None
-            if 0 < seconds < math.inf:
-                self._reopening = self._loop.call_later(seconds, self._on_refuse, 0.0)
+        async def turn() -> None:
+            self._turn(seconds)
+
+        asyncio.run_coroutine_threadsafe(turn(), self._loop).result(_TURN)
+
+    def _turn(self, seconds: float) -> None:
+        if self._reopening is not None:
+            self._reopening.cancel()
+            self._reopening = None
+        if seconds == 0:
+            self._listener.open()
+            return
+        self._listener.close()
+        if seconds < math.inf:
+            self._reopening = self._loop.call_later(seconds, self._reopen)
+
+    def _reopen(self) -> None:
+        try:
+            self._turn(0.0)
+        except ConfigError as exc:
+            self._faults.note(f"dials stay refused: {exc}")
 
     def _connected(self) -> asyncio.Protocol:
         self._arrivals += 1

@@ -229,6 +229,9 @@ class Wire(asyncio.Transport, asyncio.Protocol):
             else:
                 self._size -= len(what)
                 self._transport.write(what)
+        if self._transport.is_closing():
+            self._forget()
+            return
         self._hold(self._full and self._size >= _FULL // 4, self._blocked)
         self._schedule()
 

@@ -18,6 +18,7 @@
         ├── CassetteMismatch           the test asked for something else than what is recorded
         ├── CassetteExhausted          the test waits for more than what is recorded
         ├── CassetteUnplayed           the test left a part of the recording unused
+        ├── CassetteDrift              what the gateway sends has changed since it was recorded
         ├── CassetteStale              the recording is older than the project allows
         └── SecretFound                a recording would have carried a secret; nothing was written
     BaseException
@@ -99,16 +100,26 @@ class BookError(DataFormatError):
 
     Attributes:
         rule: The name of the rule, see :data:`pytest_connex.orderbook.RULES`.
-        frame: The frame, counted from 1.
-        level: The level that breaks it, where it is one.
+        symbol: Whose book it is.
+        frame: The frame, counted from 1 in that book.
+        level: The price and quantity that break it, where the rule is about a level.
         expected: What should have been there.
         found: What was.
     """
 
-    def __init__(self, rule: str, frame: int, level: object, expected: str, found: str) -> None:
-        at = "" if level is None else f", level {' '.join(map(str, level))}"  # type: ignore[call-overload]
-        super().__init__(f"frame {frame}{at} breaks the rule {rule!r}: expected {expected}, found {found}")
+    def __init__(
+        self,
+        rule: str,
+        symbol: str | None,
+        frame: int,
+        level: tuple[object, object] | None,
+        expected: str,
+        found: str,
+    ) -> None:
+        at = "" if level is None else f", level {level[0]} {level[1]}"
+        super().__init__(f"{symbol}, frame {frame}{at}, breaks the rule {rule!r}: expected {expected}, found {found}")
         self.rule = rule
+        self.symbol = symbol
         self.frame = frame
         self.level = level
         self.expected = expected
@@ -151,6 +162,10 @@ class CassetteExhausted(CassetteError):
 
 class CassetteUnplayed(CassetteError):
     """The test passed, but left a part of its recording unused."""
+
+
+class CassetteDrift(CassetteError):
+    """``--connex-verify`` found a change that readers of the recorded messages would break on."""
 
 
 class CassetteStale(CassetteError):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from . import __version__
+from . import __version__, verifying
 from .cassette.session import CassetteSession
 from .errors import CassetteError
 from .network import UVLOOP_REFUSED, blocked
@@ -87,6 +87,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
         with session.ending:
             yield
         session.close()
+        verifying.compare(item, session, item.config.stash[RUN].options.cassette_dir)
         if session.verdict is not None and session.verdict is not known:
             raise session.verdict
         outcomes = item.stash[OUTCOMES]
@@ -94,7 +95,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
             if error := session.unplayed():
                 error.advise(session.plan.again)
                 raise error
-            session.commit()
+            if session.plan.baseline is None:
+                session.commit()
     finally:
         session.close()
         session.discard()

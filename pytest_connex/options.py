@@ -34,6 +34,8 @@ class RunOptions:
     Attributes:
         mode: Where traffic goes.
         record: How recordings are made, or None when they are not.
+        verify: Whether what arrives is compared with recordings and pinned schemas.
+        verify_report: Where that is written as JSON, or None.
         cassette_dir: The folder of the recordings.
         replay_timeout: How long a client may wait beyond a recorded gap, in seconds.
         missing: What becomes of a recorded test that has no recording.
@@ -60,6 +62,8 @@ class RunOptions:
     stale: Literal["warn", "fail"] = "warn"
     pace: float = 0.0
     clock: Literal["real", "virtual"] = "real"
+    verify: bool = False
+    verify_report: Path | None = None
 
     @property
     def command(self) -> str:
@@ -203,6 +207,12 @@ def declare(parser: pytest.Parser) -> None:
         metavar="once|rewrite",
         help="with one of the two above: write recordings, only missing ones (once) or all (rewrite)",
     )
+    group.addoption(
+        "--connex-verify",
+        action="store_true",
+        help="with --connex-live or --connex-sandbox: compare what arrives with recordings and pinned schemas",
+    )
+    group.addoption("--connex-verify-report", metavar="FILE", help="with --connex-verify: write the changes as JSON")
     group.addoption(REPORT_OPTION, help=argparse.SUPPRESS)
     for setting in _SETTINGS:
         group.addoption(
@@ -232,6 +242,15 @@ def read(config: pytest.Config) -> RunOptions:
         raise pytest.UsageError("--connex-record needs something to record: add --connex-sandbox or --connex-live")
     if record and (config.getoption("--disable-recording", False) or not config.pluginmanager.hasplugin("recording")):
         raise pytest.UsageError("--connex-record needs pytest-recording: drop --disable-recording or -p no:recording")
+    verify, verify_report = config.getoption("--connex-verify"), config.getoption("--connex-verify-report")
+    if verify and not (live or sandbox):
+        raise pytest.UsageError("--connex-verify needs something to verify: add --connex-live or --connex-sandbox")
+    if verify and record:
+        raise pytest.UsageError("--connex-verify and --connex-record exclude each other: verify first, then record")
+    if verify_report and not verify:
+        raise pytest.UsageError("--connex-verify-report needs --connex-verify")
+    if verify and (config.getoption("--disable-recording", False) or not config.pluginmanager.hasplugin("recording")):
+        raise pytest.UsageError("--connex-verify needs pytest-recording: drop --disable-recording or -p no:recording")
     values = {setting.name: _value(config, setting) for setting in _SETTINGS}
     return RunOptions(
         mode="live" if live else "sandbox" if sandbox else "recorded",
@@ -247,6 +266,8 @@ def read(config: pytest.Config) -> RunOptions:
         seed=values["sandbox_seed"],
         interval=values["sandbox_interval"],
         client={name: values[name] for name in _CLIENT},
+        verify=verify,
+        verify_report=config.invocation_params.dir / verify_report if verify_report else None,
     )
 
 

@@ -17,6 +17,7 @@ from .marker import wishes
 from .options import RunOptions
 from .requirements import known_secrets
 from .run import Run, owns_sandbox
+from .verifying import aside
 
 _NAME_LIMIT = 120
 
@@ -41,7 +42,10 @@ def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
         volatile=asked.volatile,
         scripted_http="connex_respx" in getattr(item, "fixturenames", ()),
     )
-    return replace(made, action=action(item, run, made.exists()))
+    found = action(item, run, made.exists())
+    if options.verify and found == "pass" and made.exists() and not owns_sandbox(item):
+        return aside(made)
+    return replace(made, action=found)
 
 
 def action(item: pytest.Item, run: Run, plan_exists: bool) -> Action:

@@ -58,6 +58,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures, "connex-fixtures")
     section = TerminalSection(config.rootpath, REFUSAL, UNUSED_KEY, lambda: config.stash.get(UNUSED, []))
     config.pluginmanager.register(section, "connex-terminal")
+    if run.options.verify:
+        from .report.drift import DriftReport
+
+        config.pluginmanager.register(DriftReport(run.options.mode, run.options.verify_report), "connex-drift")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

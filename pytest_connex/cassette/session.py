@@ -67,6 +67,7 @@ class Plan:
         pace: What recorded intervals are multiplied with; 0 delivers at once what is due.
         volatile: Dotted paths of members that differ in every run, besides those of the dialect.
         scripted_http: Whether the test scripts its HTTP answers, so that HTTP is not recorded.
+        baseline: Where the recordings are that those of this run are compared with, or None.
     """
 
     action: Action
@@ -83,6 +84,7 @@ class Plan:
     pace: float = 0.0
     volatile: tuple[str, ...] = ()
     scripted_http: bool = False
+    baseline: Path | None = None
 
     @property
     def websocket_path(self) -> Path:
@@ -94,20 +96,32 @@ class Plan:
         """The HTTP recording."""
         return self.stem.with_name(f"{self.stem.name}.yaml")
 
+    def files(self) -> list[Path]:
+        """Return the recordings that there are, of either kind."""
+        return [path for path in (self.websocket_path, self.http_path) if path.exists()]
+
     def exists(self) -> bool:
         """Whether there is a recording of either kind."""
-        return self.websocket_path.exists() or self.http_path.exists()
+        return bool(self.files())
 
 
 @dataclass
 class Account:
-    """Which files a test read, wrote, missed, removed and found too old, for the report; paths as text."""
+    """What a test did with recordings, for the report; paths as text.
+
+    Attributes:
+        read: Files it read; ``written``, ``missing``, ``removed`` and ``stale`` likewise.
+        compared: Whether they were compared with what arrived.
+        drift: The changes that were found, each as a mapping of :class:`~pytest_connex.schema.drift.Change`.
+    """
 
     read: list[str] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
+    compared: bool = False
+    drift: list[dict[str, Any]] = field(default_factory=list)
 
 
 class CassetteSession:

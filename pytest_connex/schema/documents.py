@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from urllib.parse import quote
 
 from ..cassette.matching import read_json
-from ..errors import DataFormatError
 from ..model import JSON
 from ..protocol import classify, decode_json
 
@@ -43,10 +42,9 @@ def read_message(text: str | bytes) -> Message:
         DataFormatError: It is not JSON, as :func:`~pytest_connex.protocol.decode_json` reads it.
     """
     payload = decode_json(text)
-    document = read_json(text if isinstance(text, str) else text.decode("utf-8"))
-    if document is None:
-        raise DataFormatError("not JSON that every receiver reads alike")
-    return Message(message_class(payload), naming_member(payload), document[0])
+    # What read_json takes for no JSON, decode_json has refused.
+    (document,) = cast("tuple[JSON]", read_json(text if isinstance(text, str) else text.decode("utf-8")))
+    return Message(message_class(payload), naming_member(payload), document)
 
 
 def message_class(payload: JSON) -> str:

@@ -22,6 +22,7 @@ LAST_MS = 4_102_444_800_000  # 2100-01-01
 SYMBOL = "^[A-Z0-9]*[A-Z][A-Z0-9]*([/-][A-Z0-9]+)+$"
 _SYMBOL = re.compile(SYMBOL)
 _NUMBER = re.compile(r"(-?)(?:0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
+_JOINED = re.compile(r"[A-Z0-9]{2,}(?:USD[TC]?|BUSD|BTC|ETH|BNB|EUR|GBP|TRY|DAI)")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}")
 _FEW = 8
 
@@ -84,7 +85,7 @@ class _Digits:
         self.exponent |= exponent is not None
         whole = fraction is None and exponent is None
         self.whole &= whole
-        self.epoch &= whole and not sign and len(text) == 13 and FIRST_MS <= int(text) < LAST_MS
+        self.epoch &= whole and len(text) == 13 and FIRST_MS <= int(text) < LAST_MS
         if text != "0" and exponent is None:
             scale = len(fraction or "")
             low, high = self.scales or (scale, scale)
@@ -141,8 +142,8 @@ class Text(SchemaStrategy):  # type: ignore[misc]
         self._symbols = self._symbols and _SYMBOL.fullmatch(obj) is not None
         if self._words is not None:
             self._words.add(obj)
-            if len(self._words) > _FEW or not _WORD.fullmatch(obj):
-                self._words = None
+            if len(self._words) > _FEW or not _WORD.fullmatch(obj) or _JOINED.fullmatch(obj):
+                self._words = None  # many words, no words, or symbols without a slash, of which there are always more
 
     def to_schema(self) -> dict[str, JSON]:
         """Return what has been seen."""

@@ -174,6 +174,13 @@ def test_what_is_no_schema_is_refused(schema):
         Checker(schema)
 
 
+def test_a_schema_does_not_read_other_files(tmp_path):
+    other = tmp_path / "other.json"
+    other.write_text('{"type": "string"}')
+    with pytest.raises(ConfigError, match="not a JSON Schema: Resource .file:"):
+        Checker({"$ref": other.as_uri()})
+
+
 def test_the_refusal_names_what_is_wrong():
     with pytest.raises(ConfigError, match='^not a JSON Schema: "nonsense" is not valid under any of the schemas'):
         Checker({"type": "nonsense"})

@@ -216,6 +216,7 @@ DECIMAL = "^-?(0|[1-9][0-9]*)(\\.[0-9]+)?$"
                 "x-negative": False,
             },
         ),
+        (["1.50"] * 100 + ["1e-7"], {"type": "number", "x-scale": [2, 2], "x-exponent": True, "x-negative": False}),
         (
             ['"1e-7"', '"1"'],
             {
@@ -239,6 +240,8 @@ DECIMAL = "^-?(0|[1-9][0-9]*)(\\.[0-9]+)?$"
         (['"buy"'] * 5 + ['"sell"'] * 5, {"type": "string", "enum": ["buy", "sell"]}),
         (['"buy"'] * 5 + ['"sell"'] * 4, {"type": "string"}),
         (['"healthy"'] * 100, {"type": "string"}),
+        (['"ETHUSDT"', '"NKNBTC"'] * 50, {"type": "string"}),
+        (['"NEW"', '"FILLED"'] * 50, {"type": "string", "enum": ["FILLED", "NEW"]}),
         (['"a word"', '"or two"'] * 50, {"type": "string"}),
         ([f'"w{number % 9}"' for number in range(90)], {"type": "string"}),
         (["[]"], {"type": "array"}),
@@ -271,6 +274,11 @@ def test_a_member_that_may_be_null_or_a_number_is_both():
             {"type": "string", "format": "decimal", "pattern": DECIMAL, "x-scale": [1, 1]},
         ]
     }
+
+
+def test_alternatives_do_not_depend_on_which_came_first():
+    assert of_values('"1.5"', "null") == of_values("null", '"1.5"')
+    assert of_values("[1]", '"1.5"') == of_values('"1.5"', "[1]")
 
 
 def test_a_member_that_is_not_always_there_is_not_required():

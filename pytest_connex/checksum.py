@@ -8,46 +8,65 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain, zip_longest
-from typing import TypeAlias
 
+from .errors import DataFormatError
 from .model import Level
 
-Checksum: TypeAlias = Callable[[Sequence[Level], Sequence[Level]], int]
-"""Takes bids and asks, best first, and returns what the exchange would send."""
-
-_KRAKEN_LEVELS = 10
-_OKX_LEVELS = 25
+_LONGEST = 10_000  # digits of one number, written without an exponent
 
 
-def kraken(bids: Sequence[Level], asks: Sequence[Level]) -> int:
-    """Return Kraken's checksum: ten asks, then ten bids; digits without point and leading zeros; unsigned.
+@dataclass(frozen=True)
+class Checksum:
+    """How a checksum is computed.
 
-    Source: Kraken's guide to the checksum of its WebSocket book channel, version 1.
+    Attributes:
+        levels: How many levels a side it covers.
+        compute: Takes so many bids and asks, or all where there are fewer, and returns what the exchange would send.
     """
-    levels = chain(asks[:_KRAKEN_LEVELS], bids[:_KRAKEN_LEVELS])
-    return zlib.crc32("".join(_bare(number) for level in levels for number in level).encode())
+
+    levels: int
+    compute: Callable[[Sequence[Level], Sequence[Level]], int]
+
+    def of(self, bids: Sequence[Level], asks: Sequence[Level]) -> int:
+        """Return the checksum of a book, given both sides best first."""
+        return self.compute(bids[: self.levels], asks[: self.levels])
 
 
-def okx(bids: Sequence[Level], asks: Sequence[Level]) -> int:
-    """Return OKX's checksum: twenty-five levels, bid and ask in turn, joined by colons; signed.
+def _kraken(bids: Sequence[Level], asks: Sequence[Level]) -> int:
+    numbers = chain.from_iterable(chain(asks, bids))
+    return zlib.crc32("".join([_digits(number).replace(".", "").lstrip("0") for number in numbers]).encode())
 
-    Where one side has fewer levels, the other goes on alone. Source: OKX's API guide, version 5, "Checksum".
-    """
-    pairs = zip_longest(bids[:_OKX_LEVELS], asks[:_OKX_LEVELS])
-    text = ":".join(_plain(number) for pair in pairs for level in pair if level is not None for number in level)
-    unsigned = zlib.crc32(text.encode())
+
+def _okx(bids: Sequence[Level], asks: Sequence[Level]) -> int:
+    pairs = chain.from_iterable(zip_longest(bids, asks, fillvalue=()))
+    unsigned = zlib.crc32(":".join([_digits(number) for level in pairs for number in level]).encode())
     return unsigned - 2**32 if unsigned >= 2**31 else unsigned
 
 
-CHECKSUMS: dict[str, Checksum] = {"kraken": kraken, "okx": okx}
-"""The styles by name."""
-
-
-def _plain(number: Decimal) -> str:
+def _digits(number: Decimal) -> str:
+    """Write a number as exchanges do, without an exponent."""
+    text = str(number)
+    if "E" not in text:
+        return text
+    if abs(number.adjusted()) > _LONGEST:
+        raise DataFormatError(f"{number:.6e} has more than {_LONGEST} digits: it has no checksum")
     return format(number, "f")
 
 
-def _bare(number: Decimal) -> str:
-    return _plain(number).replace(".", "").lstrip("0")
+KRAKEN = Checksum(10, _kraken)
+"""Kraken's: ten asks, then ten bids; digits without point and leading zeros; unsigned.
+
+Source: Kraken's guide to the checksum of its WebSocket book channel, version 1.
+"""
+
+OKX = Checksum(25, _okx)
+"""OKX's: twenty-five levels, bid and ask in turn, joined by colons; signed.
+
+Where one side has fewer levels, the other goes on alone. Source: OKX's API guide, version 5, "Checksum".
+"""
+
+CHECKSUMS: dict[str, Checksum] = {"kraken": KRAKEN, "okx": OKX}
+"""The styles by name."""

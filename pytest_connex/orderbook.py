@@ -1,24 +1,28 @@
 """An order book that is kept from snapshots and updates, and the rules that they must follow.
 
 A sans-I/O core. Prices and quantities are exact; every rule has a name, can be switched off by it, and is broken
-with a :class:`BookError` that says by which frame, at which level, and what was expected. What an update says of
+with a :class:`BookError` that says by which frame, at which level, and what was expected. What a frame says of
 itself is checked before it is applied, so that the book is still the one before; what only the book after it can
 show (``crossed``, ``checksum``) is checked after.
 
-After a gap or a wrong checksum the book is no longer :attr:`~OrderBook.synchronized`: updates are followed but not
-applied, until a snapshot replaces it.
+A broken rule ends what is known of the book: it is no longer :attr:`~OrderBook.synchronized`, and updates are
+followed but not applied, until a snapshot replaces it. Nothing is ever merged.
+
+Well-formed frames are the rule, so each check first asks whether all is well, as cheaply as it can; only where it
+is not, the level is looked for and the words are made.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import sys
+from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Sequence
-from decimal import Context, Decimal, Inexact
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
 from .checksum import Checksum
-from .errors import BookError, ConfigError
+from .errors import BookError, ConfigError, DataFormatError
 from .model import Level, Snapshot, Update
 
 Sequencing: TypeAlias = Literal["contiguous", "linked", "increasing", "ranged"]
@@ -27,8 +31,7 @@ SEQUENCINGS: tuple[Sequencing, ...] = ("contiguous", "linked", "increasing", "ra
 """How the sequence of an update follows on the one before.
 
 ``contiguous``: one more. ``linked``: its ``previous_sequence`` is the one before. ``increasing``: more.
-``ranged``: its ``first_sequence`` is one more than the one before, and it goes up to its ``sequence``; the first
-after a snapshot may begin earlier, as long as it goes beyond it, and those that end earlier are passed over.
+``ranged``: its ``first_sequence`` is one more than the one before, and it goes up to its ``sequence``.
 """
 
 RULES = (
@@ -58,40 +61,54 @@ frame is older than the one before. ``stale``: no frame is older than ``max_age`
 
 _FIRST_MS = 1_230_768_000_000  # 2009-01-01, before which nothing was traded
 _LAST_MS = 4_102_444_800_000  # 2100-01-01
-_EXACT = Context(prec=10_000, traps=[Inexact])
+_DIGITS = 10_000
+_EXACT = Context(prec=_DIGITS, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[Inexact])
 _ZERO = Decimal(0)
+_HALF = Decimal("0.5")
+_FOREIGN = ("symbol", "exchange")  # rules by whose breaking a frame is another stream's
 
 
 class _Side:
-    """The levels of one side, by ascending price."""
+    """The levels of one side by price, and their prices in ascending order.
 
-    __slots__ = ("prices", "quantities")
+    Most updates change quantities, which takes no look at the order.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_best_is_last", "_depth", "levels", "prices")
+
+    def __init__(self, depth: int | None, best_is_last: bool) -> None:
+        self.levels: dict[Decimal, Level] = {}
         self.prices: list[Decimal] = []
-        self.quantities: list[Decimal] = []
+        self._depth = sys.maxsize if depth is None else depth
+        self._best_is_last = best_is_last
 
     def replace(self, levels: Iterable[Level]) -> None:
-        kept = sorted(level for level in levels if level[1])
-        self.prices = [level[0] for level in kept]
-        self.quantities = [level[1] for level in kept]
+        self.levels.clear()
+        self.prices.clear()
+        self.apply(levels)
 
-    def apply(self, levels: Iterable[Level]) -> None:
-        prices, quantities = self.prices, self.quantities
-        for price, quantity in levels:
-            place = bisect_left(prices, price)
-            if place < len(prices) and prices[place] == price:
-                if quantity:
-                    quantities[place] = quantity
-                else:
-                    del prices[place], quantities[place]
-            elif quantity:
-                prices.insert(place, price)
-                quantities.insert(place, quantity)
+    def apply(self, changed: Iterable[Level]) -> None:
+        levels, prices = self.levels, self.prices
+        for level in changed:
+            price, quantity = level
+            if quantity:
+                if price not in levels:
+                    insort(prices, price)
+                levels[price] = level
+            elif price in levels:
+                del levels[price], prices[bisect_left(prices, price)]
+        if len(prices) > self._depth:
+            beyond = slice(-self._depth) if self._best_is_last else slice(self._depth, None)
+            for price in prices[beyond]:
+                del levels[price]
+            del prices[beyond]
 
-    def levels(self, best_is_last: bool) -> list[Level]:
-        ascending = list(map(Level, self.prices, self.quantities))
-        return ascending[::-1] if best_is_last else ascending
+    def best_first(self, count: int | None = None) -> tuple[Level, ...]:
+        if self._best_is_last:
+            prices = self.prices[::-1] if count is None else self.prices[-count:][::-1]
+        else:
+            prices = self.prices[:count]
+        return tuple(map(self.levels.__getitem__, prices))
 
 
 class OrderBook:
@@ -107,15 +124,18 @@ class OrderBook:
         skip: Rules that are not checked, see :data:`RULES`.
         max_age: How old a frame may be when it is applied, in milliseconds; needs ``clock``.
         clock: Returns the time, in epoch milliseconds.
+        report: Is called with every broken rule in place of raising it. The frame is then taken as if the rule were
+            skipped; only what is missing (``sequence``) or differs (``checksum``) still ends synchronization.
 
     Raises:
-        ConfigError: There is no such rule, or no such sequencing.
+        ConfigError: There is no such rule or sequencing, or the depth is none.
 
     Attributes:
         frames: How many frames there were.
         sequence: Of the last frame, where it had one.
         timestamp: Of the last frame, where it had one; in epoch milliseconds.
-        synchronized: Whether the book is what the frames say; not before the first snapshot, and not after a gap.
+        synchronized: Whether the book is what the frames say; not before the first snapshot, and not after a broken
+            rule.
     """
 
     def __init__(
@@ -130,11 +150,14 @@ class OrderBook:
         skip: Collection[str] = (),
         max_age: int | None = None,
         clock: Callable[[], int] | None = None,
+        report: Callable[[BookError], object] | None = None,
     ) -> None:
         if unknown := sorted(set(skip).difference(RULES)):
             raise ConfigError(f"there is no rule {unknown[0]!r}; there are {', '.join(RULES)}")
         if sequence is not None and sequence not in SEQUENCINGS:
             raise ConfigError(f"there is no sequencing {sequence!r}; there are {', '.join(SEQUENCINGS)}")
+        if depth is not None and depth < 1:
+            raise ConfigError(f"a depth is one level or more, not {depth}")
         if (max_age is None) != (clock is None):
             raise ConfigError("max_age and clock need each other")
         self.symbol = symbol
@@ -144,14 +167,16 @@ class OrderBook:
         self.timestamp: int | None = None
         self.synchronized = False
         self._depth = depth
-        self._sequencing = sequence
+        self._sequencing = None if "sequence" in skip else sequence
+        self._linked = self._sequencing == "linked"
         self._checksum = None if "checksum" in skip else checksum
         self._locked = locked
         self._skip = frozenset(skip)
         self._max_age = max_age
         self._clock = clock
-        self._bids = _Side()
-        self._asks = _Side()
+        self._report = report
+        self._bids = _Side(depth, best_is_last=True)
+        self._asks = _Side(depth, best_is_last=False)
         self._bridging = False
 
     # what it is
@@ -159,30 +184,30 @@ class OrderBook:
     @property
     def bids(self) -> tuple[Level, ...]:
         """The bids, best first."""
-        return tuple(self._bids.levels(best_is_last=True))
+        return self._bids.best_first()
 
     @property
     def asks(self) -> tuple[Level, ...]:
         """The asks, best first."""
-        return tuple(self._asks.levels(best_is_last=False))
+        return self._asks.best_first()
 
     @property
     def best_bid(self) -> Level | None:
         """The highest bid; None where there is none."""
         side = self._bids
-        return Level(side.prices[-1], side.quantities[-1]) if side.prices else None
+        return side.levels[side.prices[-1]] if side.prices else None
 
     @property
     def best_ask(self) -> Level | None:
         """The lowest ask; None where there is none."""
         side = self._asks
-        return Level(side.prices[0], side.quantities[0]) if side.prices else None
+        return side.levels[side.prices[0]] if side.prices else None
 
     @property
     def spread(self) -> Decimal | None:
         """Best ask minus best bid, exact; None where a side is empty."""
         bid, ask = self.best_bid, self.best_ask
-        return None if bid is None or ask is None else _EXACT.subtract(ask.price, bid.price)
+        return None if bid is None or ask is None else _exact(_EXACT.subtract, ask.price, bid.price)
 
     @property
     def mid(self) -> Decimal | None:
@@ -190,129 +215,159 @@ class OrderBook:
         bid, ask = self.best_bid, self.best_ask
         if bid is None or ask is None:
             return None
-        return _EXACT.multiply(_EXACT.add(bid.price, ask.price), Decimal("0.5"))
+        return _exact(_EXACT.multiply, _exact(_EXACT.add, bid.price, ask.price), _HALF)
 
     def cumulative(self, side: Literal["bids", "asks"]) -> tuple[Level, ...]:
         """Return the levels of a side, best first, each with the quantity of itself and all better ones."""
         total = _ZERO
         levels = []
         for price, quantity in self.bids if side == "bids" else self.asks:
-            total = _EXACT.add(total, quantity)
+            total = _exact(_EXACT.add, total, quantity)
             levels.append(Level(price, total))
         return tuple(levels)
 
     # what happens to it
 
     def apply(self, frame: Snapshot | Update) -> None:
-        """Take a frame: a snapshot replaces the book, an update changes it.
+        """Take the next frame of the stream: a snapshot replaces the book, an update changes it.
 
         Raises:
             BookError: The frame breaks a rule.
         """
         self.frames += 1
-        self._check_identity(frame)
-        if frame.timestamp is not None:
-            self._check_time(frame.timestamp)
-        if isinstance(frame, Snapshot):
-            self._replace(frame)
-        else:
-            self._change(frame)
+        try:
+            if (frame.symbol != self.symbol or frame.exchange != self.exchange) and not self._is_ours(frame):
+                return
+            if isinstance(frame, Update):
+                self._change(frame)
+            else:
+                self._replace(frame)
+        except DataFormatError as exc:
+            foreign = isinstance(exc, BookError) and exc.rule in _FOREIGN
+            self.synchronized = self.synchronized and foreign
+            raise
+
+    def restart(self) -> None:
+        """Expect another stream, as after a reconnection: it begins with a snapshot, and with a time of its own."""
+        self.synchronized = False
+        self.sequence = self.timestamp = None
+
+    def bridge(self, snapshot: Snapshot, updates: Iterable[Update] = ()) -> None:
+        """Start from a snapshot that is not of the stream, as REST gives one, with the updates buffered until then.
+
+        Updates that the snapshot has in it already are passed over, here and in :meth:`apply`. The first that goes
+        beyond it must begin no later than where it ends.
+
+        Raises:
+            BookError: A frame breaks a rule.
+        """
+        stream, self.timestamp = self.timestamp, None
+        self.apply(snapshot)
+        self.timestamp = stream
+        self._bridging = True
+        for update in updates:
+            self.apply(update)
 
     def _replace(self, frame: Snapshot) -> None:
+        self.synchronized = self._bridging = False
+        self.sequence = frame.sequence
+        if frame.timestamp is not None:
+            self._check_time(frame.timestamp)
         for name, levels, descending in (("bids", frame.bids, True), ("asks", frame.asks, False)):
             self._check_levels(name, levels)
             self._check_snapshot(name, levels, descending)
         self._bids.replace(frame.bids)
         self._asks.replace(frame.asks)
-        self._truncate()
-        self.sequence = frame.sequence
-        self.synchronized = self._bridging = True
-        self._check_book(frame)
+        self.synchronized = True
+        self._check_book(frame.checksum)
 
     def _change(self, frame: Update) -> None:
-        follows = self._follows(frame)
-        if follows is False:
+        last, now = self.sequence, frame.sequence
+        if self._linked and frame.previous_sequence == last is not None is not now and not self._bridging:
+            self.sequence = now
+        elif not self._follows(frame):
             return
-        self._check_levels("bids", frame.bids)
-        self._check_levels("asks", frame.asks)
+        before, timestamp = self.timestamp, frame.timestamp
+        if self._clock is None and type(timestamp) is int and before is not None and before <= timestamp < _LAST_MS:
+            self.timestamp = timestamp
+        elif timestamp is not None:
+            self._check_time(timestamp)
+        bids, asks = frame.bids, frame.asks
+        if bids and not _are_sound(bids):
+            self._check_levels("bids", bids)
+        if asks and not _are_sound(asks):
+            self._check_levels("asks", asks)
         if not self.synchronized:
             return
-        self._bids.apply(frame.bids)
-        self._asks.apply(frame.asks)
-        self._truncate()
-        self._check_book(frame)
-
-    def _truncate(self) -> None:
-        depth = self._depth
-        if depth is None:
-            return
-        bids, asks = self._bids, self._asks
-        if len(bids.prices) > depth:
-            del bids.prices[:-depth], bids.quantities[:-depth]
-        if len(asks.prices) > depth:
-            del asks.prices[depth:], asks.quantities[depth:]
+        if bids:
+            self._bids.apply(bids)
+        if asks:
+            self._asks.apply(asks)
+        bid_prices, ask_prices = self._bids.prices, self._asks.prices
+        if frame.checksum or not (bid_prices and ask_prices and bid_prices[-1] < ask_prices[0]):
+            self._check_book(frame.checksum)
 
     # sequences
 
     def _follows(self, frame: Update) -> bool:
-        """Tell whether an update comes after what the book has; an old one while bridging does not.
-
-        Raises:
-            BookError: Something is missing in between.
-        """
-        last, now = self.sequence, frame.sequence
-        bridging, self._bridging = self._bridging, False
-        if self._sequencing is None or "sequence" in self._skip:
-            self.sequence = now
-            return True
-        if self._sequencing == "ranged" and bridging and last is not None and now is not None and now <= last:
-            self._bridging = True
+        """Tell whether an update goes beyond the book; it does, unless a snapshot of REST has it in it already."""
+        last, now, bridging = self.sequence, frame.sequence, self._bridging
+        if bridging and last is not None and now is not None and now <= last:
             return False
-        expected, found = self._expected(frame, bridging)
-        self.sequence = now if now is not None else last
-        if expected is not None:
-            self.synchronized = False
-            raise BookError("sequence", self.frames, None, expected, found)
+        self._bridging = False
+        if self._sequencing is not None and now is None:
+            self._missing("a sequence", "none")
+            return True
+        self.sequence = now
+        if self._sequencing is not None and last is not None and now is not None:
+            self._check_sequence(frame, last, now, bridging)
         return True
 
-    def _expected(self, frame: Update, bridging: bool) -> tuple[str | None, str]:
-        """Return what of the sequence of an update should be otherwise, or None, and what it is."""
-        last, now, previous, first = self.sequence, frame.sequence, frame.previous_sequence, frame.first_sequence
-        if now is None:
-            return "a sequence", "none"
-        if last is None:
-            return None, ""
+    def _check_sequence(self, frame: Update, last: int, now: int, bridging: bool) -> None:
+        previous, first = frame.previous_sequence, frame.first_sequence
         match self._sequencing:
             case "contiguous" if now != last + 1:
-                return f"sequence {last + 1}", str(now)
-            case "linked" if previous != last:
-                return f"previous sequence {last}", str(previous)
+                self._missing(f"sequence {last + 1}", now)
+            case "linked" if previous != last and not (bridging and previous is not None and previous < last):
+                self._missing(f"previous sequence {last}", previous)
             case "increasing" if now <= last:
-                return f"a sequence above {last}", str(now)
+                self._missing(f"a sequence above {last}", now)
             case "ranged" if first is None or first > now:
-                return "a first sequence up to the last", f"{first} to {now}"
-            case "ranged" if first is not None and (first > last + 1 or (first < last + 1 and not bridging)):
-                return f"first sequence {last + 1}", f"{first} to {now}"
-        return None, ""
+                self._missing("a first sequence up to the last", f"{first} to {now}")
+            case "ranged" if first is not None and first != last + 1 and not (bridging and first <= last):
+                self._missing(f"first sequence {last + 1}", f"{first} to {now}")
+
+    def _missing(self, expected: str, found: object) -> None:
+        self.synchronized = False
+        self._broken("sequence", None, expected, found)
 
     # rules
 
     def _broken(self, rule: str, level: Level | None, expected: str, found: object) -> None:
-        if rule not in self._skip:
-            raise BookError(rule, self.frames, level, expected, str(found))
+        if rule in self._skip:
+            return
+        error = BookError(rule, self.symbol, self.frames, level, expected, str(found))
+        if self._report is None:
+            raise error
+        self._report(error)
 
-    def _check_identity(self, frame: Snapshot | Update) -> None:
+    def _is_ours(self, frame: Snapshot | Update) -> bool:
+        """Tell whether a frame is of this book's stream; one that is not says nothing of the book."""
+        ours = True
         if self.symbol is None:
             self.symbol = frame.symbol
         elif frame.symbol != self.symbol:
             self._broken("symbol", None, self.symbol, frame.symbol)
+            ours = "symbol" in self._skip
         if self.exchange is None:
             self.exchange = frame.exchange
-        elif frame.exchange != self.exchange:
+        elif frame.exchange is not None and frame.exchange != self.exchange:
             self._broken("exchange", None, self.exchange, frame.exchange)
+            ours = ours and "exchange" in self._skip
+        return ours
 
     def _check_time(self, timestamp: int) -> None:
-        if not (type(timestamp) is int and _FIRST_MS <= timestamp < _LAST_MS):
+        if type(timestamp) is not int or not _FIRST_MS <= timestamp < _LAST_MS:
             self._broken("timestamp", None, "epoch milliseconds between 2009 and 2100", timestamp)
             return
         last, self.timestamp = self.timestamp, timestamp
@@ -324,31 +379,58 @@ class OrderBook:
                 self._broken("stale", None, f"{oldest} or later", timestamp)
 
     def _check_levels(self, side: str, levels: Sequence[Level]) -> None:
-        if not levels:
-            return
+        seen: set[Decimal] = set()
         for level in levels:
-            if level[0] <= _ZERO:
-                self._broken("price", level, f"a price above zero in the {side}", level[0])
-            if level[1] < _ZERO:
-                self._broken("quantity", level, f"a quantity of zero or more in the {side}", level[1])
-        if len(levels) > 1 and len({level[0] for level in levels}) != len(levels):
-            seen: set[Decimal] = set()
-            twice = next(level for level in levels if level[0] in seen or seen.add(level[0]))  # type: ignore[func-returns-value]
-            self._broken("duplicate", twice, f"each price once in the {side}", twice[0])
+            price, quantity = level
+            if not (price.is_finite() and quantity.is_finite()):
+                raise DataFormatError(
+                    f"{self.symbol}, frame {self.frames}: no level of the {side}: {price} {quantity}"
+                )
+            if price <= _ZERO:
+                self._broken("price", level, f"a price above zero in the {side}", price)
+            if quantity < _ZERO:
+                self._broken("quantity", level, f"a quantity of zero or more in the {side}", quantity)
+            if price in seen:
+                self._broken("duplicate", level, f"each price once in the {side}", price)
+            seen.add(price)
 
     def _check_snapshot(self, side: str, levels: Sequence[Level], descending: bool) -> None:
         for one, other in pairwise(levels):
-            if one[0] < other[0] if descending else one[0] > other[0]:
-                self._broken("sorted", other, f"a price after {one[0]} in the {side}, best first", other[0])
+            if one.price < other.price if descending else one.price > other.price:
+                self._broken("sorted", other, f"a price after {one.price} in the {side}, best first", other.price)
         if self._depth is not None and len(levels) > self._depth:
             self._broken("depth", levels[self._depth], f"at most {self._depth} {side}", len(levels))
 
-    def _check_book(self, frame: Snapshot | Update) -> None:
-        bids, asks = self._bids.prices, self._asks.prices
-        if bids and asks and (bids[-1] > asks[0] or (bids[-1] == asks[0] and not self._locked)):
-            self._broken("crossed", self.best_bid, f"a best bid below the best ask {asks[0]}", bids[-1])
-        if self._checksum is not None and frame.checksum:
-            found = self._checksum(self.bids, self.asks)
-            if found != frame.checksum:
+    def _check_book(self, checksum: int | None) -> None:
+        if checksum and self._checksum is not None:
+            covered = self._checksum.levels
+            found = self._checksum.compute(self._bids.best_first(covered), self._asks.best_first(covered))
+            if found != checksum:
                 self.synchronized = False
-                self._broken("checksum", None, f"{frame.checksum}, as the frame says", found)
+                self._broken("checksum", None, f"{checksum}, as the frame says", found)
+        bids, asks = self._bids.prices, self._asks.prices
+        if bids and asks and bids[-1] >= asks[0] and not (self._locked and bids[-1] == asks[0]):
+            self._broken("crossed", self.best_bid, f"a best bid below the best ask {asks[0]}", bids[-1])
+
+
+def _are_sound(levels: Sequence[Level]) -> bool:
+    """Tell whether no level of an update breaks a rule, without saying which."""
+    try:
+        if len(levels) == 1:
+            price, quantity = levels[0]
+            return price > _ZERO and quantity >= _ZERO
+        seen = {}
+        for price, quantity in levels:
+            if price <= _ZERO or quantity < _ZERO:
+                return False
+            seen[price] = quantity
+    except InvalidOperation:
+        return False
+    return len(seen) == len(levels)
+
+
+def _exact(operation: Callable[[Decimal, Decimal], Decimal], one: Decimal, other: Decimal) -> Decimal:
+    try:
+        return operation(one, other)
+    except Inexact as exc:
+        raise DataFormatError(f"{one:.6e} and {other:.6e} have no exact result of at most {_DIGITS} digits") from exc

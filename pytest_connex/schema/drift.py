@@ -206,7 +206,9 @@ class _Comparison:
         narrower = before is None or (before, after) == ("decimal", "epoch-milliseconds")
         if before != after and not (narrower and self._sampled):
             yield self._change(path, "format", str(before or "any"), str(after or "any"), breaking=not narrower)
-        elif new.get("x-exponent") is True and old.get("x-exponent") is not True and "x-scale" in old:
+            return
+        decimals = before == "decimal" or old.get("type") == "number"
+        if decimals and new.get("x-exponent") is True and old.get("x-exponent") is not True:
             yield self._change(path, "format", "no exponent", "exponents", breaking=True)
 
     def _scale(self, path: str, old: JSON, new: JSON) -> Iterator[Change]:

@@ -50,6 +50,8 @@ BREAKING = {
     "text for a symbol": (['"ETH/USDT"'], ['"ETHUSDT"'], ("m", "format", "symbol", "any")),
     "seconds for milliseconds": ([MS], ["1737158400"], ("m", "format", "epoch-milliseconds", "any")),
     "an exponent": (['"0.5"'], ['"0.5"', '"1e-7"'], ("m", "format", "no exponent", "exponents")),
+    "an exponent of a number": (["0.5"], ["0.5", "1e-7"], ("m", "format", "no exponent", "exponents")),
+    "an exponent where only zeros were": (['"0"'], ['"1e-7"'], ("m", "format", "no exponent", "exponents")),
     "more decimals": (['"1.50"'] * MANY, ['"1.505"'] * MANY, ("m", "precision", "2 decimals", "3 decimals")),
     "fewer decimals": (['"1.50"'] * MANY, ['"1.5"'] * MANY, ("m", "precision", "2 decimals", "1 decimals")),
     "more decimals of a number": (["1.50"] * MANY, ["1.505"] * MANY, ("m", "precision", "2 decimals", "3 decimals")),
@@ -129,6 +131,7 @@ NATURAL = {
     "a word instead of two": (WORDS, ['"sell"']),
     "a word where any text was": (['"as you like"'], ['"once"']),
     "another symbol": (['"ETH/USDT"'], ['"BTC/USDT"', '"1INCH-USDT-SWAP"']),
+    "a text that looks like a number with an exponent": (['"as you like"'], ['"1e5"']),
     "a text that looks like a number": (['"as you like"'], ['"7"']),
     "a decimal that looks like a time": (['"7"', '"1"'], [f'"{MS}"']),
     "an empty array": ([ROWS], ["[]"]),
@@ -225,6 +228,9 @@ def test_what_a_schema_leaves_open_is_compared_as_anything(by_hand):
     found = compare("x", schema, {"type": "object", "properties": {"m": {"type": "string", "x-scale": 2}}})
     assert [(change.path, change.kind, change.old, change.breaking) for change in found] == [
         ("m", "type", "anything", False)
+    ]
+    assert compare("x", schema, member(['"1.5"'], slight=True), sampled=True) == [
+        Change("x", "event", "added", "", "string", breaking=False)
     ]
 
 

@@ -7,7 +7,7 @@ that sandbox; so the mode of the run changes a configuration and nothing else.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from .run import RUN, SESSION, owns_sandbox
+from .run import OUTCOMES, RUN, SESSION, owns_sandbox
 
 if TYPE_CHECKING:
     import respx
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection as SyncConnection
 
     from .cassette.session import CassetteSession
+    from .client.book import FollowedBook
     from .client.rest import ConnexRest
     from .client.rest_async import ConnexRestAsync
     from .client.websocket import ConnexWebSocket
@@ -215,3 +216,20 @@ async def connex_ws(connex_ws_connect: Callable[..., ConnexWebSocket]) -> AsyncI
     """A WebSocket client: connected, authenticated when there are credentials, closed at teardown."""
     async with connex_ws_connect() as client:
         yield client
+
+
+@pytest_asyncio.fixture
+async def connex_orderbook(
+    request: pytest.FixtureRequest, connex_ws: ConnexWebSocket
+) -> AsyncIterator[Callable[..., Awaitable[FollowedBook]]]:
+    """Subscribe to an order book and follow it: ``book = await connex_orderbook("ETH/USDT", depth=50)``.
+
+    The first broken rule fails the test, whatever the test makes of it.
+    """
+    from .client.book import BookFeed
+
+    live = request.config.stash[RUN].options.mode == "live"
+    feed = BookFeed(connex_ws, (lambda: time.time_ns() // 1_000_000) if live else None)
+    yield feed.open
+    if feed.broken is not None and all(request.node.stash[OUTCOMES]):
+        raise feed.broken

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .book import app as book
 from .cassettes import app as cassettes
 from .decimals import decimals
 from .gateway import gateway
@@ -18,6 +19,7 @@ app.command()(sandbox)
 app.command()(gateway)
 app.command()(decimals)
 app.add_typer(cassettes, name="cassettes")
+app.add_typer(book, name="book")
 app.add_typer(schema, name="schema")
 
 

@@ -58,6 +58,9 @@ class ConnexWebSocket:
         nonces: Makes nonces.
         sleep: Waits between attempts to reconnect; an asynchronous callable that takes seconds.
 
+    Attributes:
+        connections: How many it has opened so far.
+
     Raises:
         ConfigError: The URL is not set.
     """
@@ -73,6 +76,7 @@ class ConnexWebSocket:
         config.require(WS_URL)
         self.config = config
         self.dialect = dialect or Dialect()
+        self.connections = 0
         self._connect = connect or websockets_connect
         self._nonces = nonces
         self._sleep = sleep
@@ -105,6 +109,7 @@ class ConnexWebSocket:
         if absent := self.config.half_credentials():
             raise ConfigError(f"{API_KEY} and {API_SECRET} must both be set or both be unset: {absent[0]} is not set")
         self._connection = await self._dial()
+        self.connections += 1
         self._loop = asyncio.get_running_loop()
         if self.config.api_key and self.config.api_secret:
             try:

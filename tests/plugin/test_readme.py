@@ -46,7 +46,7 @@ def test_the_dialect_of_the_project(connex_dialect):
 
 
 def test_there_is_code_to_run():
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 6
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))

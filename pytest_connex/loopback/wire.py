@@ -1,13 +1,14 @@
 """A transport that is as slow, and ends as badly, as it is asked to.
 
 It stands between a protocol and the transport of its connection, of whatever kind that is, and keeps the order of
-what is written: the end of a connection comes after what was written before it, however long that is delayed. What
-the other side sends is not delayed.
+what is written: the end of a connection comes after what was written before it, however long that is delayed. Once
+nothing slows it any more, what waits goes with the next bytes. What the other side sends is not delayed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import socket
 import struct
@@ -91,10 +92,12 @@ class Wire(asyncio.Transport, asyncio.Protocol):
             return
         content = bytes(data) if self._left is None else self._allowed(bytes(data))
         pace = self._pace()
-        if pace == _UNHINDERED and not self._waiting:
-            self._transport.write(content)
-        else:
+        if pace != _UNHINDERED:
             self._delay(content, pace)
+            return
+        if self._waiting:
+            self._pass_on()
+        self._transport.write(content)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Write all of them."""
@@ -220,9 +223,10 @@ class Wire(asyncio.Transport, asyncio.Protocol):
             self._timer = self._loop.call_at(self._waiting[0][0], self._pass_on)
 
     def _pass_on(self) -> None:
-        self._timer = None
-        now = self._loop.time()
-        while self._waiting and self._waiting[0][0] <= now and not self._transport.is_closing():
+        """Pass on what is due; everything, where the wire is no longer slow."""
+        self._drop_timer()
+        due = math.inf if self._pace() == _UNHINDERED else self._loop.time()
+        while self._waiting and self._waiting[0][0] <= due and not self._transport.is_closing():
             _, what = self._waiting.popleft()
             if callable(what):
                 what()
@@ -246,6 +250,9 @@ class Wire(asyncio.Transport, asyncio.Protocol):
     def _forget(self) -> None:
         self._waiting.clear()
         self._size = 0
+        self._drop_timer()
+
+    def _drop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

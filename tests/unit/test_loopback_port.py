@@ -3,336 +3,66 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import http.client
 import json
 import re
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 import requests
 import websocket
-from aiohttp import web
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.http11 import Request
 from websockets.sync.client import connect as connect_sync
 
-from pytest_connex.background import BackgroundLoop
-from pytest_connex.cassette.endpoint import Behaviour, Endpoint
+from pytest_connex.cassette.endpoint import Endpoint
 from pytest_connex.errors import ConfigError
 from pytest_connex.faults import Faults
 from pytest_connex.loopback.port import Port
 
-Script = Callable[[Faults], object]
-
-SAID = ("one", "two", "three", "four")
-BODY = b'{"answer": "of some length"}'
-PATIENCE = 10
-"""Seconds after which a client stops waiting, which fails its test."""
-SHORT = 0.1
-"""Seconds that a client waits for what does not come."""
-
-
-def patience(messages: Sequence[str | bytes], silent_after: int | None) -> float:
-    """How long to wait for the next message, where there are none after some."""
-    return PATIENCE if silent_after is None or len(messages) < silent_after else SHORT
-
-
-class Feed:
-    """Says something to whoever connects, and repeats what it hears."""
-
-    refusal: BaseException | None = None
-    on_read: Callable[[], None] | None = None
-
-    def __init__(self, said: Sequence[str | bytes], closes: tuple[int, str] | None) -> None:
-        self.heard: list[str | bytes] = []
-        self.ends: list[tuple[int, str]] = []
-        self.late: list[str | bytes] = []
-        self.ended_in_time = threading.Event()
-        self._said = said
-        self._closes = closes
-
-    def dialled(self, endpoint: Endpoint, request: Request) -> None:
-        self.endpoint = endpoint
-        endpoint.accept(None, {})
-        for message in self._said:
-            endpoint.send((message,))
-        if self._closes is not None:
-            endpoint.close(*self._closes)
-
-    def received(self, message: str | bytes) -> None:
-        self.heard.append(message)
-        self.endpoint.send((message,))
-
-    def came_late(self, message: str | bytes) -> None:
-        self.late.append(message)
-
-    def writable(self) -> None:
-        """It never waits."""
-
-    def ended(self, code: int, reason: str) -> None:
-        self.ends.append((code, reason))
-        self.ended_in_time.set()
-
-
-class Served:
-    """A port in a thread, with a feed behind it."""
-
-    def __init__(
-        self,
-        said: Sequence[str | bytes] = SAID,
-        closes: tuple[int, str] | None = None,
-        faults: Faults | None = None,
-        host: str = "127.0.0.1",
-    ) -> None:
-        self.faults = faults or Faults(5)
-        self.feeds: list[Feed] = []
-        self.asked: list[str] = []
-        self.rejects = 0
-        self._said, self._closes = said, closes
-        self._port = Port(self._http, self._websocket, self.faults, host)
-        self._background = BackgroundLoop("served")
-
-    def _websocket(self, request: web.BaseRequest) -> Behaviour | web.Response:
-        if self.rejects:
-            self.rejects -= 1
-            return web.Response(status=404)
-        self.feeds.append(Feed(self._said, self._closes))
-        return self.feeds[-1]
-
-    async def _http(self, request: web.BaseRequest) -> web.StreamResponse:
-        self.asked.append(f"{request.method} {request.path} {(await request.read())[:10].decode()}".strip())
-        return web.Response(body=BODY, content_type="application/json")
-
-    @property
-    def address(self) -> tuple[str, int]:
-        return "127.0.0.1", self._port.number
-
-    @property
-    def http_url(self) -> str:
-        return f"http://127.0.0.1:{self._port.number}"
-
-    @property
-    def ws_url(self) -> str:
-        return f"ws://127.0.0.1:{self._port.number}/ws"
-
-    def drop(self) -> None:
-        self._background.call(self._port.drop)
-
-    def stop(self) -> None:
-        if self._background.is_running:
-            self._background.run(self._port.stop())
-            self._background.stop()
-
-    def __enter__(self) -> Served:
-        self._background.start()
-        self._background.run(self._port.start())
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
+from .loopback import (
+    ASK,
+    BODY,
+    CLIENTS,
+    CLOSED_1000,
+    CLOSED_1012,
+    DROPPED,
+    NOT_UTF8,
+    PATIENCE,
+    RESET,
+    SAID,
+    SHORT,
+    SILENT,
+    Feed,
+    Seen,
+    Served,
+    answer_to,
+    ask_http_client,
+    ask_requests,
+    ask_socket,
+    by_a_socket,
+    by_aiohttp,
+    by_websocket_client,
+    by_websockets,
+    by_websockets_sync,
+    eventually,
+    framed,
+    handshake,
+    listened,
+    masked,
+    raw,
+)
 
 
 @pytest.fixture
 def served() -> Iterator[Served]:
     with Served() as server:
         yield server
-
-
-# --- Clients ---------------------------------------------------------------------------------------------
-
-
-class Seen(NamedTuple):
-    """What a client got, and how it noticed the end."""
-
-    messages: list[str | bytes]
-    end: str
-
-
-def _of_websockets(exc: BaseException) -> str:
-    if isinstance(exc, ConnectionClosed):
-        received = "" if exc.rcvd is None else f" received {exc.rcvd.code} {exc.rcvd.reason}".rstrip()
-        sent = "" if exc.sent is None or exc.rcvd_then_sent else f" sent {exc.sent.code}"
-        cause = "" if not isinstance(exc.__cause__, OSError) else f" from {type(exc.__cause__).__name__}"
-        return f"{type(exc).__name__}{received}{sent}{cause}"
-    return type(exc).__name__
-
-
-def by_websockets(url: str, silent_after: int | None = None) -> Seen:
-    async def listen() -> Seen:
-        messages: list[str | bytes] = []
-        async with connect(url, close_timeout=SHORT, proxy=None) as ws:
-            try:
-                while True:
-                    async with asyncio.timeout(patience(messages, silent_after)):
-                        messages.append(await ws.recv())
-            except (ConnectionClosed, TimeoutError) as exc:
-                return Seen(messages, _of_websockets(exc))
-
-    return asyncio.run(listen())
-
-
-def by_websockets_sync(url: str, silent_after: int | None = None) -> Seen:
-    messages: list[str | bytes] = []
-    with connect_sync(url, close_timeout=SHORT, proxy=None) as ws:
-        try:
-            while True:
-                messages.append(ws.recv(timeout=patience(messages, silent_after)))
-        except (ConnectionClosed, TimeoutError) as exc:
-            return Seen(messages, _of_websockets(exc))
-
-
-def by_websocket_client(url: str, silent_after: int | None = None) -> Seen:
-    messages: list[str | bytes] = []
-    ws = websocket.create_connection(url, timeout=PATIENCE, http_no_proxy=["127.0.0.1"])
-    try:
-        while True:
-            ws.settimeout(patience(messages, silent_after))
-            opcode, data = ws.recv_data()
-            if opcode == websocket.ABNF.OPCODE_CLOSE:
-                return Seen(messages, f"CLOSE {int.from_bytes(data[:2], 'big')} {data[2:].decode()}".rstrip())
-            messages.append(data.decode() if opcode == websocket.ABNF.OPCODE_TEXT else data)
-    except (websocket.WebSocketException, OSError) as exc:
-        return Seen(messages, type(exc).__name__)
-    finally:
-        ws.shutdown()
-
-
-def by_aiohttp(url: str, silent_after: int | None = None) -> Seen:
-    async def listen() -> Seen:
-        messages: list[str | bytes] = []
-        async with aiohttp.ClientSession() as session:
-            timeout = aiohttp.ClientWSTimeout(ws_close=SHORT)
-            async with session.ws_connect(url, timeout=timeout) as ws:
-                try:
-                    while True:
-                        message = await ws.receive(timeout=patience(messages, silent_after))
-                        if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-                            break
-                        messages.append(message.data)
-                except TimeoutError as exc:
-                    return Seen(messages, type(exc).__name__)
-                if message.type is aiohttp.WSMsgType.CLOSE:
-                    return Seen(messages, f"CLOSE {message.data} {message.extra}".rstrip())
-                return Seen(messages, f"{message.type.name} {ws.close_code}")
-
-    return asyncio.run(listen())
-
-
-def by_a_socket(url: str, silent_after: int | None = None) -> Seen:
-    with raw(url) as sock:
-        return listened(sock, silent_after)
-
-
-def listened(sock: socket.socket, silent_after: int | None = None) -> Seen:
-    """Read until a close frame or the end."""
-    said = b""
-    try:
-        while not (seen := framed(said, "")).end.startswith("CLOSE"):
-            sock.settimeout(patience(seen.messages, silent_after))
-            if not (data := sock.recv(65_536)):
-                return framed(said, "EOF")
-            said += data
-    except OSError as exc:
-        return framed(said, type(exc).__name__)
-    return seen
-
-
-@contextmanager
-def raw(url: str) -> Iterator[socket.socket]:
-    """A socket with the handshake done."""
-    parts = urlsplit(url)
-    with socket.create_connection((parts.hostname, parts.port), timeout=PATIENCE) as sock:
-        sock.sendall(handshake(parts.path))
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += sock.recv(1)
-        assert head.startswith(b"HTTP/1.1 101 ")
-        yield sock
-
-
-def handshake(path: str = "/ws", **changed: str) -> bytes:
-    headers = {
-        "Host": "127.0.0.1",
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
-        "Sec-WebSocket-Version": "13",
-    } | {name.replace("_", "-"): value for name, value in changed.items()}
-    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items() if value)]
-    return "\r\n".join([*lines, "", ""]).encode()
-
-
-def framed(said: bytes, end: str) -> Seen:
-    """Take frames of less than 126 bytes apart, as text; what is left of the last one comes with the end."""
-    messages: list[str | bytes] = []
-    while len(said) >= 2 and len(said) >= 2 + said[1]:
-        kind, payload, said = said[0], said[2 : 2 + said[1]], said[2 + said[1] :]
-        if kind == 0x88:
-            end = f"CLOSE {int.from_bytes(payload[:2], 'big')} {payload[2:].decode()}".rstrip()
-            break
-        messages.append(payload.decode("utf-8", "backslashreplace") if kind == 0x81 else payload)
-    return Seen(messages, f"{end} after {said!r}" if said else end)
-
-
-CLIENTS = {
-    "websockets": by_websockets,
-    "websockets.sync": by_websockets_sync,
-    "websocket-client": by_websocket_client,
-    "aiohttp": by_aiohttp,
-    "socket": by_a_socket,
-}
-
-
-DROPPED = {
-    "websockets": "ConnectionClosedError",
-    "websockets.sync": "ConnectionClosedError",
-    "websocket-client": "WebSocketConnectionClosedException",
-    "aiohttp": "CLOSED 1006",
-    "socket": "EOF",
-}
-RESET = {
-    "websockets": "ConnectionClosedError from ConnectionResetError",
-    "websockets.sync": "ConnectionClosedError from ConnectionResetError",
-    "websocket-client": "ConnectionResetError",
-    "aiohttp": "CLOSED 1006",
-    "socket": "ConnectionResetError",
-}
-CLOSED_1012 = {
-    "websockets": "ConnectionClosedError received 1012 restart",
-    "websockets.sync": "ConnectionClosedError received 1012 restart",
-    "websocket-client": "CLOSE 1012 restart",
-    "aiohttp": "CLOSE 1012 restart",
-    "socket": "CLOSE 1012 restart",
-}
-CLOSED_1000 = {
-    "websockets": "ConnectionClosedOK received 1000",
-    "websockets.sync": "ConnectionClosedOK received 1000",
-    "websocket-client": "CLOSE 1000",
-    "aiohttp": "CLOSE 1000",
-    "socket": "CLOSE 1000",
-}
-SILENT = {
-    "websockets": "TimeoutError",
-    "websockets.sync": "TimeoutError",
-    "websocket-client": "WebSocketTimeoutException",
-    "aiohttp": "TimeoutError",
-    "socket": "TimeoutError",
-}
-NOT_UTF8 = {
-    "websockets": "ConnectionClosedError sent 1007",
-    "websockets.sync": "ConnectionClosedError sent 1007",
-    "websocket-client": "WebSocketPayloadException",
-    "aiohttp": "ERROR 1007",
-}
 
 
 # --- How connections end ---------------------------------------------------------------------------------
@@ -406,11 +136,6 @@ def test_a_client_that_answers_a_close_sees_the_connection_end(served):
         assert sock.recv(100) == b""
 
 
-def masked(payload: bytes, kind: int = 0x81) -> bytes:
-    """A frame of a client, whose mask changes nothing."""
-    return bytes((kind, 0x80 | len(payload))) + bytes(4) + payload
-
-
 def test_a_stalled_connection_answers_no_ping(served):
     served.faults.stall_after(4)
     with connect_sync(served.ws_url, close_timeout=SHORT, proxy=None) as ws:
@@ -473,13 +198,6 @@ def test_a_client_may_go_before_its_fault_happens(served):
     assert served.faults.happened() == []
 
 
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 # --- On how many connections -----------------------------------------------------------------------------
 
 
@@ -515,7 +233,7 @@ def test_a_handshake_that_the_server_does_not_take_uses_up_nothing(served):
 def test_a_bad_handshake_uses_up_nothing(served):
     served.faults.drop_after(2)
     served.faults.refuse_handshake()
-    assert answer_to(served, handshake(Sec_WebSocket_Version="12"))[0] == 400
+    assert answer_to(served.http_url, handshake(Sec_WebSocket_Version="12"))[0] == 400
     assert served.faults.pending() == 2
 
 
@@ -578,9 +296,8 @@ def test_a_message_that_is_held_arrives_before_the_end(how):
             super().dialled(endpoint, request)
             how(self)
 
-    with Served() as served:
+    with Served(feed=Ending) as served:
         served.faults.reorder(4)
-        served._websocket = served._port._websocket = lambda request: Ending(SAID, None)
         assert by_a_socket(served.ws_url).messages == list(SAID)
 
 
@@ -630,69 +347,11 @@ def test_a_binary_message_stays_binary(client):
 # --- HTTP answers ----------------------------------------------------------------------------------------
 
 
-class Http(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-def ask_requests(served: Served, timeout: float) -> Http:
-    answer = requests.get(served.http_url + "/v1?key=secret", timeout=timeout)
-    return Http(answer.status_code, dict(answer.headers), answer.content)
-
-
-def ask_http_client(served: Served, timeout: float) -> Http:
-    connection = http.client.HTTPConnection(*served.address, timeout=timeout)
-    try:
-        connection.request("GET", "/v1?key=secret")
-        answer = connection.getresponse()
-        return Http(answer.status, dict(answer.getheaders()), answer.read())
-    finally:
-        connection.close()
-
-
-def ask_aiohttp(served: Served, timeout: float) -> Http:
-    async def ask() -> Http:
-        patience = aiohttp.ClientTimeout(total=timeout)
-        async with aiohttp.ClientSession(timeout=patience) as session:
-            async with session.get(served.http_url + "/v1?key=secret") as answer:
-                return Http(answer.status, dict(answer.headers), await answer.read())
-
-    return asyncio.run(ask())
-
-
-def answer_to(served: Served, request: bytes, timeout: float = PATIENCE) -> Http:
-    """What a socket gets for bytes."""
-    with socket.create_connection(served.address, timeout=timeout) as sock:
-        sock.sendall(request)
-        said = b""
-        while b"\r\n\r\n" not in said:
-            said += sock.recv(65_536)
-        head, _, body = said.partition(b"\r\n\r\n")
-        first, *lines = head.decode().split("\r\n")
-        headers = dict(line.split(": ", 1) for line in lines)
-        while len(body) < int(headers["Content-Length"]) and (data := sock.recv(65_536)):
-            body += data
-        return Http(int(first.split()[1]), headers, body)
-
-
-def ask_socket(served: Served, timeout: float) -> Http:
-    return answer_to(served, b"GET /v1?key=secret HTTP/1.1\r\nHost: x\r\n\r\n", timeout)
-
-
-ASK = {
-    "requests": ask_requests,
-    "http.client": ask_http_client,
-    "aiohttp": ask_aiohttp,
-    "socket": ask_socket,
-}
-
-
 @pytest.mark.parametrize("client", ASK)
 def test_a_scripted_answer_comes_as_often_as_asked_and_then_the_right_one(served, client):
     served.faults.answer(429, retry_after=7)
     served.faults.answer(503, times=2)
-    answers = [ASK[client](served, PATIENCE) for _ in range(4)]
+    answers = [ASK[client](served.http_url) for _ in range(4)]
     assert [answer.status for answer in answers] == [429, 503, 503, 200]
     assert [answer.headers.get("Retry-After") for answer in answers] == ["7", None, None, None]
     assert json.loads(answers[0].body) == {
@@ -728,9 +387,9 @@ def test_a_scripted_answer_to_a_body_that_nobody_reads(served):
 def test_an_answer_ends_after_so_many_bytes_of_its_body(served, length, client, error, text):
     served.faults.cut_answer(length)
     with pytest.raises(error) as caught:
-        ASK[client](served, PATIENCE)
+        ASK[client](served.http_url)
     assert re.search(text.format(length, len(BODY) - length), str(caught.value))
-    assert ASK[client](served, PATIENCE).body == BODY
+    assert ASK[client](served.http_url).body == BODY
     assert (served.asked, served.faults.happened()) == (
         ["GET /v1"] * 2,
         [f"GET /v1: cut after {length} bytes"],
@@ -739,7 +398,7 @@ def test_an_answer_ends_after_so_many_bytes_of_its_body(served, length, client, 
 
 def test_the_bytes_that_are_let_through_are_those_of_the_answer(served):
     served.faults.cut_answer(bytes=9)
-    answer = ask_socket(served, PATIENCE)
+    answer = ask_socket(served.http_url)
     assert (answer.status, answer.headers["Content-Length"], answer.body) == (200, str(len(BODY)), BODY[:9])
 
 
@@ -772,8 +431,8 @@ def test_a_session_goes_on_after_an_answer_that_was_cut(served):
 def test_an_answer_never_comes(served, client, error):
     served.faults.stall_answer()
     with pytest.raises(error):
-        ASK[client](served, 3 * SHORT)
-    assert ASK[client](served, PATIENCE).body == BODY
+        ASK[client](served.http_url, 4 * SHORT)
+    assert ASK[client](served.http_url).body == BODY
     assert (served.asked, served.faults.happened()) == (["GET /v1"], ["GET /v1: never answered"])
 
 
@@ -854,7 +513,7 @@ def test_a_handshake_is_refused_as_often_as_asked(served, client, refused):
     ],
 )
 def test_a_handshake_that_is_none_is_told_why(served, request_, problem):
-    answer = answer_to(served, request_)
+    answer = answer_to(served.http_url, request_)
     assert (answer.status, answer.body.decode()) == (400, f"this is no WebSocket handshake: {problem}\n")
 
 
@@ -882,14 +541,14 @@ def dial_aiohttp(served: Served) -> None:
 
 def dial_requests(served: Served) -> None:
     try:
-        ask_requests(served, PATIENCE)
+        ask_requests(served.http_url)
     except requests.ConnectionError as exc:
         cause = exc.args[0].reason.__cause__ or exc.args[0].reason.__context__
         raise cause from exc
 
 
 def dial_http_client(served: Served) -> None:
-    ask_http_client(served, PATIENCE)
+    ask_http_client(served.http_url)
 
 
 def dial_socket(served: Served) -> None:
@@ -1025,7 +684,7 @@ def test_at_a_slow_pace_everything_arrives_in_its_order_and_then_the_end(served,
 def test_a_slow_answer_is_whole(served, client):
     served.faults.latency(0.005)
     served.faults.bandwidth(20_000)
-    assert ASK[client](served, PATIENCE).body == BODY
+    assert ASK[client](served.http_url).body == BODY
 
 
 def test_latency_concerns_connections_that_are_open(served):
@@ -1036,7 +695,7 @@ def test_latency_concerns_connections_that_are_open(served):
         with pytest.raises(TimeoutError):
             ws.recv(timeout=SHORT)
     served.faults.latency(0)
-    assert ask_http_client(served, PATIENCE).status == 200
+    assert ask_http_client(served.http_url).status == 200
 
 
 def test_a_drop_comes_after_what_was_delayed_before_it(served):

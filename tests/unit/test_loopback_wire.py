@@ -183,10 +183,26 @@ def test_a_pace_that_changes_holds_for_what_is_written_from_then_on():
         wire.write(b"a")
         pace.now = Pace(latency=3)
         wire.write(b"b")
-        pace.now = Pace()
+        pace.now = Pace(latency=2)
         wire.write(b"c")
 
     assert on_the_wire(script, pace)[0] == [(1.0, b"a"), (3.0, b"b"), (3.0, b"c")]
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_what_waits_for_a_pace_that_is_lifted_goes_with_the_next_bytes(writes):
+    pace = Pacing(bandwidth=1024)
+
+    async def script(wire: Wire, line: Line, end: End) -> None:
+        wire.write(b"x" * 10_240)
+        await asyncio.sleep(1.5)
+        pace.now = Pace()
+        if writes:
+            wire.write(b"y")
+
+    events, _ = on_the_wire(script, pace)
+    assert [moment for moment, _ in events] == [1.0] + ([1.5] * 10 if writes else [2.0] * 9)
+    assert b"".join(what for _, what in events) == b"x" * 10_240 + b"y" * writes
 
 
 def test_a_wire_is_unhindered_again_once_nothing_waits():

@@ -176,6 +176,8 @@ class Relay:
         try:
             while True:
                 message = await upstream.recv()
+                if self._over:
+                    continue  # the client has closed: nothing can be written to it any more
                 self._recorder.received(self._conn, self._loop.time(), message)
                 self._endpoint.send((message,))
                 if not self._endpoint.writing and not self._over:

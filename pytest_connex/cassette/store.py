@@ -232,7 +232,7 @@ class Recording:
         elif connection.answered == (kind in (Open, Rejected, Refused)):
             problem = f"connection {event.conn} " + ("is answered twice" if connection.answered else "is not open")
         if not problem:
-            problem = _unplayable(event)
+            problem = unplayable(event)
         if problem or connection is None:
             raise CassetteError(problem, self.path, line)
         if isinstance(event, Open | Rejected | Refused):
@@ -261,7 +261,7 @@ def _is_url(text: str) -> bool:
         return False
 
 
-def _unplayable(event: Event) -> str:
+def unplayable(event: Event) -> str:
     """Say what a client could never have seen or sent, or nothing."""
     match event:
         case Closed(code=code, reason=reason):

@@ -8,15 +8,21 @@ import typer
 
 from .. import __version__
 from .book import app as book
+from .capture import capture
 from .cassettes import app as cassettes
 from .decimals import decimals
+from .exports import export
 from .gateway import gateway
+from .imports import import_
 from .sandbox import sandbox
 from .schema import app as schema
 
 app = typer.Typer(name="connex", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(sandbox)
 app.command()(gateway)
+app.command()(capture)
+app.command("import")(import_)
+app.command()(export)
 app.command()(decimals)
 app.add_typer(cassettes, name="cassettes")
 app.add_typer(book, name="book")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,12 +26,12 @@ from ..config import (
 )
 from ..errors import CassetteError, ConfigError
 from ..protocol import Dialect
+from .recording import SUFFIXES, require_credentials, stem_of, stop_asked
 
 if TYPE_CHECKING:
     from ..gateway.gateway import Gateway
 
 _REFRESH = 0.2
-_SUFFIXES = (".ws.jsonl", ".yaml")
 
 
 def gateway(
@@ -67,10 +64,10 @@ def gateway(
             raise ConfigError("--record and --replay exclude each other")
         action: Action = "replay" if replay is not None else "record" if record is not None else "pass"
         config = recorded_config() if action == "replay" else _live(upstream_rest, upstream_ws)
-        stem = _stem(replay or record or Path("unused"))
+        stem = stem_of(replay or record or Path("unused"))
         _check_files(action, stem, rewrite)
         if action == "record" and not no_credentials:
-            _require_credentials(config)
+            require_credentials(config)
         session = _session(action, stem, config)
         _serve(session, config, fault or [], seed, host, port)
         if action == "record" and session.failed:
@@ -86,7 +83,7 @@ def _serve(
     from ..faults import apply_fault
     from ..gateway.gateway import Gateway
 
-    with _stop_asked() as stopped, ExitStack() as stack:
+    with stop_asked() as stopped, ExitStack() as stack:
         session.open()
         if session.verdict is not None:
             raise session.verdict
@@ -129,24 +126,6 @@ def _count(gateway: Gateway, last: bool = False) -> None:
         typer.echo(f"\r{text}" if sys.stderr.isatty() else text, err=True, nl=last)
 
 
-@contextmanager
-def _stop_asked() -> Iterator[threading.Event]:
-    """Wait for Ctrl-C or SIGTERM; another one while all is put in order does not hinder that."""
-    stopped = threading.Event()
-
-    def stop(number: int, frame: object) -> None:
-        if stopped.is_set():
-            typer.echo("stopping already", err=True)
-        stopped.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _live(rest: str, ws: str) -> ConnexConfig:
     values = read_environment(Path(".env"))
     values |= {name: value for name, value in ((REST_URL, rest), (WS_URL, ws)) if value}
@@ -158,25 +137,10 @@ def _live(rest: str, ws: str) -> ConnexConfig:
     return live_config({name: values[name] for name in VARIABLES if name in values})
 
 
-def _require_credentials(config: ConnexConfig) -> None:
-    if absent := config.missing(API_KEY, API_SECRET):
-        raise ConfigError(
-            f"{' and '.join(absent)} not set: they are needed to keep them out of the recording. Set what the "
-            "program uses, or add --no-credentials where it uses none"
-        )
-
-
-def _stem(file: Path) -> Path:
-    for suffix in _SUFFIXES:
-        if file.name.endswith(suffix) and file.name != suffix:
-            return file.with_name(file.name.removesuffix(suffix))
-    return file
-
-
 def _check_files(action: Action, stem: Path, rewrite: bool) -> None:
-    there = [path for suffix in _SUFFIXES if (path := stem.with_name(stem.name + suffix)).exists()]
+    there = [path for suffix in SUFFIXES if (path := stem.with_name(stem.name + suffix)).exists()]
     if action == "replay" and not there:
-        raise ConfigError(f"there is no recording {stem}{_SUFFIXES[0]} or {stem}{_SUFFIXES[1]}")
+        raise ConfigError(f"there is no recording {stem}{SUFFIXES[0]} or {stem}{SUFFIXES[1]}")
     if action == "record" and there and not rewrite:
         raise ConfigError(f"{there[0]} exists: add --rewrite to replace it")
 

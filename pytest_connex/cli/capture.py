@@ -1,0 +1,265 @@
+"""``connex capture``: record one order book from the gateway, without a test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from ..cassette.connect import connector
+from ..cassette.endpoint import Endpoint
+from ..cassette.events import FORMAT, VERSION, Header, Payload
+from ..cassette.recorder import Recorder
+from ..cassette.relay import RelayDialler
+from ..cassette.writing import CassetteWriter, put_in_place
+from ..client.websocket import NONCES
+from ..config import RECORDED_WS_URL, WS_URL, ConnexConfig, canonical_url, live_config, read_environment
+from ..errors import CassetteError, ConfigError, ConnexError
+from ..model import ErrorEvent
+from ..protocol import Dialect, classify, decode_leniently
+from .recording import (
+    SUFFIXES,
+    beside,
+    counted,
+    facts,
+    redactor_of,
+    refuse_to_replace,
+    require_credentials,
+    stem_of,
+    stop_asked,
+)
+
+if TYPE_CHECKING:
+    import threading
+
+    from websockets.asyncio.client import ClientConnection
+
+_REFRESH = 0.1  # seconds
+_FAREWELLS = 5
+"""How many turns of the loop the server's connection gets to send its close frame."""
+
+
+def capture(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Record into FILE.ws.jsonl.")],
+    symbol: Annotated[str, typer.Option(help="What to subscribe to.")] = "ETH/USDT",
+    depth: Annotated[int, typer.Option(min=1, help="How many levels a side.")] = 50,
+    frames: Annotated[int, typer.Option(min=1, help="How many order-book frames; answers come on top.")] = 100,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the next order-book frame.")] = 30.0,
+    rewrite: Annotated[bool, typer.Option(help="Replace a recording that exists.")] = False,
+    no_credentials: Annotated[bool, typer.Option(help="Subscribe without authenticating.")] = False,
+) -> None:
+    """Record an order book from CONNEX_WS_URL over one connection; Ctrl-C keeps what arrived.
+
+    Exits with 1 when fewer frames arrived than asked for; what arrived is recorded then, too.
+    """
+    try:
+        config = live_config(read_environment(Path(".env")), ws_timeout=timeout)
+        config.require(WS_URL)
+        if not no_credentials:
+            require_credentials(config)
+        path = beside(stem_of(output), SUFFIXES[0])
+        refuse_to_replace(path, rewrite)
+        with stop_asked() as stopped:
+            tape = _Tape(path, config, frames)
+            ending = _run(tape, _Conversation(config, symbol, depth, authenticate=not no_credentials), stopped)
+    except (ConfigError, CassetteError) as exc:
+        typer.echo(f"connex capture: {exc}", err=True)
+        raise typer.Exit(2) from None
+    if ending:
+        typer.echo(f"connex capture: {tape.frames} of {frames} frames: {ending}", err=True)
+        raise typer.Exit(1)
+
+
+def _run(tape: _Tape, conversation: _Conversation, stopped: threading.Event) -> str:
+    """Record until there are enough frames, and put the recording into its place; return what came before that."""
+    try:
+        with _progress(tape):
+            ending = asyncio.run(_until_stopped(tape, conversation, stopped))
+        written = tape.put_in_place()
+    finally:
+        tape.discard()
+    typer.echo(
+        f"recorded {tape.path}: {counted(tape.frames, 'frame')}" if written else "nothing was recorded", err=True
+    )
+    return "" if tape.complete else ending
+
+
+async def _until_stopped(tape: _Tape, conversation: _Conversation, stopped: threading.Event) -> str:
+    work = asyncio.create_task(conversation.hold(tape))
+    try:
+        while not work.done() and not stopped.is_set():
+            await asyncio.wait({work}, timeout=_REFRESH)
+        if not work.done():
+            work.cancel()
+        try:
+            return await work
+        except asyncio.CancelledError:
+            return "interrupted"
+    finally:
+        await tape.hang_up()
+
+
+@contextmanager
+def _progress(tape: _Tape) -> Iterator[None]:
+    stderr = typer.get_text_stream("stderr")
+    if not stderr.isatty():
+        yield
+        return
+    with typer.progressbar(length=tape.goal, label="order-book frames", show_pos=True, file=stderr) as bar:
+        tape.on_frame = lambda: bar.update(1)
+        yield
+
+
+class _Conversation:
+    """What is said to the gateway: the same as by :func:`~pytest_connex.capture_orderbook`, over one connection."""
+
+    def __init__(self, config: ConnexConfig, symbol: str, depth: int, authenticate: bool) -> None:
+        self._config = config
+        self._dialect = Dialect()
+        self._symbol = symbol
+        self._depth = depth
+        self._authenticate = authenticate
+
+    async def hold(self, tape: _Tape) -> str:
+        """Speak until the tape is complete; return what ended it before."""
+        config, dialect = self._config, self._dialect
+        dial = connector(tape.dialler, tape.endpoints.append)
+        try:
+            connection = await dial(
+                config.ws_url, ping_interval=dialect.ping_interval, ping_timeout=dialect.ping_timeout, max_size=None
+            )
+        except (OSError, InvalidHandshake, EOFError) as exc:
+            return f"no connection to {config.ws_url}: {exc}"
+        try:
+            await self._speak(connection, tape)
+        except ConnectionClosed as exc:
+            frame = exc.rcvd
+            said = f"closed by the server with {frame.code} {frame.reason}".rstrip() if frame else "lost"
+            return f"the connection was {said}"
+        except TimeoutError:
+            return f"no order-book frame within {config.ws_timeout:g} s"
+        except ConnexError as exc:
+            return str(exc)
+        finally:
+            await connection.close()  # with 1000, where ``async with`` would make an interruption 1011
+        return ""
+
+    async def _speak(self, connection: ClientConnection, tape: _Tape) -> None:
+        key, secret = self._config.api_key, self._config.api_secret
+        if self._authenticate and key and secret:
+            await connection.send(self._dialect.encode(self._dialect.authenticate(key, secret, NONCES.next(key))))
+            async with asyncio.timeout(self._config.ws_timeout):
+                await self._hear(connection)
+        await connection.send(self._dialect.encode(self._dialect.subscribe(self._symbol, self._depth)))
+        while not tape.complete:
+            before = tape.frames
+            async with asyncio.timeout(self._config.ws_timeout):
+                while tape.frames == before:
+                    await self._hear(connection)
+                    tape.check()
+
+    async def _hear(self, connection: ClientConnection) -> None:
+        message = await connection.recv()
+        if classify(decode_leniently(message)) != "error":
+            return
+        event = self._dialect.parse(message)
+        if isinstance(event, ErrorEvent):
+            raise self._dialect.error_from(event)
+
+
+class _Tape(Recorder):
+    """Records until there are enough order-book frames; what the server sends after the last is not kept.
+
+    Attributes:
+        frames: How many there are.
+        goal: How many are enough.
+        on_frame: Called for each.
+    """
+
+    def __init__(self, path: Path, config: ConnexConfig, goal: int) -> None:
+        redactor = redactor_of(config)
+        header = Header(FORMAT, VERSION, **facts("live", "connex capture", datetime.now(UTC)))
+        self._writer = CassetteWriter(path, header, redactor)
+        super().__init__(
+            lambda event: self._guarded(partial(self._writer.write, event)),
+            lambda messages: self._guarded(partial(self._writer.write_messages, messages)),
+            redactor,
+            lambda url: canonical_url(url, config.ws_url, RECORDED_WS_URL),
+        )
+        self.path = path
+        self.frames, self.goal = 0, goal
+        self.on_frame: Callable[[], None] = lambda: None
+        self.dialler = RelayDialler(self)
+        self.endpoints: list[Endpoint] = []
+        self._was_open = False
+        self._problem: CassetteError | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are enough frames."""
+        return self.frames >= self.goal
+
+    def received(self, conn: int, now: float, message: Payload) -> None:
+        """Note a message, and count it if it is an order-book frame."""
+        if self.complete:
+            return
+        super().received(conn, now, message)
+        if classify(decode_leniently(message)) == "orderbook":
+            self.frames += 1
+            self.on_frame()
+
+    def opened(self, conn: int, now: float, subprotocol: str | None, headers: Mapping[str, str]) -> None:
+        """Note that there is something to keep."""
+        self._was_open = True
+        super().opened(conn, now, subprotocol, headers)
+
+    async def hang_up(self) -> None:
+        """End the connection: the server sees the close that the client made."""
+        await _turns()
+        self.dialler.stop()
+        for endpoint in self.endpoints:
+            endpoint.hang_up()
+        await _turns()
+
+    def put_in_place(self) -> bool:
+        """Put the recording into its place, if there was a connection.
+
+        Raises:
+            CassetteError: It cannot be written, or holds a secret.
+        """
+        self.finish()
+        self.check()
+        if not self._was_open:
+            return False
+        self._writer.finish()
+        put_in_place([self._writer], [])
+        return True
+
+    def discard(self) -> None:
+        """Throw away what is not in its place."""
+        self._writer.discard()
+
+    def check(self) -> None:
+        """Raise what has kept a message from being written: it happened on the server's side of the connection."""
+        if self._problem is not None:
+            raise self._problem
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        if self._problem is not None:
+            return
+        try:
+            write()
+        except CassetteError as exc:
+            self._problem = exc
+
+
+async def _turns() -> None:
+    for _ in range(_FAREWELLS):
+        await asyncio.sleep(0)

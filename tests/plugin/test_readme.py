@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTA
 
 PRELUDE = """
 import json
+import subprocess
 import pytest
 import requests
 from decimal import Decimal
 from pytest_connex import Dialect, capture_orderbook
 from pytest_connex.client.rest import ConnexRest
+from websockets.sync.client import connect
 
 
 class MyClient:
@@ -30,12 +33,28 @@ class MyClient:
             return Decimal(json.loads(await ws.recv())["bids"][0][0])
 
 
+class VendorClient:
+    def __init__(self, url):
+        self.url = url
+
+    def best_bid(self, symbol):
+        with connect(self.url) as ws:
+            ws.send(json.dumps({"action": "subscribe", "channel": "orderbook", "symbol": symbol, "depth": 1}))
+            ws.recv()
+            return Decimal(json.loads(ws.recv())["bids"][0][0])
+
+
 class MyRestClient:
     def __init__(self, url, key, secret):
         self.url, self.headers = url, {"X-CONNEX-API-KEY": key, "X-CONNEX-API-SECRET": secret}
 
     def is_healthy(self):
         return requests.get(self.url + "/v1/status", headers=self.headers).json()["status"] == "healthy"
+"""
+
+PROGRAM = """
+const answer = await fetch(`${process.env.CONNEX_REST_URL}/v1/symbols`);
+process.exit(answer.status === 401 ? 0 : 1);  // it shows no key
 """
 
 USE = """
@@ -52,6 +71,9 @@ def test_there_is_code_to_run():
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_a_block_of_the_readme_runs(project, number):
     block = BLOCKS[number]
+    if "node" in block and shutil.which("node") is None:
+        pytest.skip("needs Node.js")
+    (project.path / "ticker.mjs").write_text(PROGRAM)
     project.test(PRELUDE + block + (USE if "MyDialect" in block else ""))
     result = project.run("--connex-sandbox")
     assert result.ret == 0, result.stdout.str()

@@ -35,6 +35,9 @@ _FAREWELLS = 3
 _TURN = 10.0
 """Seconds that the loop gets to begin or end listening when another thread asks for it."""
 
+_LONGEST = 65_536
+"""So many bytes a line of the head of a request may have, as elsewhere in Python."""
+
 _PATIENCE = 0.01
 """Seconds that an answer gets that is being made when the port is closed."""
 
@@ -73,7 +76,13 @@ class Port:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._server = web.Server(
-            self._handle, handler_cancellation=True, logger=SILENT, access_log=None, auto_decompress=False
+            self._handle,
+            handler_cancellation=True,
+            logger=SILENT,
+            access_log=None,
+            auto_decompress=False,
+            max_line_size=_LONGEST,
+            max_field_size=_LONGEST,
         )
         self._listener.open()
         self._open = True

@@ -95,7 +95,7 @@ def counted(count: int, thing: str) -> str:
 
 @contextmanager
 def stop_asked() -> Iterator[threading.Event]:
-    """Wait for Ctrl-C or SIGTERM; another one while all is put in order does not hinder that."""
+    """Wait for Ctrl-C or SIGTERM; another one, until the process has ended, does not hinder that."""
     stopped = threading.Event()
 
     def stop(number: int, frame: object) -> None:
@@ -108,4 +108,4 @@ def stop_asked() -> Iterator[threading.Event]:
         yield stopped
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if stopped.is_set() else handler)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from ..errors import ConfigError
 
 _BACKLOG = 1024
+_LAST = 65_535
 
 _REST = 0.1
 """Seconds without accepting when the process has no file descriptor left."""
@@ -48,6 +49,8 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         number = self.number
         try:
+            if not 0 <= number <= _LAST:
+                raise OverflowError(f"there are ports up to {_LAST}")
             for family, host in self._places():
                 self._sockets.append(socket.create_server((host, number), family=family, backlog=_BACKLOG))
                 number = int(self._sockets[-1].getsockname()[1])

@@ -74,7 +74,7 @@ class Seat:
         """End the connection without a close frame."""
         self._stop()
         if self._endpoint is not None:
-            self._endpoint.abort()
+            self._endpoint.hang_up()
 
     def _now_ms(self) -> int:
         return self._epoch_ms + round(self._loop.time() * 1000)

@@ -279,7 +279,7 @@ def test_a_secret_that_cannot_be_replaced_is_refused_and_nothing_written(tmp_pat
     with server(leak) as environ:
         keys = {"CONNEX_API_KEY": "a-key-for-it", "CONNEX_API_SECRET": secret}
         wanted = ("--frames", "1") if not more else ("--frames", "100000")  # it does not wait for them
-        code, said = capture(*wanted, "--timeout", "50", folder=tmp_path, **environ, **keys)
+        code, said = capture(*wanted, "--timeout", "500", folder=tmp_path, **environ, **keys)
     assert code == 2
     assert "a secret was left in this line; nothing was written" in said
     assert secret not in said

@@ -166,8 +166,7 @@ class _Comparison:
         elif before is None:
             yield from self._every_item(path, old, after)
         elif after is None:
-            if "items" in new:  # rows of several lengths
-                yield self._change(path, "length", f"{len(before)} values", "any number of values", breaking=True)
+            yield self._change(path, "length", f"{len(before)} values", "any number of values", breaking=True)
         elif len(before) != len(after):
             yield self._change(path, "length", f"{len(before)} values", f"{len(after)} values", breaking=True)
         else:

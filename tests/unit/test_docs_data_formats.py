@@ -37,4 +37,4 @@ def test_the_commands_print_what_is_shown(place):
             )
             printed += [line, *ran.stdout.splitlines(), *ran.stderr.splitlines()]
     assert printed == "".join(BLOCKS).splitlines()
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 8

@@ -130,6 +130,11 @@ def test_a_number_that_is_a_message_has_a_place():
     assert table(audit("1.5"))[1].split() == ["float", "(itself)", "number", "1", "2", "1", "-", "nothing", "-"]
 
 
+def test_the_table_counts_exponents_and_long_numbers():
+    made = audit(f'{{"event": "x", "a": [{"7" * 29}, 1e5, 2E5, 1.5]}}')
+    assert table(made)[1].split() == ["x", "a[]", "number", "4", "29", "0-1", "2", "value", "1"]
+
+
 def test_the_table_and_the_verdict_of_a_market():
     made = audit(*market_frames([7], 60))
     assert table(made)[:3] == [

@@ -63,6 +63,7 @@ BREAKING = {
         [ROWS, "[[1], [2, 3, 4]]"],
         ("m[]", "length", "2 values", "any number of values"),
     ),
+    "an empty row": ([ROWS], ["[[]]"], ("m[]", "length", "2 values", "any number of values")),
     "a column that is another": ([ROWS], [ROWS.replace('"1.5"', "1.5")], ("m[][0]", "type", "string", "number")),
     "items that are others": (['["a b"]'], ["[1]"], ("m[]", "type", "string", "integer")),
     "a member within that is gone": (['{"a": 1, "b": 2}'], ['{"a": 1}'], ("m.b", "gone", "integer", "")),
@@ -232,6 +233,12 @@ def test_what_a_schema_leaves_open_is_compared_as_anything(by_hand):
     assert compare("x", schema, member(['"1.5"'], slight=True), sampled=True) == [
         Change("x", "event", "added", "", "string", breaking=False)
     ]
+
+
+@pytest.mark.parametrize("kinds", [["integer", "number"], ["number", "integer"]])
+def test_whole_numbers_are_among_any_numbers(kinds):
+    schema = {"type": "object", "properties": {"m": {"type": kinds}}}
+    assert compare("x", schema, {"type": "object", "properties": {"m": {"type": "number"}}}) == []
 
 
 def test_what_becomes_open_is_breaking():

@@ -99,6 +99,11 @@ def test_the_book_is_cut_to_its_depth_after_every_frame():
     assert state(book) == ("10 1", "11 3")
 
 
+def test_a_level_that_was_cut_off_comes_back_when_it_is_sent_again():
+    book = book_of(snapshot(), update("10.5 1", "10.8 1"), update("10.5 0, 9 4", "10.8 0, 12 5"), depth=2)
+    assert state(book) == ("10 1, 9 4", "11 3, 12 5")
+
+
 def test_the_best_levels_the_spread_and_the_middle():
     book = book_of(snapshot("10.1 1", "10.4 2"))
     assert (book.best_bid, book.best_ask) == (*levels("10.1 1"), *levels("10.4 2"))
@@ -541,6 +546,7 @@ def test_a_stream_that_begins_beyond_the_rest_snapshot_is_a_gap(name, first):
     ("name", "first", "second"),
     [
         ("linked", {"sequence": 12, "previous_sequence": 8}, {"sequence": 14, "previous_sequence": 11}),
+        ("linked", {"sequence": 12, "previous_sequence": 10}, {"sequence": 14, "previous_sequence": 11}),
         ("ranged", {"first_sequence": 9, "sequence": 12}, {"first_sequence": 12, "sequence": 14}),
     ],
 )
@@ -563,6 +569,14 @@ def test_on_the_stream_itself_an_old_update_is_not_passed_over():
     book = book_of(snapshot(sequence=10), sequence="contiguous")
     with pytest.raises(BookError, match="expected sequence 11, found 10"):
         book.apply(update(sequence=10))
+
+
+def test_a_snapshot_of_the_stream_ends_the_bridge():
+    book = OrderBook(sequence="contiguous")
+    book.bridge(snapshot(sequence=10))
+    book.apply(snapshot(sequence=20))
+    with pytest.raises(BookError, match="expected sequence 21, found 19"):
+        book.apply(update(sequence=19))
 
 
 def test_the_time_of_a_rest_snapshot_is_not_held_against_the_stream():

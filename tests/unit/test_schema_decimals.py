@@ -126,6 +126,11 @@ def test_places_of_rows_have_positions_and_those_of_lists_do_not():
     ]
 
 
+def test_an_array_that_holds_others_is_no_row():
+    places = audit('{"event": "x", "m": [[1, [2]], [3]]}').places()
+    assert [path for _, path, _ in places] == ["m[][0]", "m[][]", "m[][][0]"]
+
+
 def test_a_number_that_is_a_message_has_a_place():
     assert table(audit("1.5"))[1].split() == ["float", "(itself)", "number", "1", "2", "1", "-", "nothing", "-"]
 

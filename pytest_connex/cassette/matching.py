@@ -70,7 +70,7 @@ def fingerprint(payload: Payload, volatile: Collection[str] = ()) -> Hashable:
             flat.append((list, len(value)))
             left += ((inner, key) for inner in value)
         else:
-            flat.append((type(value), value))
+            flat.append(value)
     return tuple(flat)
 
 

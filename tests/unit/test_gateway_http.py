@@ -9,10 +9,12 @@ import http.client
 import threading
 import zlib
 from contextlib import ExitStack
+from functools import partial
 
 import aiohttp
 import pytest
 import requests
+from vcr.errors import CannotOverwriteExistingCassetteException
 
 from pytest_connex.cassette.http import HttpRecording
 from pytest_connex.errors import CassetteError, CassetteMismatch, CassetteMissing
@@ -275,7 +277,7 @@ def test_an_answer_without_a_body_is_one(stage, action, status):
 
 
 def test_the_answer_to_head_keeps_the_length_of_the_body_it_does_not_have(stage):
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\nContent-Encoding: deflate\r\n\r\n"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\nContent-Encoding: br\r\n\r\n"
     with Upstream(says(answer)) as upstream, stage.gateway("record", upstream.url) as gateway:
         assert requests.head(gateway.rest_url).headers["Content-Length"] == "1234"
     with stage.gateway("replay") as gateway:
@@ -321,10 +323,11 @@ def test_a_redirection_to_the_server_leads_to_the_gateway(stage, action, locatio
         return text.format(up=upstream.url, port=upstream.port, here="http://gateway")
 
     async def redirect(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(ok(b"", f"Location: {filled(location)}".encode(), status=b"302 Found"))
+        lines = f"Location: {filled(location)}".encode(), f"X-Link: {upstream.url}/v1".encode()
+        writer.write(ok(b"", *lines, status=b"302 Found"))
 
     with Upstream(redirect) as upstream, stage.gateway(action, upstream.url) as gateway:
-        assert f"\r\nLocation: {filled(expected)}\r\n".encode() in ask(gateway)
+        assert f"\r\nLocation: {filled(expected)}\r\nX-Link: {upstream.url}/v1\r\n".encode() in ask(gateway)
     assert stage.session.verdict is None
 
 
@@ -671,6 +674,35 @@ def test_what_is_not_recorded_is_a_501_that_says_what_is_and_how_to_record(stage
         "  body: n: expected 1, actual 2\nrun it --again\n"
     )
     assert (later.status_code, later.text) == (501, response.text)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "status"),
+    [
+        ("POST", "/a?n=1&m=2&timestamp=9", b'{"n":1,"nonce":8}', 200),
+        ("POST", "/a?m=2&timestamp=1&n=1", b'{ "nonce": 1, "n": 1 }', 200),
+        ("PUT", "/a?n=1&m=2&timestamp=1", b'{"n": 1, "nonce": 1}', 501),
+        ("POST", "/b?n=1&m=2&timestamp=1", b'{"n": 1, "nonce": 1}', 501),
+        ("POST", "/a?n=2&m=2&timestamp=1", b'{"n": 1, "nonce": 1}', 501),
+        ("POST", "/a?n=1&n=1&m=2&timestamp=1", b'{"n": 1, "nonce": 1}', 501),
+        ("POST", "/a?n=1&m=2", b'{"n": 1, "nonce": 1}', 501),
+        ("POST", "/a?n=1&m=2&timestamp=1", b'{"n": 1.0, "nonce": 1}', 501),
+        ("POST", "/a?n=1&m=2&timestamp=1", b'{"n": 1}', 501),
+        ("POST", "/a?n=1&m=2&timestamp=1", b"", 501),
+    ],
+)
+def test_a_request_is_compared_as_those_of_the_own_process_are(stage, method, target, body, status):
+    with Upstream(says(ok())) as upstream, stage.gateway("record", upstream.url) as gateway:
+        ask(gateway, "/a?n=1&m=2&timestamp=1", "POST", body=b'{"n": 1, "nonce": 1}')
+    with stage.gateway("replay") as gateway:
+        assert ask(gateway, target, method, body=body).split(b" ")[1] == b"%d" % status
+    with stage.gateway("replay"):
+        own = partial(requests.request, method, f"https://rest.connex.invalid{target}", data=body)
+        if status == 200:
+            assert own().text == "ok"
+        else:
+            with pytest.raises(CannotOverwriteExistingCassetteException):
+                own()
 
 
 def test_where_nothing_is_recorded_the_501_says_so_and_a_websocket_hears_the_same(stage):

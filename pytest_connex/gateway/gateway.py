@@ -205,19 +205,34 @@ class Gateway:
         if not self._config.ws_url:
             return refusal(502, "no upstream for WebSocket is configured")
         url = target(self._config.ws_url, request.raw_path)
-        dial: dict[str, Any] = {"additional_headers": _dial_headers(request), "user_agent_header": None}
-        if agent := request.headers.get("User-Agent"):
-            dial["user_agent_header"] = agent
-        if origin := request.headers.get("Origin"):
-            dial["origin"] = origin
-        offered = request.headers.getall("Sec-WebSocket-Protocol", [])
-        if names := [name.strip() for line in offered for name in line.split(",") if name.strip()]:
-            dial["subprotocols"] = names
+        dial = _dial(request)
+        if dial.get("origin") == self._here(request):  # the client's own idea of where the server is
+            dial["origin"] = _origin(self._config.ws_url)
         if url.startswith("wss:") and self._session.plan.action != "replay":
             dial["ssl"] = self._verified
         if self._session.plan.action == "pass":
             return self._passing.behaviour(url, dial)
         return self._session.behaviour(url, dial)
+
+
+def _origin(url: str) -> str:
+    """Return what a browser calls the origin of the page that a WebSocket server is on."""
+    parts = urlsplit(url)
+    return f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}"
+
+
+def _dial(request: web.BaseRequest) -> dict[str, Any]:
+    """Return a handshake as the arguments of ``websockets.connect``."""
+    dial: dict[str, Any] = {
+        "additional_headers": _dial_headers(request),
+        "user_agent_header": request.headers.get("User-Agent"),
+    }
+    if origin := request.headers.get("Origin"):
+        dial["origin"] = origin
+    offered = request.headers.getall("Sec-WebSocket-Protocol", [])
+    if names := [name.strip() for line in offered for name in line.split(",") if name.strip()]:
+        dial["subprotocols"] = names
+    return dial
 
 
 def _dial_headers(request: web.BaseRequest) -> list[tuple[str, str]]:

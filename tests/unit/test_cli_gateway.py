@@ -1,4 +1,4 @@
-"""``connex gateway`` as a process of its own, with the clients of requests and websockets as the programs that use it."""
+"""``connex gateway`` as a process of its own, used through the clients of requests and websockets."""
 
 from __future__ import annotations
 

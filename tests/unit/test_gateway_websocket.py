@@ -1,0 +1,269 @@
+"""WebSocket through the gateway, passed on, recorded and played: seen by websocket-client and by the server."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+
+import pytest
+import websocket
+from websockets.sync.server import Server, ServerConnection, serve
+
+from pytest_connex.gateway.gateway import Gateway
+
+from .upstream import PATIENCE, Stage
+
+Talk = Callable[[ServerConnection], None]
+
+ACTIONS = pytest.mark.parametrize("actions", [("pass",), ("record", "replay")], ids=["passed on", "recorded"])
+
+
+@pytest.fixture
+def stage(tmp_path):
+    return Stage(tmp_path)
+
+
+@contextmanager
+def server(talk: Talk, **options: object) -> Iterator[str]:
+    """Run a server; yields its URL."""
+    with serve(talk, "127.0.0.1", 0, **options) as running:
+        thread = threading.Thread(target=Server.serve_forever, args=(running,))
+        thread.start()
+        try:
+            yield f"ws://127.0.0.1:{running.socket.getsockname()[1]}/"
+        finally:
+            running.shutdown()
+            thread.join()
+
+
+@contextmanager
+def client(gateway: Gateway, path: str = "", **options: object) -> Iterator[websocket.WebSocket]:
+    ws = websocket.create_connection(gateway.ws_url.rstrip("/") + path, timeout=PATIENCE, **options)
+    try:
+        yield ws
+    finally:
+        ws.shutdown()
+
+
+def in_each(stage: Stage, actions: tuple[str, ...], talk: Talk, use: Callable[[Gateway], object], **options) -> list:
+    """Return what ``use`` returns in each of ``actions``; a replay has no server."""
+    found = []
+    with server(talk, **options) as url:
+        for action in actions:
+            with stage.gateway(action, ws=url) as gateway:
+                found.append(use(gateway))
+            assert stage.session.verdict is None
+    return found
+
+
+def echo(ws: ServerConnection) -> None:
+    for message in ws:
+        ws.send(message)
+
+
+def tell_the_request(ws: ServerConnection) -> None:
+    request = ws.request
+    ws.send(json.dumps({"path": request.path, "headers": list(request.headers.raw_items())}))
+    echo(ws)
+
+
+@ACTIONS
+@pytest.mark.parametrize(
+    "message", ["", "text", "é鍵😀", b"", b"\x00\xff", "x" * 200_000, b"\x01" * 2_000_000], ids=lambda m: f"{m[:4]!r}"
+)
+def test_messages_pass_in_both_directions(stage, actions, message):
+    def use(gateway):
+        with client(gateway) as ws:
+            ws.send(message, websocket.ABNF.OPCODE_TEXT if isinstance(message, str) else websocket.ABNF.OPCODE_BINARY)
+            return ws.recv()
+
+    assert in_each(stage, actions, echo, use, max_size=None) == [message] * len(actions)
+
+
+@ACTIONS
+def test_fragments_of_the_client_arrive_as_one_message(stage, actions):
+    def use(gateway):
+        with client(gateway) as ws:
+            ws.send_frame(websocket.ABNF.create_frame("one ", websocket.ABNF.OPCODE_TEXT, 0))
+            ws.send_frame(websocket.ABNF.create_frame("message", websocket.ABNF.OPCODE_CONT, 1))
+            return ws.recv()
+
+    assert in_each(stage, actions, echo, use) == ["one message"] * len(actions)
+
+
+@ACTIONS
+def test_fragments_of_the_server_arrive_as_one_message(stage, actions):
+    def talk(ws):
+        ws.send(iter(["one ", "message"]))
+        echo(ws)
+
+    def use(gateway):
+        with client(gateway) as ws:
+            return ws.recv()
+
+    assert in_each(stage, actions, talk, use) == ["one message"] * len(actions)
+
+
+def test_path_query_and_headers_reach_the_server_and_those_of_the_gateway_do_not(stage):
+    def use(gateway):
+        options = {"header": ["X-Mine: one", "X-Mine: two", "Authorization: Bearer abc"], "cookie": "a=b"}
+        with client(gateway, "/stream/ETH%2FUSDT?a=1&a=2&b=%20", **options) as ws:
+            return json.loads(ws.recv()), gateway.ws_url
+
+    with server(tell_the_request) as url, stage.gateway("pass", ws=url) as gateway:
+        seen, ws_url = use(gateway)
+    headers = [(name.lower(), value) for name, value in seen["headers"]]
+    assert seen["path"] == "/stream/ETH%2FUSDT?a=1&a=2&b=%20"
+    assert [value for name, value in headers if name == "x-mine"] == ["one", "two"]
+    assert dict(headers)["authorization"] == "Bearer abc"
+    assert dict(headers)["cookie"] == "a=b"
+    names = [name for name, _ in headers]
+    assert [names.count(name) for name in ("host", "upgrade", "connection", "sec-websocket-key")] == [1, 1, 1, 1]
+    assert dict(headers)["host"] == url.removeprefix("ws://").rstrip("/")
+    assert ws_url.removeprefix("ws://") not in json.dumps(headers)
+
+
+@pytest.mark.parametrize("origin", [None, "https://page.example"])
+def test_the_origin_is_the_servers_own_unless_the_client_names_another(stage, origin):
+    """websocket-client makes it from the URL that it is given, as browsers do; servers check it."""
+    with server(tell_the_request) as url, stage.gateway("pass", ws=url) as gateway:
+        with client(gateway, **({"origin": origin} if origin else {})) as ws:
+            headers = dict(json.loads(ws.recv())["headers"])
+    assert headers["Origin"] == (origin or url.replace("ws://", "http://").rstrip("/"))
+
+
+@ACTIONS
+def test_subprotocols_and_headers_of_the_handshake_come_back(stage, actions):
+    def add(connection, request, response):
+        response.headers["X-Theirs"] = "yes"
+        return response
+
+    def use(gateway):
+        with client(gateway, subprotocols=["v1", "v2"]) as ws:
+            return ws.getsubprotocol(), ws.getheaders().get("x-theirs")
+
+    found = in_each(stage, actions, echo, use, subprotocols=["v2"], process_response=add)
+    assert found == [("v2", "yes")] * len(actions)
+
+
+@ACTIONS
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(1000, ""), (1001, "going away"), (1008, "policy"), (1011, ""), (1012, "restart"), (4001, "é")],
+)
+def test_the_close_of_the_server_reaches_the_client(stage, actions, code, reason):
+    def use(gateway):
+        with client(gateway) as ws:
+            assert ws.recv() == "hello"
+            opcode, data = ws.recv_data()
+            assert opcode == websocket.ABNF.OPCODE_CLOSE
+            return int.from_bytes(data[:2], "big"), data[2:].decode()
+
+    def talk(ws):
+        ws.send("hello")
+        ws.close(code, reason)
+
+    assert in_each(stage, actions, talk, use) == [(code, reason)] * len(actions)
+
+
+@pytest.mark.parametrize("action", ["pass", "record"])
+def test_the_close_of_the_client_reaches_the_server(stage, action):
+    closes = []
+
+    def talk(ws):
+        with suppress(Exception):
+            for _ in ws:
+                pass
+        closes.append((ws.close_code, ws.close_reason))
+
+    with server(talk) as url, stage.gateway(action, ws=url) as gateway:
+        with client(gateway) as ws:
+            ws.close(4002, b"enough")
+    assert closes == [(4002, "enough")]
+    if action == "record":
+        assert '"by":"client","code":4002,"reason":"enough"' in stage.stem.with_name("test_y.ws.jsonl").read_text()
+
+
+@ACTIONS
+def test_a_connection_that_is_lost_is_lost_without_a_close_frame(stage, actions):
+    def talk(ws):
+        ws.send("hello")
+        ws.socket.close()
+
+    def use(gateway):
+        with client(gateway) as ws:
+            assert ws.recv() == "hello"
+            with pytest.raises(
+                websocket.WebSocketConnectionClosedException, match="Connection to remote host was lost"
+            ):
+                ws.recv()
+
+    in_each(stage, actions, talk, use)
+
+
+@ACTIONS
+def test_a_rejected_handshake_has_its_status_headers_and_body(stage, actions):
+    def reject(connection, request):
+        response = connection.respond(HTTPStatus.TOO_MANY_REQUESTS, "slow down\n")
+        response.headers["Retry-After"] = "7"
+        return response
+
+    def use(gateway):
+        with pytest.raises(websocket.WebSocketBadStatusException) as caught, client(gateway):
+            pass
+        return caught.value.status_code, caught.value.resp_headers["retry-after"], caught.value.resp_body
+
+    assert in_each(stage, actions, echo, use, process_request=reject) == [(429, "7", b"slow down\n")] * len(actions)
+
+
+@pytest.mark.parametrize("action", ["pass", "record"])
+def test_a_server_that_is_not_there_is_a_lost_handshake(stage, action):
+    with server(echo) as url:
+        pass
+    with stage.gateway(action, ws=url) as gateway:
+        with pytest.raises((websocket.WebSocketException, ConnectionError)), client(gateway):
+            pass
+
+
+@ACTIONS
+def test_pings_stay_on_their_side(stage, actions):
+    pongs = []
+
+    def talk(ws):
+        pongs.append(ws.ping().wait(PATIENCE))  # the relay answers
+        ws.send("done")
+        echo(ws)
+
+    def use(gateway):
+        with client(gateway) as ws:
+            ws.ping("mine")
+            kinds = [ws.recv_data(control_frame=True) for _ in range(2)]
+            return sorted((opcode, bytes(data)) for opcode, data in kinds)
+
+    found = in_each(stage, actions, talk, use)
+    assert found == [[(websocket.ABNF.OPCODE_TEXT, b"done"), (websocket.ABNF.OPCODE_PONG, b"mine")]] * len(actions)
+    assert pongs == [True]
+
+
+def test_many_clients_at_once_each_talk_to_their_own(stage):
+    def use(gateway):
+        heard: dict[int, str] = {}
+
+        def converse(number: int) -> None:
+            with client(gateway, f"/{number}") as ws:
+                for _ in range(20):
+                    ws.send(f"{number}")
+                    heard[number] = heard.get(number, "") + ws.recv()
+
+        threads = [threading.Thread(target=converse, args=(number,)) for number in range(10, 40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        return heard
+
+    expected = {number: f"{number}" * 20 for number in range(10, 40)}
+    assert in_each(stage, ("record", "replay"), echo, use) == [expected, expected]

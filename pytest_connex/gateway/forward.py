@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import re
@@ -148,13 +149,13 @@ class Forward:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=self._verified or True, limit=0, keepalive_timeout=_IDLE),
                 request_class=_Asking,
+                response_class=_Answered,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),
                 auto_decompress=False,
                 max_line_size=_LONGEST,
                 max_field_size=_LONGEST,
             )
-            self._session._retry_connection = False  # what was asked once must not arrive twice
         return self._session
 
     async def _body(self, request: web.BaseRequest, exchange: Exchange) -> AsyncIterator[bytes]:
@@ -162,8 +163,13 @@ class Forward:
             for start in range(0, len(exchange.body), _PIECE):
                 yield bytes(exchange.body[start : start + _PIECE])
             return
-        async for piece in request.content.iter_chunked(_PIECE):
-            yield piece
+        try:
+            async for piece in request.content.iter_chunked(_PIECE):
+                yield piece
+        except asyncio.CancelledError as exc:
+            if request.content.exception() is None:
+                raise
+            raise aiohttp.ClientPayloadError(BROKEN) from exc  # or older versions of aiohttp say that this is all
 
     def _unanswered(
         self, request: web.BaseRequest, exchange: Exchange, exc: Exception, finished: Callable[[Exchange], None]
@@ -238,6 +244,17 @@ class _Asking(aiohttp.ClientRequest):
             return await super().send(conn)
         finally:
             self.url = url
+
+
+class _Answered(aiohttp.ClientResponse):
+    """Fails in a way that aiohttp does not try again: what was asked once must not arrive twice."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        """Read the head of the answer."""
+        try:
+            return await super().start(connection)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as exc:
+            raise aiohttp.ClientConnectionError(str(exc)) from exc
 
 
 class _Target:
@@ -329,7 +346,7 @@ def _said(exc: Exception) -> str:
         return f"cannot be reached: {_problem(exc.os_error)}"
     if isinstance(exc, aiohttp.ClientResponseError):
         return "answered with what is not HTTP"
-    return f"gave no answer: {type(exc).__name__}"
+    return f"gave no answer: {type(exc.__cause__ or exc).__name__}"
 
 
 def _problem(error: OSError) -> str:

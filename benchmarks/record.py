@@ -1,4 +1,4 @@
-"""What recording costs: the same relay with a recorder that writes, and with one that does nothing.
+"""What recording costs: the same relay with a recorder that writes, and without one.
 
 A ``websockets`` server on 127.0.0.1, in a process of its own, sends N frames of about 300 bytes; a real client
 reads them through the relay. Recording is what it is in a test: key and secret are replaced, every line is searched
@@ -17,7 +17,7 @@ import asyncio
 import multiprocessing
 import statistics
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -31,7 +31,7 @@ from pytest_connex.cassette.connect import connector
 from pytest_connex.cassette.events import FORMAT, VERSION, Header
 from pytest_connex.cassette.recorder import Recorder
 from pytest_connex.cassette.redaction import Redactor
-from pytest_connex.cassette.relay import RelayDialler
+from pytest_connex.cassette.relay import RelayDialler, Unrecorded
 from pytest_connex.cassette.writing import CassetteWriter
 from pytest_connex.config import RECORDED_KEY, RECORDED_SECRET
 from pytest_connex.protocol import Dialect
@@ -40,18 +40,6 @@ SECRETS = {
     "cnx_live_7f3a9c1e5b8d4026": RECORDED_KEY,
     "q8Zr2LwXv5TnJ0sKfYb7HdMc3PgUeA9iR1oVxNtE6kB=": RECORDED_SECRET,
 }
-
-
-class SilentRecorder:
-    """Takes everything that a recorder is told, and does nothing."""
-
-    def dial(self, now: float, url: str, subprotocols: Any = (), headers: Mapping[str, str] | None = None) -> int:
-        return 1
-
-    def ignore(self, *args: Any) -> None:
-        pass
-
-    opened = rejected = refused = sent = received = closed = ignore
 
 
 async def through_relay(recorder: Any, url: str, count: int) -> None:
@@ -119,7 +107,7 @@ def one_round(url: str, count: int, silent_first: bool) -> tuple[Taken, Taken]:
             return asyncio.run(timed(recorded(Path(folder), url, count)))[1]
 
     def without() -> Taken:
-        return asyncio.run(timed(through_relay(SilentRecorder(), url, count)))[1]
+        return asyncio.run(timed(through_relay(Unrecorded(), url, count)))[1]
 
     if silent_first:
         silent = without()

@@ -200,19 +200,18 @@ def by_aiohttp(url: str, silent_after: int | None = None) -> Seen:
     async def listen() -> Seen:
         messages: list[str | bytes] = []
         async with aiohttp.ClientSession() as session:
-            timeout = aiohttp.ClientWSTimeout(ws_close=SHORT)
-            async with session.ws_connect(url, timeout=timeout) as ws:
-                try:
-                    while True:
-                        message = await ws.receive(timeout=patience(messages, silent_after))
-                        if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-                            break
-                        messages.append(message.data)
-                except TimeoutError as exc:
-                    return Seen(messages, type(exc).__name__)
-                if message.type is aiohttp.WSMsgType.CLOSE:
-                    return Seen(messages, f"CLOSE {message.data} {message.extra}".rstrip())
-                return Seen(messages, f"{message.type.name} {ws.close_code}")
+            ws = await session.ws_connect(url)  # the session closes it, without waiting for an answer
+            try:
+                while True:
+                    message = await ws.receive(timeout=patience(messages, silent_after))
+                    if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                        break
+                    messages.append(message.data)
+            except TimeoutError as exc:
+                return Seen(messages, type(exc).__name__)
+            if message.type is aiohttp.WSMsgType.CLOSE:
+                return Seen(messages, f"CLOSE {message.data} {message.extra}".rstrip())
+            return Seen(messages, f"{message.type.name} {ws.close_code}")
 
     return asyncio.run(listen())
 

@@ -278,6 +278,14 @@ def test_a_refusal_from_before_there_was_a_port_begins_with_it(faults, seconds, 
     assert (one, other) == (first, second)
 
 
+def test_seconds_that_have_begun_are_not_those_of_a_later_port(faults):
+    told: list[float] = []
+    faults.add_gate(lambda seconds: None)
+    faults.refuse(2)
+    faults.add_gate(told.append)
+    assert told == []
+
+
 def test_an_accepted_dial_is_not_refused_to_a_later_port(faults):
     told: list[float] = []
     faults.refuse()

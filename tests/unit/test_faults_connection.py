@@ -230,6 +230,11 @@ def test_another_seed_corrupts_others():
     assert corrupted(1) != corrupted(2)
 
 
+def test_each_message_has_other_characters_corrupted():
+    one, two = flat(sent(lambda faults: faults.corrupt(1, 2), [LONG, LONG]))
+    assert one != two
+
+
 def test_each_connection_has_other_characters_corrupted():
     one, two, three = (found[0] for found in corrupted(1))
     assert len({one, two, three}) == 3

@@ -15,6 +15,8 @@ import requests
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from pytest_connex.cassette.events import Payload
+from pytest_connex.cassette.player import Playback
 from pytest_connex.cassette.session import Action
 from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteUnplayed
@@ -39,6 +41,7 @@ from .loopback import (
     by_a_socket,
     by_websockets_sync,
     eventually,
+    listened,
     raw,
 )
 from .upstream import Stage
@@ -269,12 +272,37 @@ def test_a_recording_that_a_fault_cut_short_is_told_of_where_the_test_wants_all_
     assert "3 received messages were never read on connection 1" in str(unplayed)
 
 
-def test_a_slow_wire_is_waited_for_by_the_recording(stage):
-    stage.stem.parent.mkdir(parents=True, exist_ok=True)
+def recorded(stage: Stage, messages: int) -> None:
+    """Put a recording of numbered messages in its place, a millisecond apart."""
     tape = Tape()
     conn = tape.dial()
-    tape.opened(conn).received(conn, *(f"{number:01000d}" for number in range(1_500))).closed(conn, "client")
+    tape.opened(conn).received(conn, *(f"{number:01000d}" for number in range(messages))).closed(conn, "client")
     write_tape(stage.stem.with_name(f"{stage.stem.name}.ws.jsonl"), tape)
+
+
+@pytest.mark.parametrize("pace", [0.0, 1.0])
+@pytest.mark.parametrize("script", [lambda faults: faults.drop_after(2), lambda faults: faults.stall_after(0)])
+def test_a_recording_is_not_played_on_after_the_end(stage, monkeypatch, script, pace):
+    recorded(stage, 600)
+    delivered: list[int] = []
+    deliver = Playback.deliver
+
+    def counted(playback: Playback, limit: int) -> list[Payload]:
+        messages = deliver(playback, limit)
+        delivered.append(len(messages))
+        return messages
+
+    monkeypatch.setattr(Playback, "deliver", counted)
+    with stage.gateway("replay") as opened:
+        stage.session.plan = replace(stage.session.plan, pace=pace)
+        script(opened.faults)
+        with raw(opened.ws_url) as sock:  # that closes nothing by itself
+            listened(sock, 0)
+    assert sum(delivered) <= (2 if pace else 256)
+
+
+def test_a_slow_wire_is_waited_for_by_the_recording(stage):
+    recorded(stage, 1_500)
     with stage.gateway("replay") as opened:
         opened.faults.bandwidth(100_000)
         with connect(opened.ws_url, close_timeout=SHORT, proxy=None) as ws:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from vcr import VCR
 from vcr.cassette import Cassette
@@ -259,9 +259,14 @@ class HttpRecording:
 
     @staticmethod
     def _canonical_location(name: str, value: str, base: str) -> str:
-        if name.lower() in ("location", "content-location") and "://" in value:
+        if name.lower() in ("location", "content-location"):
+            upstream = base or RECORDED_REST_URL
             with suppress(ValueError):  # no URL
-                return canonical_url(value, base or RECORDED_REST_URL, RECORDED_REST_URL)
+                if "://" in value:
+                    return canonical_url(value, upstream, RECORDED_REST_URL)
+                if value.startswith("/") and not value.startswith("//"):
+                    whole = canonical_url(urljoin(upstream, value), upstream, RECORDED_REST_URL)
+                    return whole.removeprefix(RECORDED_REST_URL)
         return value
 
     # VCR's matchers: it shows their names where a request is not recorded

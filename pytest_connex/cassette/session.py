@@ -44,6 +44,11 @@ Action = Literal["replay", "record", "pass"]
 _FAREWELLS = 5
 """How many turns of the loop a client gets to see that its connection has ended."""
 
+_SCRIPTED = (
+    "this test scripts its HTTP answers (connex_respx), so that there is no HTTP recording for other clients: let "
+    "them have tests of their own"
+)
+
 PATIENCE = 20
 """How often a test may go on asking after a verdict before it is ended."""
 
@@ -186,13 +191,15 @@ class CassetteSession:
     def play_http(self, request: Request) -> dict[str, Any] | None:
         """Return the recorded answer to a request that did not come through VCR; None after the verdict."""
         if self.http is None:
-            self.fail(CassetteError("this test scripts its HTTP answers, so that no other client has any"))
+            self.fail(CassetteError(_SCRIPTED))
             return None
         return self.http.play(request)
 
     def record_http(self, request: Request, response: dict[str, Any]) -> None:
         """Record what did not come through VCR."""
-        if self.http is not None and not self._closed:
+        if self.http is None:
+            self.fail(CassetteError(_SCRIPTED))
+        elif not self._closed:
             self.http.record(request, response)
 
     def connect(self, upstream: type[websockets_client.connect] | None = None) -> type[websockets_client.connect]:
@@ -377,7 +384,7 @@ class CassetteSession:
                     )
                 values[config.api_key or ""] = RECORDED_KEY
                 values[config.api_secret or ""] = RECORDED_SECRET
-            self._redactor = Redactor(values, dialect.secret_fields)
+            self._redactor = Redactor(values, dialect.secret_fields, (dialect.key_header, dialect.secret_header))
         return config, dialect, self._redactor
 
     def _recorded(self, url: str, dial: dict[str, Any]) -> Behaviour:

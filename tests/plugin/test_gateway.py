@@ -208,3 +208,11 @@ def test_strict_counts_what_was_delivered(project):
 def test_many_tests_in_two_workers(clients):
     pytest.importorskip("xdist")
     clients.run_apart("-n", "2").assert_outcomes(passed=3)
+
+
+def test_a_test_that_scripts_its_http_answers_records_none_for_other_clients(project):
+    pytest.importorskip("respx")
+    project.test(STATUS.replace("def test_rest(connex_gateway)", "def test_rest(connex_respx, connex_gateway)"))
+    result = project.run("--connex-sandbox", "--connex-record=rewrite")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*this test scripts its HTTP answers (connex_respx)*"])

@@ -159,7 +159,7 @@ def _of_websockets(exc: BaseException) -> str:
 def by_websockets(url: str, silent_after: int | None = None) -> Seen:
     async def listen() -> Seen:
         messages: list[str | bytes] = []
-        async with connect(url, close_timeout=SHORT, proxy=None) as ws:
+        async with connect(url, close_timeout=SHORT) as ws:
             try:
                 while True:
                     async with asyncio.timeout(patience(messages, silent_after)):
@@ -172,7 +172,7 @@ def by_websockets(url: str, silent_after: int | None = None) -> Seen:
 
 def by_websockets_sync(url: str, silent_after: int | None = None) -> Seen:
     messages: list[str | bytes] = []
-    with connect_sync(url, close_timeout=SHORT, proxy=None) as ws:
+    with connect_sync(url, close_timeout=SHORT) as ws:
         try:
             while True:
                 messages.append(ws.recv(timeout=patience(messages, silent_after)))

@@ -195,7 +195,7 @@ def trade(opened: Gateway) -> list[str]:
     orders = ["buy", "sell", "cancel"]
     while orders:
         try:
-            with connect(opened.ws_url, close_timeout=SHORT, proxy=None) as ws:
+            with connect(opened.ws_url, close_timeout=SHORT) as ws:
                 for _ in SAID:
                     ws.recv(timeout=PATIENCE)
                 while orders:
@@ -250,7 +250,7 @@ def test_whoever_is_behind_a_connection_that_ended_sees_it_end(stage, served, ac
 
 def test_what_a_client_says_after_the_end_is_not_recorded_and_no_mismatch(stage, served):
     def speak(opened: Gateway) -> list[str]:
-        with connect(opened.ws_url, close_timeout=SHORT, proxy=None) as ws:
+        with connect(opened.ws_url, close_timeout=SHORT) as ws:
             heard = [str(ws.recv(timeout=PATIENCE)) for _ in range(2)]
             ws.send("is anybody there?")
         return heard
@@ -305,7 +305,7 @@ def test_a_slow_wire_is_waited_for_by_the_recording(stage):
     recorded(stage, 1_500)
     with stage.gateway("replay") as opened:
         opened.faults.bandwidth(100_000)
-        with connect(opened.ws_url, close_timeout=SHORT, proxy=None) as ws:
+        with connect(opened.ws_url, close_timeout=SHORT) as ws:
             assert [int(ws.recv(timeout=PATIENCE)) for _ in range(3)] == [0, 1, 2]
             assert opened.frames < 600
             opened.faults.clear()
@@ -391,7 +391,7 @@ def test_dials_are_refused_in_three_ways(stage, served):
 def test_a_handshake_is_refused_in_three_ways_and_not_recorded(stage, served):
     def dial(opened: Gateway) -> list[Any]:
         with pytest.raises(InvalidStatus) as caught:
-            connect(opened.ws_url, proxy=None)
+            connect(opened.ws_url)
         response = caught.value.response
         return [response.status_code, response.headers["Retry-After"], by_a_socket(opened.ws_url)]
 
@@ -408,7 +408,7 @@ def test_a_handshake_that_the_server_refuses_uses_up_nothing_in_three_ways(stage
     def dial(opened: Gateway) -> list[Any]:
         served.rejects = 1
         with pytest.raises(InvalidStatus) as caught:
-            connect(opened.ws_url, proxy=None)
+            connect(opened.ws_url)
         return [caught.value.response.status_code, by_a_socket(opened.ws_url)]
 
     seen = in_three_ways(stage, served, lambda faults: faults.drop_after(2), dial)

@@ -340,14 +340,15 @@ def test_a_redirection_of_a_client_that_names_no_host_leads_to_the_port(stage):
         assert f"\r\nLocation: {gateway.rest_url}/x\r\n".encode() in raw
 
 
-def test_a_recorded_redirection_leads_to_the_gateway_that_plays_it(stage):
+@pytest.mark.parametrize(("host", "recorded"), [("{url}", "https://rest.connex.invalid"), ("", "")])
+def test_a_recorded_redirection_leads_to_the_gateway_that_plays_it(stage, host, recorded):
     async def redirect(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        to = f"Location: {upstream.url}/base/end?x=1".encode()
+        to = f"Location: {host.format(url=upstream.url)}/base/end?x=1".encode()
         writer.write(ok(b"", to, status=b"307 Later") if asked.target == "/base/begin" else ok(b"there"))
 
     with Upstream(redirect) as upstream, stage.gateway("record", f"{upstream.url}/base") as gateway:
         assert requests.get(f"{gateway.rest_url}/begin").text == "there"
-    assert stage.interactions[0]["response"]["headers"]["Location"] == ["https://rest.connex.invalid/end?x=1"]
+    assert stage.interactions[0]["response"]["headers"]["Location"] == [f"{recorded}/end?x=1"]
     with stage.gateway("replay") as gateway:
         response = requests.get(f"{gateway.rest_url}/begin")
         assert (response.text, response.url) == ("there", f"{gateway.rest_url}/end?x=1")

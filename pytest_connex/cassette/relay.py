@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from websockets.asyncio.client import ClientConnection
@@ -12,6 +13,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Request
 
+from ..config import origin
 from .endpoint import REPLAYABLE, SILENT, Behaviour, Endpoint
 from .events import Payload
 
@@ -209,6 +211,16 @@ def _aborted(exc: Exception) -> OSError:
     return ConnectionAbortedError(None, f"{type(exc).__name__}: {exc}")
 
 
+def _redirected(
+    dialling: websockets_connect, follow: Callable[[Exception], Exception | str], exc: Exception
+) -> Exception | str:
+    """Follow a redirect; to another origin without the client's headers, in whichever of them its key is."""
+    answer = follow(exc)
+    if isinstance(answer, str) and origin(answer) != origin(dialling.uri):
+        dialling.additional_headers = None
+    return answer
+
+
 def _is_handshake_header(name: str) -> bool:
     lowered = name.lower()
     return lowered.startswith("sec-websocket-") or lowered in ("upgrade", "connection", "content-length")
@@ -239,7 +251,10 @@ class RelayDialler:
                 for name, value in dial.items()
                 if name.startswith(TRANSPORT_OPTIONS) or name in _PASSED_ON
             }
-            return await self._connect(url, max_size=None, logger=SILENT, **passed_on)
+            dialling = self._connect(url, max_size=None, logger=SILENT, **passed_on)
+            follow = dialling.process_redirect
+            dialling.process_redirect = partial(_redirected, dialling, follow)  # type: ignore[method-assign]
+            return await dialling
 
         relay = Relay(self._recorder, conn, upstream)
         self._relays.append(relay)

@@ -175,7 +175,7 @@ def _strand(conn: int, entry: _Entry) -> Strand:
     strand.add(Open(conn, started, subprotocol=subprotocol, headers=answered))
     _add_messages(conn, messages, strand)
     duration = entry.time if entry.time is not None and math.isfinite(entry.time) else 0.0
-    strand.add(Lost(conn, started + max(duration, 0.0) / 1000))
+    strand.add(Lost(conn, epoch(started + max(duration, 0.0) / 1000)))
     return strand
 
 
@@ -185,7 +185,7 @@ def _our_strand(conn: int, entry: _Entry, events: list[tuple[int, Any]]) -> Stra
     if not isinstance(dial, Dial):
         raise ValueError("the first of the events in _connex is no dial")
     base = _moment(entry.started) - dial.at
-    moved = [(line, msgspec.structs.replace(event, conn=conn, at=base + event.at)) for line, event in events]
+    moved = [(line, msgspec.structs.replace(event, conn=conn, at=epoch(base + event.at))) for line, event in events]
     moved[0] = events[0][0], msgspec.structs.replace(moved[0][1], url=websocket_url(dial.url))
     strand = Strand()
     before = [item for item in moved if not isinstance(item[1], Closed)]

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect as websockets_connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
-from websockets.http11 import Response
+from websockets.http11 import Request, Response
 
 from pytest_connex.cassette.connect import connector
 from pytest_connex.cassette.events import Closed, Dial, Event, Open, Payload, Received, Refused, Rejected, Sent
@@ -335,3 +335,23 @@ async def test_what_the_relay_recorded_replays(tmp_path: Path):
     verdicts: list[object] = []
     assert await session(connector(ReplayDialler(player, 5, verdicts.append)), "wss://h/") == recorded
     assert (verdicts, player.unplayed()) == ([], None)
+
+
+@pytest.mark.parametrize(("elsewhere", "key"), [(False, KEY), (True, None)])
+async def test_a_redirect_to_another_origin_carries_none_of_the_headers_of_the_client(elsewhere, key):
+    seen: list[str | None] = []
+
+    def note(ws: ServerConnection, request: Request) -> None:
+        seen.append(request.headers.get("X-CONNEX-API-KEY"))
+
+    def moved(ws: ServerConnection, request: Request) -> Response | None:
+        note(ws, request)
+        headers = Headers({"Location": f"{other}new", "Content-Length": "0"})
+        return None if request.path == "/new" else Response(http.HTTPStatus.FOUND, "", headers)
+
+    async with exchange(echo, process_request=note) as there, exchange(echo, process_request=moved) as studio:
+        other = there.url if elsewhere else "/"
+        async with studio.connect(studio.url, additional_headers={"X-CONNEX-API-KEY": KEY}) as ws:
+            await ws.send("a")
+            assert await ws.recv() == "a"
+    assert seen == [KEY, key]

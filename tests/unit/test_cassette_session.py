@@ -426,6 +426,22 @@ async def test_credentials_secrets_and_secret_members_are_replaced(make, exchang
     )
 
 
+async def test_the_headers_of_the_key_and_the_secret_are_replaced_whosever_they_are(make, exchange, stem):
+    session = make("record", exchange)
+    headers = {"X-CONNEX-API-KEY": "another-key-0123", "x-connex-api-secret": "another-secret", "X-N": "1.10"}
+    async with session.connect()(exchange.ws_url, additional_headers=headers):
+        pass
+    await session.hang_up()
+    session.close()
+    session.commit()
+    [connection] = Recording(stem.with_name("test_y.ws.jsonl")).connections
+    assert connection.dial.headers == {
+        "X-CONNEX-API-KEY": "connex-recorded-x-connex-api-key",
+        "x-connex-api-secret": "connex-recorded-x-connex-api-secret",
+        "X-N": "1.10",
+    }
+
+
 async def test_what_is_still_open_when_the_test_ends_is_recorded_as_given_up(make, exchange, stem):
     session = make("record", exchange)
     ws = await session.connect()(exchange.ws_url)

@@ -203,6 +203,20 @@ def test_http_comes_first_with_its_bodies():
             document(entry(message("send", 1e13, "a"))),
             "capture.har: entry 1: 10001795521600.0 is no time",
         ),
+        (document(entry(message("send", 1.0, "a"), time=1e308)), "capture.har: entry 1: 1e+305 is no time"),
+        (
+            document(
+                entry(
+                    _connex={
+                        "events": [
+                            [1, {"event": "dial", "conn": 1, "at": 0.0, "url": "wss://a.example/"}],
+                            [2, {"event": "closed", "conn": 1, "at": 1e308, "by": "server", "code": 1000}],
+                        ]
+                    }
+                )
+            ),
+            "capture.har: entry 1: 1e+308 is no time",
+        ),
         (document(entry(message("send", 1.0, "\ud800"))), "capture.har:1: not a HAR: JSON is malformed"),
         (document(entry(startedDateTime="soon")), "capture.har: entry 1: Invalid isoformat string: 'soon'"),
         (document(entry(url="nonsense")), "capture.har: entry 1: not the URL of a WebSocket"),

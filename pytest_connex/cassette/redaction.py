@@ -91,6 +91,8 @@ class Redactor:
         letters = data.translate(_LOWER, self._not_in_fields)
         if any(field in letters for field in self._encoded_fields):
             return False
+        if not data.isascii() and any(map(data.decode().lower().__contains__, self._fields)):
+            return False  # there are letters beyond ASCII whose other case these bytes do not show
         if data.count(b"\n") >= len(payloads):
             return False
         return self._search.passes(data) or not (b"\\" in data or self._search.finds(data, separate=True))

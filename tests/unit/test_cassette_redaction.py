@@ -193,6 +193,13 @@ def test_messages_without_a_secret_pass_at_once(message):
     assert REDACTOR.passes(["{}", message, "[]"])
 
 
+@pytest.mark.parametrize("message", ['{"SCHLÜSSEL": "xx"}', '{"to\u212aen": "xx"}'])
+def test_messages_with_a_secret_member_in_other_letters_do_not_pass(message):
+    redactor = Redactor({}, ("token", "Schlüssel"))
+    assert redactor.text(message) != message
+    assert not redactor.passes(["{}", message, "[]"])
+
+
 @given(data=st.data(), secret=secrets)
 def test_the_text_around_a_secret_is_untouched(data, secret):
     around = st.text(st.characters(exclude_characters=secret + "+%\\"))

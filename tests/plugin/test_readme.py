@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_connex import Dialect
+from pytest_connex.sandbox.exchange import SYMBOLS
+
 README = Path(__file__).parents[2] / "README.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
@@ -88,3 +91,15 @@ def test_what_the_tables_name_exists(project):
     assert options == set(re.findall(r"^  (--connex-[a-z-]+)", helped, re.MULTILINE))
     shown = set(re.findall(r"^(connex_[a-z_]+)", project.run("--fixtures", "-q").stdout.str(), re.MULTILINE))
     assert fixtures == shown
+
+
+def test_what_a_client_of_the_sandbox_needs_to_know_is_what_the_dialect_says():
+    text, dialect = README.read_text("utf-8"), Dialect()
+    says = {name.strip(): value for name, value in re.findall(r"^\| ([^|]+) \| (.*) \|$", text, re.MULTILINE)}
+
+    assert f"`GET {dialect.status_path}`, `{dialect.symbols_path}`" in says["REST"]
+    assert f"`{dialect.orderbook_path('binance', 'ETH/USDT')}?depth=20`" in says["REST"]
+    assert says["its headers"].startswith(f"`{dialect.key_header}` and `{dialect.secret_header}`;")
+    assert says["then"] == f"`{dialect.encode(dialect.subscribe('ETH/USDT', 20))}`"
+    assert all(f'"{name}": …' in says["WebSocket, first"] for name in dialect.authenticate("k", "s", "1")["data"])
+    assert all(f"`{symbol}`" in says["markets"] for symbol in SYMBOLS)

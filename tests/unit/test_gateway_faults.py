@@ -309,7 +309,7 @@ def test_a_slow_wire_is_waited_for_by_the_recording(stage):
             assert [int(ws.recv(timeout=PATIENCE)) for _ in range(3)] == [0, 1, 2]
             assert opened.frames < 600
             opened.faults.clear()
-            assert [int(ws.recv(timeout=PATIENCE)) for _ in range(1_000)] == list(range(3, 1_003))
+            assert [int(ws.recv(timeout=PATIENCE)) for _ in range(1_497)] == list(range(3, 1_500))
 
 
 # --- HTTP ------------------------------------------------------------------------------------------------

@@ -654,6 +654,13 @@ def test_a_port_that_was_taken_meanwhile_is_told(served):
     assert accepts(served)
 
 
+def test_a_port_that_was_taken_when_the_seconds_are_over_is_noted(served):
+    served.faults.refuse()
+    with socket.create_server(served.address):
+        served.faults.refuse(0.01)
+        eventually(lambda: served.faults.happened()[-1].startswith("dials stay refused: cannot listen on 127.0.0.1:"))
+
+
 def test_a_port_that_is_taken_is_told_with_what_to_do(served):
     async def start() -> None:
         await Port(served._http, served._websocket, Faults(), *served.address).start()

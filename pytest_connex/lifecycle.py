@@ -110,6 +110,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Throw away what a test was recording when the run was interrupted."""
     if active := session.config.stash.get(ACTIVE, None):
         active.discard()
+        verifying.clean(active)
 
 
 @pytest.hookimpl(wrapper=True)

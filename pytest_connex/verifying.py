@@ -58,6 +58,12 @@ def compare(item: pytest.Item, session: CassetteSession, cassette_dir: Path) -> 
         raise CassetteDrift(f"Connex has changed since this was recorded:{listing}", baseline)
 
 
+def clean(session: CassetteSession) -> None:
+    """Remove what a test that was interrupted has recorded aside."""
+    if session.plan.baseline is not None:
+        shutil.rmtree(session.plan.stem.parent, ignore_errors=True)
+
+
 def _once(changes: Iterable[Change]) -> list[Change]:
     return list(dict.fromkeys(changes))
 

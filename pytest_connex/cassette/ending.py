@@ -83,12 +83,14 @@ class Ending:
 
     def cancel(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Cancel the task of the test, or every task of the loop where it cannot be told, until it is over."""
+        if self._over.is_set():
+            return
         if threading.current_thread() is not self._thread:
             if self._loop is not None and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self.cancel, self._loop)
             return
         loop = loop or _running_loop()
-        if loop is None or self._over.is_set():
+        if loop is None:
             return
         for task in (self._task,) if self._task is not None else asyncio.all_tasks(loop):
             if self._cancelled and task is not asyncio.current_task(loop):

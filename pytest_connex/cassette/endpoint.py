@@ -76,6 +76,7 @@ class Endpoint(asyncio.Protocol):
         writing: Whether the client's buffers accept data.
         frames: How many messages there were, in both directions.
         on_sent: Called for every message that is sent, if set.
+        relocated: Returns where a redirect leads, as the client is to see it.
         on_lost: Called when the connection is gone.
         on_farewell: Called when the client has sent its close frame and waits for ours.
 
@@ -104,6 +105,7 @@ class Endpoint(asyncio.Protocol):
         self._bytes_sent = 0
         self.frames = 0
         self.on_sent: Callable[[], None] | None = None
+        self.relocated: Callable[[str], str] = lambda location: location
         self.on_lost: Callable[[], None] = lambda: None
         self.on_farewell: Callable[[], None] = lambda: None
 
@@ -173,6 +175,9 @@ class Endpoint(asyncio.Protocol):
         answer = Headers(headers)
         for name in ("Content-Length", "Connection", "Content-Encoding", "Transfer-Encoding"):
             answer.pop(name, None)
+        if location := answer.get("Location"):
+            del answer["Location"]
+            answer["Location"] = self.relocated(location)
         answer["Content-Length"] = str(len(encoded))
         answer["Connection"] = "close"
         phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Unknown"

@@ -143,7 +143,7 @@ class Recorder:
 
     def _kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {
-            name: self._redactor.header(name, value)
+            name: self._redactor.header(name, self._canonical(value) if name.lower() == "location" else value)
             for name, value in headers.items()
             if name.lower() not in _HANDSHAKE_HEADERS and not name.lower().startswith("sec-websocket-")
         }

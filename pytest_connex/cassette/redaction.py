@@ -99,9 +99,10 @@ class Redactor:
 
     def header(self, name: str, value: str) -> str:
         """Return the value of a header as it may be shown."""
-        if name.lower() in self._headers:
+        redacted = self.text(value)
+        if name.lower() in self._headers and all(redacted != placeholder for _, placeholder in self._values):
             return _placeholder(name)
-        return self.text(value)
+        return redacted
 
     def check(self, data: bytes, path: Path, line: int | None = None, separate: bool = False) -> None:
         """Refuse ``data`` if a secret is left in it.

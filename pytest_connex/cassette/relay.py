@@ -211,6 +211,11 @@ def _aborted(exc: Exception) -> OSError:
     return ConnectionAbortedError(None, f"{type(exc).__name__}: {exc}")
 
 
+def _not_followed(exc: Exception) -> Exception | str:
+    """Leave a redirect to the client."""
+    return exc
+
+
 def _redirected(
     dialling: websockets_connect, follow: Callable[[Exception], Exception | str], exc: Exception
 ) -> Exception | str:
@@ -240,7 +245,13 @@ class RelayDialler:
         self._relays: list[Relay] = []
 
     def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
-        """Dial the real server."""
+        """Dial the real server.
+
+        Args:
+            url: What the client dials.
+            dial: The keyword arguments of ``websockets.connect``; with ``show_redirects``, redirects are not followed
+                but handed to the client.
+        """
         loop = asyncio.get_running_loop()
         headers = {name: str(value) for name, value in Headers(dial.get("additional_headers") or {}).raw_items()}
         conn = self._recorder.dial(loop.time(), url, dial.get("subprotocols") or (), headers)
@@ -252,7 +263,9 @@ class RelayDialler:
                 if name.startswith(TRANSPORT_OPTIONS) or name in _PASSED_ON
             }
             dialling = self._connect(url, max_size=None, logger=SILENT, **passed_on)
-            follow = dialling.process_redirect
+            if not isinstance(dialling, websockets_connect):
+                return await dialling  # another way to the server, which has its own redirects
+            follow = _not_followed if dial.get("show_redirects") else dialling.process_redirect
             dialling.process_redirect = partial(_redirected, dialling, follow)  # type: ignore[method-assign]
             return await dialling
 

@@ -146,12 +146,14 @@ def _check_files(action: Action, stem: Path, rewrite: bool) -> None:
 
 
 def _session(action: Action, stem: Path, config: ConnexConfig) -> _Standing:
+    known = read_environment(Path(".env"))
     plan = Plan(
         action=action,
         test="connex gateway",
         stem=stem.absolute(),
         source="gateway",
         generator=f"pytest-connex {__version__}",
+        secrets=tuple(value for name in (API_KEY, API_SECRET) if (value := known.get(name))),
         again=f"record it: connex gateway --record {shlex.quote(str(stem))} --rewrite",
     )
     return _Standing(plan, lambda: (config, Dialect()))

@@ -136,7 +136,7 @@ class Forward:
         response: aiohttp.ClientResponse = await ask(
             self._connections(),
             exchange.method,
-            URL(f"{exchange.url}#{_written(request.raw_path)}", encoded=True),
+            URL(f"{exchange.url.partition('#')[0]}#{_written(request.raw_path)}", encoded=True),
             headers=headers,
             data=self._body(request, exchange) if has_body else None,
             allow_redirects=False,

@@ -21,7 +21,7 @@ from ..background import BackgroundLoop
 from ..cassette.endpoint import Behaviour
 from ..cassette.relay import RelayDialler, Unrecorded
 from ..cassette.session import CassetteSession
-from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig
+from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig, is_loopback
 from ..errors import CassetteError, ReplayAborted
 from ..faults import Faults
 from ..loopback.port import Port
@@ -29,6 +29,8 @@ from .forward import BAD_BODY, BROKEN, Exchange, Forward, kept_headers, refusal,
 
 _UNDERWAY = 20
 """How many turns of the loop what clients have sent gets to arrive when the gateway closes."""
+
+_MISLED = "the connex gateway serves pages of this machine only, and this one names another host"
 
 _NO_PROXY = ("NO_PROXY", "no_proxy")
 _NOT_FOR_THE_SERVER = frozenset({"host", "connection", "upgrade", "origin", "user-agent"})
@@ -56,7 +58,7 @@ class Gateway:
         self.requests = 0
         self._session = session
         self._config = config
-        self._port = Port(self._http, self._websocket, self.faults, host, port)
+        self._port = Port(self._http, self._websocket, self.faults, host, port, self._relocated)
         self._forward = Forward(config.rest_url, keep=False)
         self._verified: ssl.SSLContext | None = None
         self._passing = RelayDialler(Unrecorded())
@@ -142,6 +144,8 @@ class Gateway:
 
     async def _http(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests += 1
+        if self._misled(request):
+            return refusal(421, _MISLED)
         if (verdict := self._session.final_verdict()) is not None:
             return refusal(501, str(verdict))
         if request.method == "CONNECT":
@@ -179,6 +183,20 @@ class Gateway:
         status = found["status"]
         return web.Response(status=status["code"], reason=status.get("message") or "", headers=kept, body=content)
 
+    @property
+    def _own_origins(self) -> tuple[str, str]:
+        return f"http://{self._authority}", f"http://localhost:{self._port.number}"
+
+    def _relocated(self, request: web.BaseRequest, location: str) -> str:
+        """Return where a WebSocket handshake is redirected to, as the client is to see it."""
+        return relocated("Location", location, self._config.ws_url, self._here(request).replace("http", "ws", 1))
+
+    def _misled(self, request: web.BaseRequest) -> bool:
+        """Tell whether a browser was made to take this port for a server of another name, by a page from there."""
+        host = urlsplit(self._here(request)).hostname or ""
+        from_browser = "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
+        return from_browser and is_loopback(self._port.host) and not is_loopback(host)
+
     def _here(self, request: web.BaseRequest) -> str:
         """Return scheme and host of this gateway as the client knows it."""
         return f"http://{request.headers.get('Host') or self._authority}"
@@ -200,13 +218,15 @@ class Gateway:
     # WebSocket
 
     def _websocket(self, request: web.BaseRequest) -> Behaviour | web.Response:
+        if self._misled(request):
+            return refusal(421, _MISLED)
         if (verdict := self._session.final_verdict()) is not None:
             return refusal(501, str(verdict))
         if not self._config.ws_url:
             return refusal(502, "no upstream for WebSocket is configured")
         url = target(self._config.ws_url, request.raw_path)
-        dial = _dial(request)
-        if dial.get("origin") == self._here(request):  # the client's own idea of where the server is
+        dial = _dial(request) | {"show_redirects": True}
+        if dial.get("origin") in self._own_origins:  # the client's own idea of where the server is
             dial["origin"] = _origin(self._config.ws_url)
         if url.startswith("wss:") and self._session.plan.action != "replay":
             dial["ssl"] = self._verified

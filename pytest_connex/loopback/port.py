@@ -51,14 +51,22 @@ class Port:
         faults: Says what goes wrong.
         host: Where to listen.
         number: On which port; 0 takes a free one.
+        relocated: Returns where a handshake is redirected to, as the client of a request is to see it.
     """
 
     def __init__(
-        self, http: Http, websocket: WebSocket, faults: Faults, host: str = "127.0.0.1", number: int = 0
+        self,
+        http: Http,
+        websocket: WebSocket,
+        faults: Faults,
+        host: str = "127.0.0.1",
+        number: int = 0,
+        relocated: Callable[[web.BaseRequest, str], str] = lambda request, location: location,
     ) -> None:
         self._http = http
         self._websocket = websocket
         self._faults = faults
+        self._relocated = relocated
         self._endpoints: set[Endpoint] = set()
         self._wires: WeakSet[Wire] = WeakSet()
         self._arrivals = 0
@@ -203,6 +211,7 @@ class Port:
             return behaviour
         endpoint = Endpoint(behaviour)
         endpoint.on_sent = behaviour.on_read
+        endpoint.relocated = lambda location: self._relocated(request, location)
         endpoint.on_lost = lambda: self._forget(endpoint)
         self._endpoints.add(endpoint)
         transport = cast(Wire, request.transport).detach()
@@ -266,7 +275,7 @@ def _handshake_problem(request: web.BaseRequest) -> str:
         return f"its method is {request.method}"
     if request.version < (1, 1):
         return "it is HTTP/1.0"
-    if "upgrade" not in request.headers.get("Connection", "").lower():
+    if "upgrade" not in ",".join(request.headers.getall("Connection", [])).lower():
         return "it has no Connection: Upgrade"
     if not request.headers.get("Sec-WebSocket-Key"):
         return "it has no Sec-WebSocket-Key"

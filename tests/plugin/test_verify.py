@@ -352,3 +352,14 @@ def test_a_pinned_schema_that_cannot_be_read_is_an_error_with_its_file(verified)
     result, _ = verify(verified)
     assert result.ret == 1
     result.stdout.fnmatch_lines(["*pong.schema.json*not JSON*"])
+
+
+def test_an_interrupted_run_leaves_nothing_aside(verified, monkeypatch):
+    folder = verified.path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    source = verified.path / "test_it.py"
+    source.write_text(source.read_text().replace("    for path in", "    raise KeyboardInterrupt\n    for path in"))
+    result = verified.run_apart("--connex-sandbox", "--connex-verify", "-k", "test_rest")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert [path for path in folder.iterdir() if path.name.startswith("connex-verify-")] == []

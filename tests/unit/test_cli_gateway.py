@@ -209,3 +209,14 @@ def test_a_damaged_recording_is_refused_with_its_line(tmp_path):
     (tmp_path / "tape.ws.jsonl").unlink()
     (tmp_path / "tape.yaml").write_text("interactions: [")
     assert "tape.yaml:2: not YAML" in refused("--replay", "tape", folder=tmp_path)
+
+
+def test_a_real_key_is_not_shown_while_replaying(sandbox, tmp_path):
+    with gateway("--record", "tape", folder=tmp_path, **variables(sandbox)) as process:
+        process.get("/v1/status", **authentication(sandbox.api_key, sandbox.api_secret))
+        process.stop()
+    with gateway("--replay", "tape", folder=tmp_path, lines=4, **variables(sandbox)) as process:
+        missed = process.get(f"/v1/other?key={sandbox.api_key}")
+        _, said = process.stop()
+    assert missed.status_code == 501
+    assert sandbox.api_key not in missed.text + said

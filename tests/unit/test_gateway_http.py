@@ -69,6 +69,7 @@ def test_a_method_and_a_body_are_passed_on(stage, action, method, body):
         "/a?",
         "/?",
         "/a?b?c=%",
+        "/a#@b:1/c",
         "/a/../b/./c//d",
         "//a",
         "/a;p=1?u=http://x/y@z:1",

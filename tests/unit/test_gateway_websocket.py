@@ -14,9 +14,16 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from pytest_connex.gateway.gateway import Gateway
 
-from .upstream import PATIENCE, Stage
+from .upstream import PATIENCE, Stage, tell
 
 Talk = Callable[[ServerConnection], None]
+
+HANDSHAKE = (
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
 
 ACTIONS = pytest.mark.parametrize("actions", [("pass",), ("record", "replay")], ids=["passed on", "recorded"])
 
@@ -46,6 +53,13 @@ def client(gateway: Gateway, path: str = "", **options: object) -> Iterator[webs
         yield ws
     finally:
         ws.shutdown()
+
+
+def dialled(gateway: Gateway, path: str, *lines: str, host: str = "") -> str:
+    """Return the answer to a handshake that is not accepted, in small letters."""
+    host = host or gateway.ws_url.removeprefix("ws://").partition("/")[0]
+    raw = "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *HANDSHAKE, *lines, "", ""])
+    return tell(gateway, raw.encode()).decode().lower()
 
 
 def in_each(stage: Stage, actions: tuple[str, ...], talk: Talk, use: Callable[[Gateway], object], **options) -> list:
@@ -267,3 +281,51 @@ def test_many_clients_at_once_each_talk_to_their_own(stage):
 
     expected = {number: f"{number}" * 20 for number in range(10, 40)}
     assert in_each(stage, ("record", "replay"), echo, use) == [expected, expected]
+
+
+@ACTIONS
+def test_a_redirection_of_the_server_to_itself_leads_to_the_gateway(stage, actions):
+    def redirect(connection, request):
+        if request.path != "/begin":
+            return None
+        response = connection.respond(HTTPStatus.FOUND, "")
+        response.headers["Location"] = f"ws://{request.headers['Host']}/end?x=1"
+        return response
+
+    def use(gateway):
+        assert f"location: {gateway.ws_url.rstrip('/')}/end?x=1\r\n" in dialled(gateway, "/begin")
+        with client(gateway, "/end?x=1") as ws:
+            ws.send("there")
+            return ws.recv()
+
+    assert in_each(stage, actions, echo, use, process_request=redirect) == ["there"] * len(actions)
+
+
+def test_a_redirection_elsewhere_is_the_clients_to_follow(stage):
+    def redirect(connection, request):
+        response = connection.respond(HTTPStatus.FOUND, "")
+        response.headers["Location"] = elsewhere
+        return response
+
+    heard = []
+    with (
+        server(lambda ws: heard.append(ws.request.headers)) as elsewhere,
+        server(echo, process_request=redirect) as url,
+    ):
+        with stage.gateway("pass", ws=url) as gateway:
+            answer = dialled(gateway, "/", "X-CONNEX-API-KEY: key")
+    assert answer.startswith("http/1.1 302 ")
+    assert f"location: {elsewhere}\r\n" in answer
+    assert heard == []
+
+
+@pytest.mark.parametrize("mark", ["Origin: http://evil.example", "Sec-Fetch-Site: same-origin"])
+def test_a_page_that_has_its_name_lead_here_is_refused(stage, mark):
+    with server(echo) as url, stage.gateway("pass", rest=url.replace("ws", "http"), ws=url) as gateway:
+        host = f"evil.example:{gateway.rest_url.rpartition(':')[2]}"
+        asked = f"GET / HTTP/1.1\r\nHost: {host}\r\n{mark}\r\nConnection: close\r\n\r\n"
+        assert tell(gateway, asked.encode()).startswith(b"HTTP/1.1 421 ")
+        assert dialled(gateway, "/", mark, "Connection: close", host=host).startswith("http/1.1 421 ")
+        with client(gateway, origin="http://evil.example") as ws:  # another page, that names this machine
+            ws.send("hello")
+            assert ws.recv() == "hello"

@@ -76,11 +76,11 @@ def test_a_block_network_marker_of_the_test_counts_and_needs_the_host(project):
             requests.get(connex_gateway.rest_url + "/v1/symbols")
     """
     project.test(source.format(arguments=""))
-    result = project.run("--connex-sandbox")
+    result = project.run_apart("--connex-sandbox")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*Network is disabled*"])
     project.test(source.format(arguments='allowed_hosts=["127.0.0.1"]'))
-    project.run("--connex-sandbox").assert_outcomes(passed=1)
+    project.run_apart("--connex-sandbox").assert_outcomes(passed=1)
 
 
 def test_the_environment_leads_to_it_and_is_restored(project, monkeypatch):

@@ -14,9 +14,8 @@ from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import InvalidStatus, SecurityError
 
 from .endpoint import Behaviour, Endpoint
-from .relay import TRANSPORT_OPTIONS
+from .relay import MAX_REDIRECTS, TRANSPORT_OPTIONS
 
-MAX_REDIRECTS = 10
 _MOMENT = 0.001  # seconds
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 

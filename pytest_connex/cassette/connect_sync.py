@@ -16,9 +16,9 @@ from websockets.exceptions import SecurityError
 from websockets.sync.client import ClientConnection, unix_connect
 
 from ..background import BackgroundLoop
-from .connect import MAX_REDIRECTS, Dialler, redirect_of, without_tls
+from .connect import Dialler, redirect_of, without_tls
 from .endpoint import Behaviour, Endpoint
-from .relay import TRANSPORT_OPTIONS
+from .relay import MAX_REDIRECTS, TRANSPORT_OPTIONS
 
 _SOCKET_OPTIONS = ("address", "source_address", "timeout")
 """Options that go on to ``socket.create_connection``."""

@@ -147,9 +147,9 @@ class HttpRecording:
             response: Its answer, as VCR has it: ``status``, ``headers`` with lists of values, and ``body``.
         """
         with self._lock, suppress(CassetteError):
-            if self._cassette is not None:
+            if self._cassette is not None and (asked := self._cassette.filter_request(request)):
                 # VCR logs what it is given, so it gets nothing secret.
-                self._cassette.append(request, self._telling(self._readable)(response))
+                self._cassette.append(asked, self._telling(self._readable)(response))
 
     def _readable(self, response: dict[str, Any]) -> dict[str, Any]:
         """Return a response as it may be shown, its body no longer compressed; VCR keeps one it cannot decompress."""

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus, SecurityError
 from websockets.http11 import Request
 
 from ..config import origin
@@ -27,6 +27,8 @@ _PASSED_ON = (
     "ping_interval",
     "ping_timeout",
 )
+
+MAX_REDIRECTS = 10
 
 TRANSPORT_OPTIONS = (
     "ssl",
@@ -216,14 +218,21 @@ def _not_followed(exc: Exception) -> Exception | str:
     return exc
 
 
-def _redirected(
+class _Elsewhere(Exception):
+    """A redirect leads to another origin."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
+
+
+def _within(
     dialling: websockets_connect, follow: Callable[[Exception], Exception | str], exc: Exception
 ) -> Exception | str:
-    """Follow a redirect; to another origin without the client's headers, in whichever of them its key is."""
+    """Follow a redirect that stays on its origin; another is :class:`_Elsewhere`."""
     answer = follow(exc)
-    if isinstance(answer, str) and origin(answer) != origin(dialling.uri):
-        dialling.additional_headers = None
-    return answer
+    stays = not isinstance(answer, str) or origin(answer) == origin(dialling.uri)
+    return answer if stays else _Elsewhere(str(answer))
 
 
 def _is_handshake_header(name: str) -> bool:
@@ -262,16 +271,25 @@ class RelayDialler:
                 for name, value in dial.items()
                 if name.startswith(TRANSPORT_OPTIONS) or name in _PASSED_ON
             }
-            dialling = self._connect(url, max_size=None, logger=SILENT, **passed_on)
-            if not isinstance(dialling, websockets_connect):
-                return await dialling  # another way to the server, which has its own redirects
-            follow = _not_followed if dial.get("show_redirects") else dialling.process_redirect
-            dialling.process_redirect = partial(_redirected, dialling, follow)  # type: ignore[method-assign]
-            return await dialling
+            return await self._dialled(url, passed_on, bool(dial.get("show_redirects")))
 
         relay = Relay(self._recorder, conn, upstream)
         self._relays.append(relay)
         return relay
+
+    async def _dialled(self, url: str, options: dict[str, Any], show_redirects: bool) -> ClientConnection:
+        """Connect, without the client's headers where a redirect leads elsewhere: its key may be in any of them."""
+        for _ in range(MAX_REDIRECTS):
+            dialling = self._connect(url, max_size=None, logger=SILENT, **options)
+            if not isinstance(dialling, websockets_connect):
+                return await dialling  # another way to the server, which has its own redirects
+            follow = _not_followed if show_redirects else dialling.process_redirect
+            dialling.process_redirect = partial(_within, dialling, follow)  # type: ignore[method-assign]
+            try:
+                return await dialling
+            except _Elsewhere as moved:
+                url, options = moved.url, {**options, "additional_headers": None}
+        raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
 
     def stop(self) -> None:
         """Give up what is still open."""

@@ -355,3 +355,20 @@ async def test_a_redirect_to_another_origin_carries_none_of_the_headers_of_the_c
             await ws.send("a")
             assert await ws.recv() == "a"
     assert seen == [KEY, key]
+
+
+async def test_redirects_to_and_fro_between_origins_end():
+    seen: list[str] = []
+    ways: dict[str, str] = {}
+
+    def moved(ws: ServerConnection, request: Request) -> Response:
+        seen.append(request.headers["Host"])
+        headers = Headers({"Location": ways[request.headers["Host"]], "Content-Length": "0"})
+        return Response(http.HTTPStatus.FOUND, "", headers)
+
+    async with exchange(echo, process_request=moved) as there, exchange(echo, process_request=moved) as here:
+        hosts = [studio.url.removeprefix("ws://").rstrip("/") for studio in (there, here)]
+        ways = dict(zip(hosts, (here.url, there.url), strict=True))
+        with pytest.raises(ConnectionAbortedError, match="SecurityError: more than 10 redirects"):
+            await here.connect(here.url)
+    assert seen == [hosts[1], hosts[0]] * 5

@@ -247,8 +247,11 @@ def read(config: pytest.Config) -> RunOptions:
         raise pytest.UsageError("--connex-verify needs something to verify: add --connex-live or --connex-sandbox")
     if verify and record:
         raise pytest.UsageError("--connex-verify and --connex-record exclude each other: verify first, then record")
-    if verify_report and not verify:
+    report = config.invocation_params.dir / verify_report if verify_report else None
+    if report is not None and not verify:
         raise pytest.UsageError("--connex-verify-report needs --connex-verify")
+    if report is not None and (report.is_dir() or not report.parent.is_dir()):
+        raise pytest.UsageError(f"--connex-verify-report={verify_report}: name a file in a folder that exists")
     if verify and (config.getoption("--disable-recording", False) or not config.pluginmanager.hasplugin("recording")):
         raise pytest.UsageError("--connex-verify needs pytest-recording: drop --disable-recording or -p no:recording")
     values = {setting.name: _value(config, setting) for setting in _SETTINGS}
@@ -267,7 +270,7 @@ def read(config: pytest.Config) -> RunOptions:
         interval=values["sandbox_interval"],
         client={name: values[name] for name in _CLIENT},
         verify=verify,
-        verify_report=config.invocation_params.dir / verify_report if verify_report else None,
+        verify_report=report,
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ from .errors import CassetteDrift, CassetteError, ConfigError
 
 if TYPE_CHECKING:
     from .model import JSON
-    from .schema.drift import Change
 
 _PINNED = pytest.StashKey["dict[str, JSON]"]()
 
@@ -45,27 +43,24 @@ def compare(item: pytest.Item, session: CassetteSession, cassette_dir: Path) -> 
     try:
         session.commit()
         old = replace(session.plan, stem=baseline)
-        changes = compare_recordings(old.files(), session.plan.files(), _pinned(item.config, cassette_dir))
+        found = compare_recordings(old.files(), session.plan.files(), _pinned(item.config, cassette_dir))
     finally:
         session.account.written.clear()
         session.account.removed.clear()
-        shutil.rmtree(session.plan.stem.parent, ignore_errors=True)
+        clean(session)
+    changes = list(dict.fromkeys(found))  # each once
     session.account.compared = True
-    session.account.drift += [vars(change) for change in _once(changes)]
-    breaking = [change for change in _once(changes) if change.breaking]
+    session.account.drift += map(vars, changes)
+    breaking = [change for change in changes if change.breaking]
     if breaking:
         listing = "".join(f"\n  {change}" for change in breaking)
         raise CassetteDrift(f"Connex has changed since this was recorded:{listing}", baseline)
 
 
 def clean(session: CassetteSession) -> None:
-    """Remove what a test that was interrupted has recorded aside."""
+    """Remove what a test has recorded aside, if it has."""
     if session.plan.baseline is not None:
         shutil.rmtree(session.plan.stem.parent, ignore_errors=True)
-
-
-def _once(changes: Iterable[Change]) -> list[Change]:
-    return list(dict.fromkeys(changes))
 
 
 def _pinned(config: pytest.Config, cassette_dir: Path) -> dict[str, JSON]:

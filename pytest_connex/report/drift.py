@@ -21,6 +21,7 @@ class DriftReport:
         self._mode = mode
         self._path = path
         self._compared = self._left_out = 0
+        self._unwritten = ""
         self._tests: dict[str, tuple[dict[str, Any], list[str]]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -52,12 +53,18 @@ class DriftReport:
             "left_out": self._left_out,
             "changes": self._changes,
         }
-        self._path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        try:
+            self._path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        except OSError as exc:
+            self._unwritten = f"{self._path} cannot be written: {exc.strerror}"
+            session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the table."""
         changes = self._changes
         terminalreporter.section("connex: drift")
+        if self._unwritten:
+            terminalreporter.line(f"ERROR: {self._unwritten}", red=True)
         left_out = f", {self._left_out} have no recording to compare with" if self._left_out else ""
         breaking = sum(change["breaking"] for change in changes)
         terminalreporter.line(

@@ -296,6 +296,11 @@ def test_an_unchanged_gateway_is_no_drift_in_twenty_runs(verified):
         (("--connex-sandbox", "--connex-verify", "--connex-record"), "exclude each other: verify first, then record"),
         (("--connex-sandbox", "--connex-verify-report=x.json"), "--connex-verify-report needs --connex-verify"),
         (("--connex-sandbox", "--connex-verify", "--disable-recording"), "--connex-verify needs pytest-recording"),
+        (
+            ("--connex-sandbox", "--connex-verify", "--connex-verify-report=nowhere/x.json"),
+            "--connex-verify-report=nowhere/x.json: name a file in a folder that exists",
+        ),
+        (("--connex-sandbox", "--connex-verify", "--connex-verify-report=."), "name a file in a folder that exists"),
     ],
 )
 def test_what_cannot_be_verified_is_refused(project, args, said):
@@ -363,3 +368,12 @@ def test_an_interrupted_run_leaves_nothing_aside(verified, monkeypatch):
     result = verified.run_apart("--connex-sandbox", "--connex-verify", "-k", "test_rest")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert [path for path in folder.iterdir() if path.name.startswith("connex-verify-")] == []
+
+
+def test_a_report_that_cannot_be_written_fails_the_run_and_says_so(verified):
+    (verified.path / "conftest.py").write_text(
+        "import pathlib\ndef pytest_collection_finish(): pathlib.Path('drift.json').mkdir()"
+    )
+    result = verified.run_apart("--connex-sandbox", "--connex-verify", "--connex-verify-report=drift.json")
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    result.stdout.fnmatch_lines(["*drift.json cannot be written: Is a directory", "2 tests compared; 0 breaking*"])

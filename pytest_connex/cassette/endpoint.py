@@ -1,8 +1,8 @@
 """The server half of a WebSocket connection that the client under test really opens.
 
 :class:`Endpoint` speaks the protocol over one half of a socket pair, whose other half a real
-``websockets.connect`` gets; what is said is up to its :class:`Behaviour`: a replay or a relay. Nothing here
-logs, because what passes through may be secret.
+``websockets.connect`` gets, or over TCP to any client; what is said is up to its :class:`Behaviour`: a replay, a
+relay, the sandbox. Nothing here logs, because what passes through may be secret.
 """
 
 from __future__ import annotations

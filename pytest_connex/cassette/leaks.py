@@ -46,7 +46,9 @@ _PLAIN = _WHITE_SPACE + string.printable.encode().translate(None, b"\\%&\v\f")
 _GLANCE = bytes(shape if code in _PLAIN else ord("?") for code, shape in enumerate(_SHAPE))
 """Shows the runs, too, and with ``?`` all that may be an escape or is no ASCII text."""
 
-_LOWER = bytes(range(256)).lower()
+LOWER = bytes(range(256)).lower()
+"""Translates ASCII letters to small ones, where something else is deleted in the same go."""
+
 _BETWEEN_DIGITS = _WHITE_SPACE + b":-"
 _CONTROLS = bytes(code for code in range(1, 32) if code not in _WHITE_SPACE)
 _TEXT = re.compile(rb"[\0\t\r\n -~]{16,}")
@@ -92,7 +94,7 @@ class Search:
         return any(map(self._is_in, _layers(data, _DEPTH, separate)))
 
     def _has_digits(self, layer: bytes) -> bool:
-        digits = layer.translate(_LOWER, _BETWEEN_DIGITS)
+        digits = layer.translate(LOWER, _BETWEEN_DIGITS)
         return any(form in digits for form in self._digits)
 
     def _is_in(self, layer: bytes) -> bool:

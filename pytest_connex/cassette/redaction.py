@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import cast
 
 from ..errors import SecretFound
-from .leaks import Search
+from .leaks import LOWER, Search
 from .spellings import Spellings, has_escapes
 
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
-_LOWER = bytes(range(256)).lower()
 _BASE64_PLACEHOLDER = "UkVEQUNURUQ"
 _SPACE = r"(?:\s|\\+[nrt])*"
 
@@ -47,7 +46,7 @@ class Redactor:
         self._fields = tuple(field.lower() for field in fields)
         self._encoded_fields = tuple(field.encode() for field in self._fields)
         in_fields = "".join(self._fields).encode()
-        self._not_in_fields = bytes(code for code in range(256) if _LOWER[code] not in in_fields)
+        self._not_in_fields = bytes(code for code in range(256) if LOWER[code] not in in_fields)
         self._member, self._parameter = _member_pattern(self._fields), _parameter_pattern(self._fields)
         self._headers = SECRET_HEADERS.union(self._fields, (name.lower() for name in headers))
 
@@ -88,7 +87,7 @@ class Redactor:
             data = "\n".join(cast(Sequence[str], payloads)).encode()
         except (TypeError, UnicodeEncodeError):
             return False
-        letters = data.translate(_LOWER, self._not_in_fields)
+        letters = data.translate(LOWER, self._not_in_fields)
         if any(field in letters for field in self._encoded_fields):
             return False
         if not data.isascii() and any(map(data.decode().lower().__contains__, self._fields)):

@@ -16,7 +16,6 @@ from ..config import (
     API_KEY,
     API_SECRET,
     REST_URL,
-    VARIABLES,
     WS_URL,
     ConnexConfig,
     is_loopback,
@@ -63,12 +62,14 @@ def gateway(
         if record is not None and replay is not None:
             raise ConfigError("--record and --replay exclude each other")
         action: Action = "replay" if replay is not None else "record" if record is not None else "pass"
-        config = recorded_config() if action == "replay" else _live(upstream_rest, upstream_ws)
+        known = read_environment(Path(".env"))
+        config = recorded_config() if action == "replay" else _live(known, upstream_rest, upstream_ws)
         stem = stem_of(replay or record or Path("unused"))
         _check_files(action, stem, rewrite)
         if action == "record" and not no_credentials:
             require_credentials(config)
-        session = _session(action, stem, config)
+        secrets = tuple(value for name in (API_KEY, API_SECRET) if (value := known.get(name)))
+        session = _session(action, stem, config, secrets)
         _serve(session, config, fault or [], seed, host, port)
         if action == "record" and session.failed:
             raise typer.Exit(1)
@@ -126,15 +127,14 @@ def _count(gateway: Gateway, last: bool = False) -> None:
         typer.echo(f"\r{text}" if sys.stderr.isatty() else text, err=True, nl=last)
 
 
-def _live(rest: str, ws: str) -> ConnexConfig:
-    values = read_environment(Path(".env"))
-    values |= {name: value for name, value in ((REST_URL, rest), (WS_URL, ws)) if value}
+def _live(known: dict[str, str], rest: str, ws: str) -> ConnexConfig:
+    values = known | {name: value for name, value in ((REST_URL, rest), (WS_URL, ws)) if value}
     if not (values.get(REST_URL) or values.get(WS_URL)):
         raise ConfigError(
             "there is nothing to pass on to: give --upstream-rest and --upstream-ws, or set "
             f"{REST_URL} and {WS_URL}; or answer from a recording with --replay FILE"
         )
-    return live_config({name: values[name] for name in VARIABLES if name in values})
+    return live_config(values)
 
 
 def _check_files(action: Action, stem: Path, rewrite: bool) -> None:
@@ -145,15 +145,14 @@ def _check_files(action: Action, stem: Path, rewrite: bool) -> None:
         raise ConfigError(f"{there[0]} exists: add --rewrite to replace it")
 
 
-def _session(action: Action, stem: Path, config: ConnexConfig) -> _Standing:
-    known = read_environment(Path(".env"))
+def _session(action: Action, stem: Path, config: ConnexConfig, secrets: tuple[str, ...]) -> _Standing:
     plan = Plan(
         action=action,
         test="connex gateway",
         stem=stem.absolute(),
         source="gateway",
         generator=f"pytest-connex {__version__}",
-        secrets=tuple(value for name in (API_KEY, API_SECRET) if (value := known.get(name))),
+        secrets=secrets,
         again=f"record it: connex gateway --record {shlex.quote(str(stem))} --rewrite",
     )
     return _Standing(plan, lambda: (config, Dialect()))

@@ -51,6 +51,8 @@ class Gateway:
         requests: How many HTTP requests it has had.
     """
 
+    _forward: Forward
+
     def __init__(
         self, session: CassetteSession, config: ConnexConfig, seed: int = 0, host: str = "127.0.0.1", port: int = 0
     ) -> None:
@@ -59,7 +61,6 @@ class Gateway:
         self._session = session
         self._config = config
         self._port = Port(self._http, self._websocket, self.faults, host, port, self._relocated)
-        self._forward = Forward(config.rest_url, keep=False)
         self._verified: ssl.SSLContext | None = None
         self._passing = RelayDialler(Unrecorded())
         self._background = BackgroundLoop("connex-gateway")
@@ -140,14 +141,20 @@ class Gateway:
         host = f"[{self._port.host}]" if ":" in self._port.host else self._port.host
         return f"{host}:{self._port.number}"
 
-    # HTTP
-
-    async def _http(self, request: web.BaseRequest) -> web.StreamResponse:
-        self.requests += 1
+    def _refused(self, request: web.BaseRequest) -> web.Response | None:
+        """Return the answer to what is not served, whatever it asks."""
         if self._misled(request):
             return refusal(421, _MISLED)
         if (verdict := self._session.final_verdict()) is not None:
             return refusal(501, str(verdict))
+        return None
+
+    # HTTP
+
+    async def _http(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.requests += 1
+        if (refused := self._refused(request)) is not None:
+            return refused
         if request.method == "CONNECT":
             return refusal(405, f"the connex gateway is no proxy: its URL takes the place of {REST_URL}")
         if self._session.plan.action == "replay":
@@ -218,10 +225,8 @@ class Gateway:
     # WebSocket
 
     def _websocket(self, request: web.BaseRequest) -> Behaviour | web.Response:
-        if self._misled(request):
-            return refusal(421, _MISLED)
-        if (verdict := self._session.final_verdict()) is not None:
-            return refusal(501, str(verdict))
+        if (refused := self._refused(request)) is not None:
+            return refused
         if not self._config.ws_url:
             return refusal(502, "no upstream for WebSocket is configured")
         url = target(self._config.ws_url, request.raw_path)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_connex.background import BackgroundLoop
 from pytest_connex.cassette.events import (
     FORMAT,
     VERSION,
@@ -23,6 +25,9 @@ from pytest_connex.cassette.events import (
 )
 from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.cassette.writing import CassetteWriter
+
+if TYPE_CHECKING:
+    from .loopback import Served
 
 HEADER = Header(FORMAT, VERSION, "2026-11-23T15:00:00Z", "sandbox", "pytest-connex 0.1.0", "tests/test_x.py::test_y")
 URL = "wss://ws.connex.invalid/"
@@ -107,3 +112,21 @@ def tape() -> Tape:
 def write(tmp_path: Path) -> Write:
     """Write a tape to ``tape.ws.jsonl`` in the test's folder."""
     return lambda tape: write_tape(tmp_path / "tape.ws.jsonl", tape)
+
+
+@pytest.fixture
+def background() -> Iterator[BackgroundLoop]:
+    """An event loop in a thread of its own."""
+    loop = BackgroundLoop("connex-test")
+    loop.start()
+    yield loop
+    loop.stop()
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """A port with something to say; what it says with is imported where it is asked for."""
+    from .loopback import Served
+
+    with Served() as server:
+        yield server

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from pytest_connex.background import BackgroundLoop
-
-
-@pytest.fixture
-def background() -> Iterator[BackgroundLoop]:
-    loop = BackgroundLoop("connex-test")
-    loop.start()
-    yield loop
-    loop.stop()
 
 
 async def thread_of() -> threading.Thread:
@@ -79,8 +71,8 @@ def test_a_callback_is_called_in_the_thread(background):
     assert called == ["connex-test"]
 
 
-def test_stopping_cancels_what_still_runs_and_ends_the_thread(background):
-    ended: list[str] = []
+def waiting_until_cancelled(background: BackgroundLoop, then: Callable[[], Awaitable[None]]) -> asyncio.Future[None]:
+    """Start a task that waits for ever, and at its end for ``then``."""
     started = threading.Event()
 
     async def wait() -> None:
@@ -88,32 +80,35 @@ def test_stopping_cancels_what_still_runs_and_ends_the_thread(background):
         try:
             await asyncio.Event().wait()
         finally:
-            ended.append("cancelled")
+            await then()
 
     tasks: list[asyncio.Future[None]] = []
     background.call(lambda: tasks.append(asyncio.ensure_future(wait())))
     assert started.wait(5)
+    return tasks[0]
+
+
+def test_stopping_cancels_what_still_runs_and_ends_the_thread(background):
+    ended: list[str] = []
+
+    async def note() -> None:
+        ended.append("cancelled")
+
+    task = waiting_until_cancelled(background, note)
     thread = background.run(thread_of())
     background.stop()
     assert ended == ["cancelled"]
-    assert (tasks[0].cancelled(), thread.is_alive()) == (True, False)
+    assert (task.cancelled(), thread.is_alive()) == (True, False)
 
 
 def test_stopping_waits_for_a_task_that_cleans_up(background):
     cleaned: list[str] = []
-    started = threading.Event()
 
-    async def wait() -> None:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await asyncio.sleep(0)
-            cleaned.append("cleaned")
+    async def clean() -> None:
+        await asyncio.sleep(0)
+        cleaned.append("cleaned")
 
-    tasks: list[asyncio.Future[None]] = []
-    background.call(lambda: tasks.append(asyncio.ensure_future(wait())))
-    assert started.wait(5)
+    waiting_until_cancelled(background, clean)
     background.stop()
     assert cleaned == ["cleaned"]
 

@@ -29,18 +29,10 @@ from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteError, CassetteMismatch
 
 from .conftest import URL, Tape, write_tape
+from .desk import Desk
 
 Talk = Callable[[ServerConnection], Awaitable[None]]
 Connect = Callable[..., ClientConnection]
-
-
-@pytest.fixture
-def background() -> Iterator[BackgroundLoop]:
-    """The loop of the other ends, and of the real servers."""
-    loop = BackgroundLoop("connex-test")
-    loop.start()
-    yield loop
-    loop.stop()
 
 
 class Stage:
@@ -319,34 +311,6 @@ def test_the_client_s_limits_apply(studio):
 
 
 # --- The way to the server -------------------------------------------------------------------------------
-
-
-class Desk:
-    """Notes every dial; answers with a redirect where one is laid down for the URL, and accepts otherwise."""
-
-    refusal = None
-    on_read = None
-
-    def __init__(self, redirects: dict[str, str] | None = None) -> None:
-        self.dials: list[str] = []
-        self.options: list[dict[str, object]] = []
-        self.requests: list[Request] = []
-        self._redirects = redirects or {}
-
-    def behaviour(self, url: str, dial: dict[str, object]) -> Desk:
-        self.dials.append(url)
-        self.options.append(dial)
-        return self
-
-    def dialled(self, endpoint: Endpoint, request: Request) -> None:
-        self.requests.append(request)
-        if location := self._redirects.get(self.dials[-1]):
-            endpoint.reject(302, {"Location": location}, "")
-        else:
-            endpoint.accept(None, {})
-            endpoint.send([f"you are at {request.path}"])
-
-    def ended(self, code: int, reason: str) -> None: ...
 
 
 @pytest.fixture

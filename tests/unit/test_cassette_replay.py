@@ -19,6 +19,7 @@ from pytest_connex.clock import VirtualLoop
 from pytest_connex.errors import CassetteError, CassetteExhausted, CassetteMismatch
 
 from .conftest import URL, Tape, Write
+from .stopwatch import Stopwatch
 
 
 class Stage:
@@ -438,18 +439,6 @@ async def test_a_strict_test_that_reads_everything_passes(tape, stage):
 
 
 # --- Time, on a virtual clock ----------------------------------------------------------------------------
-
-
-class Stopwatch:
-    """Tells the loop's time since it was made, in seconds."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._start = self._loop.time()
-
-    @property
-    def seconds(self) -> float:
-        return round(self._loop.time() - self._start, 6)
 
 
 def on_virtual(main: Callable[[], Coroutine[Any, Any, object]]) -> None:

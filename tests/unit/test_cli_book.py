@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import Result
-from typer.testing import CliRunner
 
 from pytest_connex.cassette.events import FORMAT, VERSION, Closed, Dial, End, Event, Header, Open, Received, Sent
-from pytest_connex.cli import app
+
+from .commands import run
 
 URL = "wss://ws.connex.invalid/"
 NOW = 1_700_000_000_000
@@ -46,7 +46,7 @@ def record(path: Path, *connections: list[Any]) -> Path:
 
 
 def check(*args: object) -> Result:
-    return CliRunner().invoke(app, ["book", "check", *map(str, args)])
+    return run("book", "check", *args)
 
 
 @pytest.fixture

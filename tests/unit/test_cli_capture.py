@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -153,7 +154,7 @@ def test_text_is_kept_to_the_byte_and_binary_messages_too(tmp_path):
 def test_a_connection_that_is_lost_is_recorded_as_it_was(tmp_path):
     def lose(ws: ServerConnection) -> None:
         ws.send(BOOK)
-        ws.socket.close()
+        ws.socket.shutdown(socket.SHUT_RDWR)  # closing alone waits for the thread that reads
 
     with server(lose) as environ:
         code, said = capture("--frames", "3", *OPEN, folder=tmp_path, **environ)

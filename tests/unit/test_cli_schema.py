@@ -7,10 +7,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from pytest_connex.cli import app
-
+from .commands import run
 from .market_frames import market_frames
 
 HTTP = """
@@ -23,7 +21,7 @@ version: 1
 
 class Result:
     def __init__(self, *args: object) -> None:
-        ran = CliRunner().invoke(app, list(map(str, args)))
+        ran = run(*args)
         assert ran.exception is None or isinstance(ran.exception, SystemExit), ran.exception
         self.code, self.out, self.err = ran.exit_code, ran.stdout, ran.stderr
 

@@ -53,12 +53,6 @@ ACTIONS: tuple[Action, ...] = ("pass", "record", "replay")
 
 
 @pytest.fixture
-def served() -> Iterator[Served]:
-    with Served() as server:
-        yield server
-
-
-@pytest.fixture
 def stage(tmp_path: Path) -> Stage:
     return Stage(tmp_path)
 

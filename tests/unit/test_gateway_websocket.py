@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -205,7 +206,7 @@ def test_the_close_of_the_client_reaches_the_server(stage, action):
 def test_a_connection_that_is_lost_is_lost_without_a_close_frame(stage, actions):
     def talk(ws):
         ws.send("hello")
-        ws.socket.close()
+        ws.socket.shutdown(socket.SHUT_RDWR)  # closing alone waits for the thread that reads
 
     def use(gateway):
         with client(gateway) as ws:

@@ -8,7 +8,6 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -57,13 +56,7 @@ from .loopback import (
     masked,
     raw,
 )
-
-
-@pytest.fixture
-def served() -> Iterator[Served]:
-    with Served() as server:
-        yield server
-
+from .versions import installed
 
 # --- How connections end ---------------------------------------------------------------------------------
 
@@ -368,6 +361,10 @@ def test_a_scripted_answer_comes_as_often_as_asked_and_then_the_right_one(served
     ]
 
 
+@pytest.mark.skipif(
+    installed("aiohttp") < (3, 11, 18),
+    reason="older versions of aiohttp lose their place after a long body that nobody read",
+)
 def test_a_scripted_answer_to_a_body_that_nobody_reads(served):
     served.faults.answer(503)
     with requests.Session() as session:

@@ -9,22 +9,12 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 
+from .stopwatch import Stopwatch
+
 pytestmark = pytest.mark.connex(clock="virtual")
 
 PING = '{"action": "ping", "id": 7}'
 PONG = '{"event": "pong", "id": 7}'
-
-
-class Watch:
-    """Seconds of the loop since it was made."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._start = self._loop.time()
-
-    @property
-    def seconds(self) -> float:
-        return round(self._loop.time() - self._start, 6)
 
 
 @pytest.fixture
@@ -55,7 +45,7 @@ async def until_the_end(ws: ClientConnection) -> ConnectionClosed:
 
 async def test_latency_takes_as_long(faults, dial):
     faults.latency(0.5)
-    watch = Watch()
+    watch = Stopwatch()
     async with dial() as ws:
         opened = watch.seconds
         assert (await pong(ws), opened, watch.seconds) == (PONG, 0.5, 1.0)
@@ -63,7 +53,7 @@ async def test_latency_takes_as_long(faults, dial):
 
 async def test_latency_may_begin_and_end_while_a_connection_is_open(faults, dial):
     async with dial() as ws:
-        watch, times = Watch(), []
+        watch, times = Stopwatch(), []
         for seconds in (0, 2, 0):
             faults.latency(seconds)
             await pong(ws)
@@ -78,7 +68,7 @@ async def test_jitter_is_around_the_latency_and_the_same_for_a_seed(faults, dial
         async with dial() as ws:
             times = []
             for _ in range(20):
-                watch = Watch()
+                watch = Stopwatch()
                 await pong(ws)
                 times.append(watch.seconds)
             runs.append(times)
@@ -88,7 +78,7 @@ async def test_jitter_is_around_the_latency_and_the_same_for_a_seed(faults, dial
 
 async def test_bandwidth_is_the_bytes_of_a_second(faults, dial):
     async with dial() as ws:
-        watch = Watch()
+        watch = Stopwatch()
         faults.bandwidth(10)
         await pong(ws)
         assert watch.seconds == (len(PONG) + 2) / 10
@@ -116,7 +106,7 @@ async def test_bandwidth_is_the_bytes_of_a_second(faults, dial):
 async def test_a_connection_ends_at_its_time(faults, dial, script, seconds, received, happened):
     script(faults)
     async with dial() as ws:
-        watch = Watch()
+        watch = Stopwatch()
         end = await until_the_end(ws)
     assert (watch.seconds, end.rcvd and (end.rcvd.code, end.rcvd.reason)) == (seconds, received)
     assert faults.happened() == [f"connection 1: {happened}"]
@@ -125,7 +115,7 @@ async def test_a_connection_ends_at_its_time(faults, dial, script, seconds, rece
 async def test_an_end_comes_after_what_was_delayed_before_it(faults, dial):
     faults.drop_after(1)
     async with dial() as ws:
-        watch = Watch()
+        watch = Stopwatch()
         faults.latency(4)
         assert await pong(ws) == PONG
         await until_the_end(ws)
@@ -135,7 +125,7 @@ async def test_an_end_comes_after_what_was_delayed_before_it(faults, dial):
 async def test_a_client_with_keepalive_notices_a_stall_when_its_ping_is_overdue(faults, dial):
     faults.stall_after(0)
     async with dial(ping_interval=20, ping_timeout=15, close_timeout=5) as ws:
-        watch = Watch()
+        watch = Stopwatch()
         end = await until_the_end(ws)
     assert (watch.seconds, end.rcvd, end.sent.code, end.sent.reason) == (40.0, None, 1011, "keepalive ping timeout")
 
@@ -153,7 +143,7 @@ async def test_a_stalled_client_is_heard_by_nobody(faults, dial):
 async def test_a_stalled_connection_can_be_dropped(connex_sandbox, faults, dial):
     faults.stall_after(0)
     async with dial(ping_interval=None) as ws:
-        watch = Watch()
+        watch = Stopwatch()
         asyncio.get_running_loop().call_later(3, connex_sandbox.drop_connections)
         assert ((await until_the_end(ws)).rcvd, watch.seconds) == (None, 3.0)
 

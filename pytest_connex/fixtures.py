@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from .client.rest_async import ConnexRestAsync
     from .client.websocket import ConnexWebSocket
     from .config import ConnexConfig
-    from .gateway.gateway import Gateway
     from .protocol import Dialect
+    from .proxy.proxy import Proxy
     from .sandbox.server import Sandbox
     from .schema.pinned import PinnedSchemas
 
@@ -167,19 +167,19 @@ def connex_connect_sync(request: pytest.FixtureRequest) -> Iterator[Callable[...
 
 
 @pytest.fixture
-def connex_gateway(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Iterator[Gateway]:
+def connex_proxy(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Iterator[Proxy]:
     """A port of this machine that stands where Connex would, for any client: its URLs are in the environment."""
-    from .gateway.gateway import Gateway
+    from .proxy.proxy import Proxy
 
     run = request.config.stash[RUN]
-    with Gateway(request.node.stash[SESSION], _settings(request), run.options.seed) as gateway:
+    with Proxy(request.node.stash[SESSION], _settings(request), run.options.seed) as proxy:
         with pytest.MonkeyPatch.context() as patched:
-            for name, value in gateway.variables().items():
+            for name, value in proxy.variables().items():
                 if value is None:
                     patched.delenv(name, raising=False)
                 else:
                     patched.setenv(name, value)
-            yield gateway
+            yield proxy
 
 
 @pytest.fixture(scope="session")

@@ -152,7 +152,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def _faults(item: pytest.Item) -> list[tuple[str, str]]:
     """Return sections that say what went wrong on purpose, and what was to go wrong and has not."""
     sections = []
-    for name in ("connex_sandbox", "connex_gateway"):
+    for name in ("connex_sandbox", "connex_proxy"):
         if (owner := getattr(item, "funcargs", {}).get(name)) is None:
             continue
         lines = owner.faults.happened()
@@ -171,6 +171,6 @@ def _mark(item: pytest.Item, run: Run, session: CassetteSession) -> None:
     sandboxed = owns_sandbox(item) or run.options.mode == "sandbox"
     wanted = run.options.mode == "recorded" or (sandboxed and item.config.getoption("--block-network", False))
     if wanted and item.get_closest_marker("block_network") is None:
-        local = sandboxed or "connex_gateway" in getattr(item, "fixturenames", ())
+        local = sandboxed or "connex_proxy" in getattr(item, "fixturenames", ())
         hosts = {"allowed_hosts": list(_LOOPBACK)} if local else {}
         item.add_marker(pytest.mark.block_network(**hosts), append=False)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NEEDS_ASYNCIO = "needs pytest-asyncio 1.4 or newer for its virtual clock: pip install -U pytest-asyncio"
 NEEDS_NO_TCP = "connex_rest_async needs real TCP, which a virtual clock cannot wait for: run without --connex-sandbox"
-GATEWAY_NEEDS_TCP = "connex_gateway needs real TCP, which a virtual clock cannot wait for: use connex_connect"
+PROXY_NEEDS_TCP = "connex_proxy needs real TCP, which a virtual clock cannot wait for: use connex_connect"
 NEEDS_FUNCTION_LOOP = (
     'a test on a virtual clock has an event loop of its own: drop its loop_scope, or set it to "function"'
 )
@@ -91,8 +91,8 @@ def obstacle(item: pytest.Item) -> str | None:
     scope = next(filter(None, scopes), item.config.getini("asyncio_default_test_loop_scope"))
     if scope != "function":
         raise pytest.UsageError(f"{item.nodeid}: {NEEDS_FUNCTION_LOOP}")
-    if "connex_gateway" in getattr(item, "fixturenames", ()):
-        return GATEWAY_NEEDS_TCP
+    if "connex_proxy" in getattr(item, "fixturenames", ()):
+        return PROXY_NEEDS_TCP
     mode = item.config.stash[RUN].options.mode
     sandboxed = owns_sandbox(item) or mode == "sandbox"
     return NEEDS_NO_TCP if sandboxed and "connex_rest_async" in getattr(item, "fixturenames", ()) else None

@@ -79,7 +79,7 @@ def needs(item: pytest.Item) -> set[str]:
     found: set[str] = set()
     if names & _REST_FIXTURES:
         found |= {REST_URL, API_KEY, API_SECRET}
-    if "connex_gateway" in names:
+    if "connex_proxy" in names:
         found |= {REST_URL, WS_URL}
     if names & _WS_FIXTURES:
         found.add(WS_URL)

@@ -12,14 +12,14 @@ from .capture import capture
 from .cassettes import app as cassettes
 from .decimals import decimals
 from .exports import export
-from .gateway import gateway
 from .imports import import_
+from .proxy import proxy
 from .sandbox import sandbox
 from .schema import app as schema
 
 app = typer.Typer(name="connex", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(sandbox)
-app.command()(gateway)
+app.command()(proxy)
 app.command()(capture)
 app.command("import")(import_)
 app.command()(export)

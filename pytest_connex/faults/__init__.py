@@ -1,4 +1,4 @@
-"""Scripted misbehaviour: what goes wrong, how often, and when; the sandbox's and the gateway's alike.
+"""Scripted misbehaviour: what goes wrong, how often, and when; the sandbox's and the proxy's alike.
 
 Sans-I/O. A test adds to :class:`Faults` from its own thread while a server asks for what is next from another; what
 goes wrong on one WebSocket connection is a :class:`Trouble`. How it looks on the wire is the business of

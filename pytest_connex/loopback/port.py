@@ -1,4 +1,4 @@
-"""One port of this machine that speaks HTTP and WebSocket: the outside of the sandbox and of the gateway.
+"""One port of this machine that speaks HTTP and WebSocket: the outside of the sandbox and of the proxy.
 
 aiohttp reads and writes HTTP. A request to change to WebSocket is handed on, with its connection, to an
 :class:`~pytest_connex.cassette.endpoint.Endpoint`. Faults happen here, whatever stands behind. Nothing logs,

@@ -1,4 +1,4 @@
-"""What stands behind a gateway in tests, byte for byte, and clients that say any bytes to it."""
+"""What stands behind a proxy in tests, byte for byte, and clients that say any bytes to it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import yaml
 from pytest_connex.background import BackgroundLoop
 from pytest_connex.cassette.session import Action, CassetteSession, Plan
 from pytest_connex.config import ConnexConfig, recorded_config
-from pytest_connex.gateway.gateway import Gateway
 from pytest_connex.protocol import Dialect
+from pytest_connex.proxy.proxy import Proxy
 
 KEY, SECRET = "AKfYcbwXYZ0123456789abcd", "s3cr3t/with+special=chars=="
 PATIENCE = 10
@@ -145,7 +145,7 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
 
 
 class Stage:
-    """One test's recordings, and what a gateway makes of them."""
+    """One test's recordings, and what a proxy makes of them."""
 
     def __init__(self, folder: Path) -> None:
         self.stem = folder / "test_y"
@@ -156,8 +156,8 @@ class Stage:
         return yaml.safe_load(self.stem.with_suffix(".yaml").read_text("utf-8"))["interactions"]
 
     @contextmanager
-    def gateway(self, action: Action, rest: str = "", ws: str = "", seen: str = "") -> Iterator[Gateway]:
-        """Run a gateway; what it records is written at the end, where there is no verdict."""
+    def proxy(self, action: Action, rest: str = "", ws: str = "", seen: str = "") -> Iterator[Proxy]:
+        """Run a proxy; what it records is written at the end, where there is no verdict."""
         config = (
             recorded_config()
             if action == "replay"
@@ -169,8 +169,8 @@ class Stage:
         with ExitStack() as stack:
             if session.http is not None:
                 stack.enter_context(session.http.alone())
-            with Gateway(session, config) as gateway:
-                yield gateway
+            with Proxy(session, config) as proxy:
+                yield proxy
         session.close()
         if session.verdict is None:
             session.commit()
@@ -178,14 +178,14 @@ class Stage:
 
 
 @contextmanager
-def connected(gateway: Gateway) -> Iterator[socket.socket]:
-    """Connect to a gateway, with no client library in between."""
-    with socket.create_connection(("127.0.0.1", port_of(gateway)), PATIENCE) as connection:
+def connected(proxy: Proxy) -> Iterator[socket.socket]:
+    """Connect to a proxy, with no client library in between."""
+    with socket.create_connection(("127.0.0.1", port_of(proxy)), PATIENCE) as connection:
         yield connection
 
 
-def port_of(gateway: Gateway) -> int:
-    port = urlsplit(gateway.rest_url).port
+def port_of(proxy: Proxy) -> int:
+    port = urlsplit(proxy.rest_url).port
     assert port is not None
     return port
 
@@ -204,16 +204,16 @@ def received(connection: socket.socket, until: bytes | None = None) -> bytes:
     return bytes(data)
 
 
-def tell(gateway: Gateway, raw: bytes) -> bytes:
+def tell(proxy: Proxy, raw: bytes) -> bytes:
     """Say ``raw`` on a connection of its own, and return everything that is answered."""
-    with connected(gateway) as connection:
+    with connected(proxy) as connection:
         connection.sendall(raw)
         return received(connection)
 
 
-def ask(gateway: Gateway, target: str = "/", method: str = "GET", *lines: str, body: bytes = b"") -> bytes:
+def ask(proxy: Proxy, target: str = "/", method: str = "GET", *lines: str, body: bytes = b"") -> bytes:
     """Ask for something in HTTP/1.1, on a connection of its own."""
-    head = [f"{method} {target} HTTP/1.1", "Host: gateway", "Connection: close", *lines]
+    head = [f"{method} {target} HTTP/1.1", "Host: proxy", "Connection: close", *lines]
     if body:
         head.append(f"Content-Length: {len(body)}")
-    return tell(gateway, "\r\n".join([*head, "", ""]).encode("latin-1") + body)
+    return tell(proxy, "\r\n".join([*head, "", ""]).encode("latin-1") + body)

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from ticker_aiohttp import best_prices
 
 
-async def test_the_best_prices_move_and_never_cross(connex_gateway):
+async def test_the_best_prices_move_and_never_cross(connex_proxy):
     seen = []
     async with aclosing(best_prices("ETH/USDT")) as prices:
         async for price in prices:

@@ -26,10 +26,10 @@ def node() -> list[str]:
     return [path] if major >= 22 else [path, "--experimental-websocket"]
 
 
-def test_no_change_is_missing_from_what_node_prints(connex_gateway, node):
+def test_no_change_is_missing_from_what_node_prints(connex_proxy, node):
     ran = subprocess.run(
         [*node, TICKER, "ETH/USDT", "4"],
-        env=connex_gateway.env(),
+        env=connex_proxy.env(),
         capture_output=True,
         text=True,
         timeout=30,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ticker_websocket_client import Ticker
 
 
-def test_no_change_is_missing(connex_gateway):
+def test_no_change_is_missing(connex_proxy):
     first, *others = Ticker("ETH/USDT", wanted=4).run()
 
     assert others == [first + 1, first + 2, first + 3]

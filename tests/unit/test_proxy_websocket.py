@@ -1,4 +1,4 @@
-"""WebSocket through the gateway, passed on, recorded and played: seen by websocket-client and by the server."""
+"""WebSocket through the proxy, passed on, recorded and played: seen by websocket-client and by the server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import websocket
 from websockets.sync.server import Server, ServerConnection, serve
 
-from pytest_connex.gateway.gateway import Gateway
+from pytest_connex.proxy.proxy import Proxy
 
 from .upstream import PATIENCE, Stage, tell
 
@@ -48,28 +48,28 @@ def server(talk: Talk, **options: object) -> Iterator[str]:
 
 
 @contextmanager
-def client(gateway: Gateway, path: str = "", **options: object) -> Iterator[websocket.WebSocket]:
-    ws = websocket.create_connection(gateway.ws_url.rstrip("/") + path, timeout=PATIENCE, **options)
+def client(proxy: Proxy, path: str = "", **options: object) -> Iterator[websocket.WebSocket]:
+    ws = websocket.create_connection(proxy.ws_url.rstrip("/") + path, timeout=PATIENCE, **options)
     try:
         yield ws
     finally:
         ws.shutdown()
 
 
-def dialled(gateway: Gateway, path: str, *lines: str, host: str = "") -> str:
+def dialled(proxy: Proxy, path: str, *lines: str, host: str = "") -> str:
     """Return the answer to a handshake that is not accepted, in small letters."""
-    host = host or gateway.ws_url.removeprefix("ws://").partition("/")[0]
+    host = host or proxy.ws_url.removeprefix("ws://").partition("/")[0]
     raw = "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *HANDSHAKE, *lines, "", ""])
-    return tell(gateway, raw.encode()).decode().lower()
+    return tell(proxy, raw.encode()).decode().lower()
 
 
-def in_each(stage: Stage, actions: tuple[str, ...], talk: Talk, use: Callable[[Gateway], object], **options) -> list:
+def in_each(stage: Stage, actions: tuple[str, ...], talk: Talk, use: Callable[[Proxy], object], **options) -> list:
     """Return what ``use`` returns in each of ``actions``; a replay has no server."""
     found = []
     with server(talk, **options) as url:
         for action in actions:
-            with stage.gateway(action, ws=url) as gateway:
-                found.append(use(gateway))
+            with stage.proxy(action, ws=url) as proxy:
+                found.append(use(proxy))
             assert stage.session.verdict is None
     return found
 
@@ -90,8 +90,8 @@ def tell_the_request(ws: ServerConnection) -> None:
     "message", ["", "text", "é鍵😀", b"", b"\x00\xff", "x" * 200_000, b"\x01" * 2_000_000], ids=lambda m: f"{m[:4]!r}"
 )
 def test_messages_pass_in_both_directions(stage, actions, message):
-    def use(gateway):
-        with client(gateway) as ws:
+    def use(proxy):
+        with client(proxy) as ws:
             ws.send(message, websocket.ABNF.OPCODE_TEXT if isinstance(message, str) else websocket.ABNF.OPCODE_BINARY)
             return ws.recv()
 
@@ -100,8 +100,8 @@ def test_messages_pass_in_both_directions(stage, actions, message):
 
 @ACTIONS
 def test_fragments_of_the_client_arrive_as_one_message(stage, actions):
-    def use(gateway):
-        with client(gateway) as ws:
+    def use(proxy):
+        with client(proxy) as ws:
             ws.send_frame(websocket.ABNF.create_frame("one ", websocket.ABNF.OPCODE_TEXT, 0))
             ws.send_frame(websocket.ABNF.create_frame("message", websocket.ABNF.OPCODE_CONT, 1))
             return ws.recv()
@@ -115,21 +115,21 @@ def test_fragments_of_the_server_arrive_as_one_message(stage, actions):
         ws.send(iter(["one ", "message"]))
         echo(ws)
 
-    def use(gateway):
-        with client(gateway) as ws:
+    def use(proxy):
+        with client(proxy) as ws:
             return ws.recv()
 
     assert in_each(stage, actions, talk, use) == ["one message"] * len(actions)
 
 
-def test_path_query_and_headers_reach_the_server_and_those_of_the_gateway_do_not(stage):
-    def use(gateway):
+def test_path_query_and_headers_reach_the_server_and_those_of_the_proxy_do_not(stage):
+    def use(proxy):
         options = {"header": ["X-Mine: one", "X-Mine: two", "Authorization: Bearer abc"], "cookie": "a=b"}
-        with client(gateway, "/stream/ETH%2FUSDT?a=1&a=2&b=%20", **options) as ws:
-            return json.loads(ws.recv()), gateway.ws_url
+        with client(proxy, "/stream/ETH%2FUSDT?a=1&a=2&b=%20", **options) as ws:
+            return json.loads(ws.recv()), proxy.ws_url
 
-    with server(tell_the_request) as url, stage.gateway("pass", ws=url) as gateway:
-        seen, ws_url = use(gateway)
+    with server(tell_the_request) as url, stage.proxy("pass", ws=url) as proxy:
+        seen, ws_url = use(proxy)
     headers = [(name.lower(), value) for name, value in seen["headers"]]
     assert seen["path"] == "/stream/ETH%2FUSDT?a=1&a=2&b=%20"
     assert [value for name, value in headers if name == "x-mine"] == ["one", "two"]
@@ -144,8 +144,8 @@ def test_path_query_and_headers_reach_the_server_and_those_of_the_gateway_do_not
 @pytest.mark.parametrize("origin", [None, "https://page.example"])
 def test_the_origin_is_the_servers_own_unless_the_client_names_another(stage, origin):
     """websocket-client makes it from the URL that it is given, as browsers do; servers check it."""
-    with server(tell_the_request) as url, stage.gateway("pass", ws=url) as gateway:
-        with client(gateway, **({"origin": origin} if origin else {})) as ws:
+    with server(tell_the_request) as url, stage.proxy("pass", ws=url) as proxy:
+        with client(proxy, **({"origin": origin} if origin else {})) as ws:
             headers = dict(json.loads(ws.recv())["headers"])
     assert headers["Origin"] == (origin or url.replace("ws://", "http://").rstrip("/"))
 
@@ -156,8 +156,8 @@ def test_subprotocols_and_headers_of_the_handshake_come_back(stage, actions):
         response.headers["X-Theirs"] = "yes"
         return response
 
-    def use(gateway):
-        with client(gateway, subprotocols=["v1", "v2"]) as ws:
+    def use(proxy):
+        with client(proxy, subprotocols=["v1", "v2"]) as ws:
             return ws.getsubprotocol(), ws.getheaders().get("x-theirs")
 
     found = in_each(stage, actions, echo, use, subprotocols=["v2"], process_response=add)
@@ -170,8 +170,8 @@ def test_subprotocols_and_headers_of_the_handshake_come_back(stage, actions):
     [(1000, ""), (1001, "going away"), (1008, "policy"), (1011, ""), (1012, "restart"), (4001, "é")],
 )
 def test_the_close_of_the_server_reaches_the_client(stage, actions, code, reason):
-    def use(gateway):
-        with client(gateway) as ws:
+    def use(proxy):
+        with client(proxy) as ws:
             assert ws.recv() == "hello"
             opcode, data = ws.recv_data()
             assert opcode == websocket.ABNF.OPCODE_CLOSE
@@ -194,8 +194,8 @@ def test_the_close_of_the_client_reaches_the_server(stage, action):
                 pass
         closes.append((ws.close_code, ws.close_reason))
 
-    with server(talk) as url, stage.gateway(action, ws=url) as gateway:
-        with client(gateway) as ws:
+    with server(talk) as url, stage.proxy(action, ws=url) as proxy:
+        with client(proxy) as ws:
             ws.close(4002, b"enough")
     assert closes == [(4002, "enough")]
     if action == "record":
@@ -208,8 +208,8 @@ def test_a_connection_that_is_lost_is_lost_without_a_close_frame(stage, actions)
         ws.send("hello")
         ws.socket.shutdown(socket.SHUT_RDWR)  # closing alone waits for the thread that reads
 
-    def use(gateway):
-        with client(gateway) as ws:
+    def use(proxy):
+        with client(proxy) as ws:
             assert ws.recv() == "hello"
             with pytest.raises(
                 websocket.WebSocketConnectionClosedException, match="Connection to remote host was lost"
@@ -226,8 +226,8 @@ def test_a_rejected_handshake_has_its_status_headers_and_body(stage, actions):
         response.headers["Retry-After"] = "7"
         return response
 
-    def use(gateway):
-        with pytest.raises(websocket.WebSocketBadStatusException) as caught, client(gateway):
+    def use(proxy):
+        with pytest.raises(websocket.WebSocketBadStatusException) as caught, client(proxy):
             pass
         return caught.value.status_code, caught.value.resp_headers["retry-after"], caught.value.resp_body
 
@@ -238,8 +238,8 @@ def test_a_rejected_handshake_has_its_status_headers_and_body(stage, actions):
 def test_a_server_that_is_not_there_is_a_lost_handshake(stage, action):
     with server(echo) as url:
         pass
-    with stage.gateway(action, ws=url) as gateway:
-        with pytest.raises((websocket.WebSocketException, ConnectionError)), client(gateway):
+    with stage.proxy(action, ws=url) as proxy:
+        with pytest.raises((websocket.WebSocketException, ConnectionError)), client(proxy):
             pass
 
 
@@ -252,8 +252,8 @@ def test_pings_stay_on_their_side(stage, actions):
         ws.send("done")
         echo(ws)
 
-    def use(gateway):
-        with client(gateway) as ws:
+    def use(proxy):
+        with client(proxy) as ws:
             ws.ping("mine")
             kinds = [ws.recv_data(control_frame=True) for _ in range(2)]
             return sorted((opcode, bytes(data)) for opcode, data in kinds)
@@ -264,11 +264,11 @@ def test_pings_stay_on_their_side(stage, actions):
 
 
 def test_many_clients_at_once_each_talk_to_their_own(stage):
-    def use(gateway):
+    def use(proxy):
         heard: dict[int, str] = {}
 
         def converse(number: int) -> None:
-            with client(gateway, f"/{number}") as ws:
+            with client(proxy, f"/{number}") as ws:
                 for _ in range(20):
                     ws.send(f"{number}")
                     heard[number] = heard.get(number, "") + ws.recv()
@@ -285,7 +285,7 @@ def test_many_clients_at_once_each_talk_to_their_own(stage):
 
 
 @ACTIONS
-def test_a_redirection_of_the_server_to_itself_leads_to_the_gateway(stage, actions):
+def test_a_redirection_of_the_server_to_itself_leads_to_the_proxy(stage, actions):
     def redirect(connection, request):
         if request.path != "/begin":
             return None
@@ -293,9 +293,9 @@ def test_a_redirection_of_the_server_to_itself_leads_to_the_gateway(stage, actio
         response.headers["Location"] = f"ws://{request.headers['Host']}/end?x=1"
         return response
 
-    def use(gateway):
-        assert f"location: {gateway.ws_url.rstrip('/')}/end?x=1\r\n" in dialled(gateway, "/begin")
-        with client(gateway, "/end?x=1") as ws:
+    def use(proxy):
+        assert f"location: {proxy.ws_url.rstrip('/')}/end?x=1\r\n" in dialled(proxy, "/begin")
+        with client(proxy, "/end?x=1") as ws:
             ws.send("there")
             return ws.recv()
 
@@ -313,8 +313,8 @@ def test_a_redirection_elsewhere_is_the_clients_to_follow(stage):
         server(lambda ws: heard.append(ws.request.headers)) as elsewhere,
         server(echo, process_request=redirect) as url,
     ):
-        with stage.gateway("pass", ws=url) as gateway:
-            answer = dialled(gateway, "/", "X-CONNEX-API-KEY: key")
+        with stage.proxy("pass", ws=url) as proxy:
+            answer = dialled(proxy, "/", "X-CONNEX-API-KEY: key")
     assert answer.startswith("http/1.1 302 ")
     assert f"location: {elsewhere}\r\n" in answer
     assert heard == []
@@ -322,11 +322,11 @@ def test_a_redirection_elsewhere_is_the_clients_to_follow(stage):
 
 @pytest.mark.parametrize("mark", ["Origin: http://evil.example", "Sec-Fetch-Site: same-origin"])
 def test_a_page_that_has_its_name_lead_here_is_refused(stage, mark):
-    with server(echo) as url, stage.gateway("pass", rest=url.replace("ws", "http"), ws=url) as gateway:
-        host = f"evil.example:{gateway.rest_url.rpartition(':')[2]}"
+    with server(echo) as url, stage.proxy("pass", rest=url.replace("ws", "http"), ws=url) as proxy:
+        host = f"evil.example:{proxy.rest_url.rpartition(':')[2]}"
         asked = f"GET / HTTP/1.1\r\nHost: {host}\r\n{mark}\r\nConnection: close\r\n\r\n"
-        assert tell(gateway, asked.encode()).startswith(b"HTTP/1.1 421 ")
-        assert dialled(gateway, "/", mark, "Connection: close", host=host).startswith("http/1.1 421 ")
-        with client(gateway, origin="http://evil.example") as ws:  # another page, that names this machine
+        assert tell(proxy, asked.encode()).startswith(b"HTTP/1.1 421 ")
+        assert dialled(proxy, "/", mark, "Connection: close", host=host).startswith("http/1.1 421 ")
+        with client(proxy, origin="http://evil.example") as ws:  # another page, that names this machine
             ws.send("hello")
             assert ws.recv() == "hello"

@@ -1,7 +1,7 @@
-"""The research notebook, unmodified, through the gateway: against the sandbox, from its recording, and live.
+"""The research notebook, unmodified, through the proxy: against the sandbox, from its recording, and live.
 
-A kernel is a process of its own, so its cells run in one, with the environment that the gateway gives; and they run
-in the process of the test, whose environment leads to the gateway too.
+A kernel is a process of its own, so its cells run in one, with the environment that the proxy gives; and they run
+in the process of the test, whose environment leads to the proxy too.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from pathlib import Path
 import pytest
 
 @pytest.mark.parametrize("process", ["another", "this"])
-def test_it(connex_config, connex_gateway, process, capfd):
+def test_it(connex_config, connex_proxy, process, capfd):
     if process == "another":
-        subprocess.run([sys.executable, "notebook.py"], env=connex_gateway.env(), timeout=60, check=True)
+        subprocess.run([sys.executable, "notebook.py"], env=connex_proxy.env(), timeout=60, check=True)
     else:
         runpy.run_path("notebook.py")
-    assert connex_gateway.requests == 1
-    assert connex_gateway.frames >= 7  # sent: two; received: an answer to each, and three of the order book
+    assert connex_proxy.requests == 1
+    assert connex_proxy.frames >= 7  # sent: two; received: an answer to each, and three of the order book
     [result] = [line for line in capfd.readouterr().out.splitlines() if line.startswith("RESULT ")]
     Path(f"{connex_config.mode}-{process}.json").write_text(result.removeprefix("RESULT "), "utf-8")
 """

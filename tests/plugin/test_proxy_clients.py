@@ -102,7 +102,7 @@ async def converse_async(send, receive):
     return seen
 
 
-def by_websockets(gateway):
+def by_websockets(proxy):
     url, headers = rest()
     book = requests.get(url, headers=headers, timeout=10).text
 
@@ -113,7 +113,7 @@ def by_websockets(gateway):
     return book, asyncio.run(main())
 
 
-def by_aiohttp(gateway):
+def by_aiohttp(proxy):
     async def main():
         url, headers = rest()
         async with aiohttp.ClientSession() as session:
@@ -125,14 +125,14 @@ def by_aiohttp(gateway):
     return asyncio.run(main())
 
 
-def by_httpx(gateway):
+def by_httpx(proxy):
     url, headers = rest()
     book = httpx.get(url, headers=headers).text
     with websockets.sync.client.connect(os.environ["CONNEX_WS_URL"]) as ws:
         return book, converse(ws.send, ws.recv)
 
 
-def by_websocket_client(gateway):
+def by_websocket_client(proxy):
     url, headers = rest()
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as response:
         book = response.read().decode()
@@ -140,17 +140,17 @@ def by_websocket_client(gateway):
         return book, converse(ws.send, ws.recv)
 
 
-def by_node(gateway):
+def by_node(proxy):
     ran = subprocess.run(
-        [*NODE, "conversation.mjs"], env=gateway.env(), capture_output=True, text=True, timeout=30
+        [*NODE, "conversation.mjs"], env=proxy.env(), capture_output=True, text=True, timeout=30
     )
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it(connex_gateway, name):
-    book, frames = globals()["by_" + name.split("-")[-1]](connex_gateway)
+def test_it(connex_proxy, name):
+    book, frames = globals()["by_" + name.split("-")[-1]](connex_proxy)
     with open("seen/" + name + ".json", "w", encoding="utf-8") as file:
         json.dump({"book": book, "frames": frames}, file)
 '''

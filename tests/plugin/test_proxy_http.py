@@ -30,7 +30,7 @@ def foreign(target, method="GET", body=None):
     connection.close()
     return response.status, text
 
-def test_rest(connex_rest, connex_gateway):
+def test_rest(connex_rest, connex_proxy):
 """
 MIXED = f"""{FOREIGN}
     own = connex_rest.status()
@@ -46,7 +46,7 @@ def mixed(more: str = "pass") -> str:
 
 @pytest.fixture
 def both(project):
-    """A project whose one test asks for the status itself, and for the symbols through the gateway."""
+    """A project whose one test asks for the status itself, and for the symbols through the proxy."""
     project.test(mixed())
     project.record()
     return project
@@ -71,7 +71,7 @@ def test_each_kind_plays_what_the_other_recorded(both):
 
 
 def test_interactions_of_both_kinds_that_nobody_asked_for_are_named(both):
-    both.test("def test_rest(connex_rest, connex_gateway): pass")
+    both.test("def test_rest(connex_rest, connex_proxy): pass")
     result = both.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(

@@ -1,4 +1,4 @@
-"""The server behind the gateway speaks TLS: whom it is believed, and what a client hears otherwise."""
+"""The server behind the proxy speaks TLS: whom it is believed, and what a client hears otherwise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 
 from pytest_connex.background import BackgroundLoop
 from pytest_connex.errors import ConfigError
-from pytest_connex.gateway.forward import CA_BUNDLE, tls
+from pytest_connex.proxy.forward import CA_BUNDLE, tls
 
 from .upstream import KEY, SECRET, Stage, Upstream, ask, ok, says
 from .versions import installed
@@ -76,21 +76,21 @@ def speaking_websocket(context: ssl.SSLContext) -> Iterator[str]:
 def test_a_server_that_the_bundle_vouches_for_is_believed(stage, authority, trusted):
     with (
         Upstream(says(ok(b"fine")), certified(authority)) as upstream,
-        stage.gateway("record", upstream.url) as gateway,
+        stage.proxy("record", upstream.url) as proxy,
     ):
-        assert ask(gateway, "/v1/status").endswith(b"\r\n\r\nfine")
+        assert ask(proxy, "/v1/status").endswith(b"\r\n\r\nfine")
     assert upstream.asked[0].target == "/v1/status"
     assert stage.interactions[0]["response"]["status"]["code"] == 200
 
 
 @BOTH
 def test_a_server_that_nobody_vouches_for_is_a_502_that_says_so(stage, authority, action, caplog, capfd):
-    with Upstream(says(ok()), certified(authority)) as upstream, stage.gateway(action, upstream.url) as gateway:
-        raw = ask(gateway, f"/v1/status?secret={SECRET}", "GET", f"X-CONNEX-API-KEY: {KEY}")
+    with Upstream(says(ok()), certified(authority)) as upstream, stage.proxy(action, upstream.url) as proxy:
+        raw = ask(proxy, f"/v1/status?secret={SECRET}", "GET", f"X-CONNEX-API-KEY: {KEY}")
     gc.collect()
     assert raw.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
     assert raw.partition(b"\r\n\r\n")[2] == (
-        b"the upstream of the connex gateway has a certificate that is not trusted: unable to get local issuer "
+        b"the upstream of the connex proxy has a certificate that is not trusted: unable to get local issuer "
         b"certificate. CONNEX_CA_BUNDLE names a file of other authorities\n"
     )
     assert upstream.asked == []
@@ -102,8 +102,8 @@ def test_a_certificate_of_another_host_is_not_believed_and_a_recording_does_not_
     stage, authority, trusted
 ):
     with Upstream(says(ok()), certified(authority, "elsewhere.example")) as upstream:
-        with stage.gateway("record", upstream.url) as gateway:
-            raw = ask(gateway)
+        with stage.proxy("record", upstream.url) as proxy:
+            raw = ask(proxy)
     assert b"502 Bad Gateway" in raw
     assert b"not trusted: Hostname mismatch, certificate is not valid for it" in raw
     assert "localhost" not in stage.stem.with_suffix(".yaml").read_text()
@@ -115,28 +115,26 @@ def test_a_server_that_speaks_no_tls_is_a_502(stage):
         await reader.read()
 
     with Upstream(says(), serve=plain) as upstream:
-        with stage.gateway("pass", upstream.url.replace("http:", "https:")) as gateway:
-            raw = ask(gateway)
+        with stage.proxy("pass", upstream.url.replace("http:", "https:")) as proxy:
+            raw = ask(proxy)
     gc.collect()
     assert b"502 Bad Gateway" in raw
-    assert raw.endswith(
-        b"the upstream of the connex gateway cannot be reached: TLS fails with WRONG_VERSION_NUMBER\n"
-    )
+    assert raw.endswith(b"the upstream of the connex proxy cannot be reached: TLS fails with WRONG_VERSION_NUMBER\n")
 
 
 @BOTH
 def test_a_websocket_that_the_bundle_vouches_for_is_believed(stage, authority, trusted, action):
-    with speaking_websocket(certified(authority)) as url, stage.gateway(action, ws=url) as gateway:
-        with connect(gateway.ws_url) as client:
+    with speaking_websocket(certified(authority)) as url, stage.proxy(action, ws=url) as proxy:
+        with connect(proxy.ws_url) as client:
             client.send("hello")
             assert client.recv() == "hello"
 
 
 @BOTH
 def test_a_websocket_that_nobody_vouches_for_is_a_failed_handshake(stage, authority, action, caplog, capfd):
-    with speaking_websocket(certified(authority)) as url, stage.gateway(action, ws=url) as gateway:
+    with speaking_websocket(certified(authority)) as url, stage.proxy(action, ws=url) as proxy:
         with pytest.raises(NO_HANDSHAKE):
-            connect(gateway.ws_url)
+            connect(proxy.ws_url)
     gc.collect()
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert capfd.readouterr().err == ""
@@ -152,7 +150,7 @@ def test_a_bundle_that_cannot_be_read_is_an_error_before_anyone_is_served(
         bundle.write_text(content)
     monkeypatch.setenv(CA_BUNDLE, str(bundle))
     with pytest.raises(ConfigError) as caught:
-        with stage.gateway("pass", rest, ws):
+        with stage.proxy("pass", rest, ws):
             pass
     assert f"CONNEX_CA_BUNDLE names '{bundle}', which cannot be read as certificates: " in str(caught.value)
 
@@ -160,8 +158,8 @@ def test_a_bundle_that_cannot_be_read_is_an_error_before_anyone_is_served(
 @pytest.mark.parametrize(("action", "rest"), [("pass", "http://localhost:1"), ("replay", "")])
 def test_a_bundle_is_not_read_where_there_is_no_tls(stage, monkeypatch, action, rest):
     monkeypatch.setenv(CA_BUNDLE, "/does/not/exist")
-    with stage.gateway(action, rest) as gateway:
-        assert gateway.rest_url.startswith("http://127.0.0.1:")
+    with stage.proxy(action, rest) as proxy:
+        assert proxy.rest_url.startswith("http://127.0.0.1:")
 
 
 def test_without_a_bundle_it_is_the_system_s_authorities_that_count(stage):

@@ -1,4 +1,4 @@
-"""What no client should send: the gateway answers or hangs up, says nothing about it, and serves the next one."""
+"""What no client should send: the proxy answers or hangs up, says nothing about it, and serves the next one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from aiohttp.http_parser import HttpRequestParserPy
 
-from pytest_connex.gateway.gateway import Gateway
+from pytest_connex.proxy.proxy import Proxy
 
 from .upstream import PATIENCE, Stage, Upstream, ask, connected, ok, received, says
 
@@ -66,27 +66,27 @@ HANDSHAKES = {
 }
 
 
-def is_served(gateway: Gateway) -> bool:
-    return ask(gateway, "/good").endswith(b"\r\n\r\nfine")
+def is_served(proxy: Proxy) -> bool:
+    return ask(proxy, "/good").endswith(b"\r\n\r\nfine")
 
 
 @pytest.fixture(params=["pass", "record", "replay"])
-def gateway(request, tmp_path, caplog, capfd) -> Iterator[Gateway]:
-    """A gateway that serves its next client when the test is over, stops, and has said nothing."""
+def proxy(request, tmp_path, caplog, capfd) -> Iterator[Proxy]:
+    """A proxy that serves its next client when the test is over, stops, and has said nothing."""
     caplog.set_level(logging.WARNING)
     stage = Stage(tmp_path)
     with Upstream(says(ok(b"fine"))) as upstream:
         if request.param == "replay":
-            with stage.gateway("record", upstream.url) as recording:
+            with stage.proxy("record", upstream.url) as recording:
                 assert (is_served(recording), is_served(recording)) == (True, True)
-        with stage.gateway(request.param, upstream.url, ws=upstream.url.replace("http", "ws")) as gateway:
-            yield gateway
-            if gateway._background.is_running:
-                assert is_served(gateway)
+        with stage.proxy(request.param, upstream.url, ws=upstream.url.replace("http", "ws")) as proxy:
+            yield proxy
+            if proxy._background.is_running:
+                assert is_served(proxy)
     gc.collect()
     assert [record.getMessage() for record in caplog.records] == []
     assert capfd.readouterr().err == ""
-    assert [thread.name for thread in threading.enumerate() if thread.name == "connex-gateway"] == []
+    assert [thread.name for thread in threading.enumerate() if thread.name == "connex-proxy"] == []
 
 
 def every(cases: dict[str, bytes]) -> Callable[..., object]:
@@ -94,8 +94,8 @@ def every(cases: dict[str, bytes]) -> Callable[..., object]:
 
 
 @every(GARBAGE)
-def test_garbage_is_answered_with_400_or_not_at_all(gateway, raw):
-    with connected(gateway) as connection:
+def test_garbage_is_answered_with_400_or_not_at_all(proxy, raw):
+    with connected(proxy) as connection:
         try:
             connection.sendall(raw)
             connection.shutdown(socket.SHUT_WR)
@@ -106,14 +106,14 @@ def test_garbage_is_answered_with_400_or_not_at_all(gateway, raw):
 
 
 @every(CUT)
-def test_a_client_that_leaves_in_the_middle_of_a_request_hinders_nobody(gateway, raw):
-    with connected(gateway) as connection:
+def test_a_client_that_leaves_in_the_middle_of_a_request_hinders_nobody(proxy, raw):
+    with connected(proxy) as connection:
         connection.sendall(raw)
 
 
 @every(CUT)
-def test_a_client_that_ends_its_side_in_the_middle_of_a_request_hears_the_end(gateway, raw):
-    with connected(gateway) as connection:
+def test_a_client_that_ends_its_side_in_the_middle_of_a_request_hears_the_end(proxy, raw):
+    with connected(proxy) as connection:
         connection.sendall(raw)
         connection.shutdown(socket.SHUT_WR)
         answer = received(connection)
@@ -121,50 +121,50 @@ def test_a_client_that_ends_its_side_in_the_middle_of_a_request_hears_the_end(ga
 
 
 @every(CUT)
-def test_a_client_that_falls_silent_in_the_middle_of_a_request_hears_the_gateway_stop(gateway, raw):
-    with connected(gateway) as connection:
+def test_a_client_that_falls_silent_in_the_middle_of_a_request_hears_the_proxy_stop(proxy, raw):
+    with connected(proxy) as connection:
         connection.sendall(raw)
-        assert is_served(gateway)
-        gateway.stop()
+        assert is_served(proxy)
+        proxy.stop()
         answer = received(connection)
     assert answer == b"" or answer.split(b" ")[1] == b"400"
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_body_in_bad_chunks_is_answered_with_400_and_no_mismatch(gateway, at_once, monkeypatch):
+def test_a_body_in_bad_chunks_is_answered_with_400_and_no_mismatch(proxy, at_once, monkeypatch):
     if not at_once:  # that in C says nothing of what it finds later
         monkeypatch.setattr("aiohttp.web_protocol.HttpRequestParser", HttpRequestParserPy)
-    before = gateway.requests
+    before = proxy.requests
     good = b"POST /a HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"
     bad = b"zz\r\n"
-    with connected(gateway) as connection:
+    with connected(proxy) as connection:
         connection.sendall(good + bad * at_once)
-        while not at_once and gateway.requests == before:
+        while not at_once and proxy.requests == before:
             pass  # it is answered as soon as its head is there
         connection.sendall(bad * (not at_once))
         answer = received(connection)
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
-    assert gateway._session.verdict is None
+    assert proxy._session.verdict is None
 
 
 @pytest.mark.parametrize(("raw", "problem"), HANDSHAKES.values(), ids=HANDSHAKES)
-def test_a_handshake_is_refused_with_what_is_wrong(gateway, raw, problem):
-    with connected(gateway) as connection:
+def test_a_handshake_is_refused_with_what_is_wrong(proxy, raw, problem):
+    with connected(proxy) as connection:
         connection.sendall(raw)
         answer = received(connection, problem + b"\n").removesuffix(b"\n")
     assert answer.split(b" ")[1] == b"400"
     assert answer.endswith(b"\r\n\r\nthis is no WebSocket handshake: " + problem)
 
 
-def test_many_bad_clients_at_once_hinder_nobody(gateway):
+def test_many_bad_clients_at_once_hinder_nobody(proxy):
     clients = []
     for raw in [*CUT.values(), *GARBAGE.values()] * 3:
-        client = socket.create_connection(("127.0.0.1", gateway._port.number), PATIENCE)
+        client = socket.create_connection(("127.0.0.1", proxy._port.number), PATIENCE)
         clients.append(client)
         try:
             client.sendall(raw)
         except ConnectionError:
             pass
-    assert is_served(gateway)
+    assert is_served(proxy)
     for client in clients:
         client.close()

@@ -1,4 +1,4 @@
-"""Passing HTTP requests on to the server behind the gateway, and its answers back."""
+"""Passing HTTP requests on to the server behind the proxy, and its answers back."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Forward:
 
         Args:
             request: Of the client.
-            here: Where redirections that stay on the server lead: scheme and host of the gateway.
+            here: Where redirections that stay on the server lead: scheme and host of the proxy.
             finished: Called before the client has the end of the answer; not where the client gives up.
         """
         if not self._upstream:
@@ -177,7 +177,7 @@ class Forward:
         if request.content.exception() is not None:  # it is the client's own fault
             return refusal(400, BROKEN)
         host = urlsplit(self._upstream).hostname
-        text = f"the upstream of the connex gateway {_said(exc)}".replace(f"'{host}'", "it")
+        text = f"the upstream of the connex proxy {_said(exc)}".replace(f"'{host}'", "it")
         exchange.status, exchange.reason = 502, "Bad Gateway"
         exchange.answer_headers = [("Content-Type", "text/plain; charset=utf-8")]
         exchange.answer += f"{text}\n".encode()
@@ -312,7 +312,7 @@ def as_text(value: str) -> str:
 
 
 def refusal(status: int, text: str) -> web.Response:
-    """Return an answer of the gateway's own."""
+    """Return an answer of the proxy's own."""
     return web.Response(status=status, text=f"{text}\n", content_type="text/plain")
 
 

@@ -1,4 +1,4 @@
-"""``connex_gateway`` as a fixture: its environment, its guards, its report."""
+"""``connex_proxy`` as a fixture: its environment, its guards, its report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def headers():
 def status():
     return requests.get(os.environ["CONNEX_REST_URL"] + "/v1/status", headers=headers())
 
-def test_rest(connex_gateway):
+def test_rest(connex_proxy):
     assert status().json()["status"] == "healthy"
 """
 
@@ -30,10 +30,10 @@ def converse():
         ws.send('{"action": "ping", "id": 7}')
         return ws.recv()
 
-def test_ws(connex_gateway):
+def test_ws(connex_proxy):
     assert "pong" in converse()
 
-async def test_async(connex_gateway):
+async def test_async(connex_proxy):
     assert "pong" in await asyncio.to_thread(converse)
 """
 )
@@ -72,8 +72,8 @@ def test_a_block_network_marker_of_the_test_counts_and_needs_the_host(project):
     source = """
         import pytest, requests
         pytestmark = pytest.mark.block_network({arguments})
-        def test_rest(connex_gateway):
-            requests.get(connex_gateway.rest_url + "/v1/symbols")
+        def test_rest(connex_proxy):
+            requests.get(connex_proxy.rest_url + "/v1/symbols")
     """
     project.test(source.format(arguments=""))
     result = project.run_apart("--connex-sandbox")
@@ -94,13 +94,13 @@ def test_the_environment_leads_to_it_and_is_restored(project, monkeypatch):
         def seen():
             return [os.environ.get(name) for name in NAMES]
 
-        def test_during(connex_gateway):
-            url = connex_gateway.rest_url
+        def test_during(connex_proxy):
+            url = connex_proxy.rest_url
             assert url.startswith("http://127.0.0.1:")
-            assert seen() == [url, connex_gateway.ws_url, "connex-recorded-key", "connex-recorded-secret"]
+            assert seen() == [url, connex_proxy.ws_url, "connex-recorded-key", "connex-recorded-secret"]
             show = "import os; print(*(os.environ[name] for name in %r))" % (NAMES,)
             command = [sys.executable, "-c", show]
-            shown = subprocess.run(command, env=connex_gateway.env(), capture_output=True, text=True)
+            shown = subprocess.run(command, env=connex_proxy.env(), capture_output=True, text=True)
             assert shown.stdout.split() == seen()
             assert "127.0.0.1" in os.environ["NO_PROXY"]
 
@@ -118,18 +118,18 @@ def test_a_virtual_clock_cannot_wait_for_it(project):
         """
         import pytest
         @pytest.mark.connex(clock="virtual")
-        async def test_it(connex_gateway): pass
+        async def test_it(connex_proxy): pass
         """
     )
     result = project.run("-rs")
     result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["*connex_gateway needs real TCP, which a virtual clock cannot wait for*"])
+    result.stdout.fnmatch_lines(["*connex_proxy needs real TCP, which a virtual clock cannot wait for*"])
 
 
 def test_a_live_run_needs_the_urls(project, monkeypatch):
     monkeypatch.setenv("CONNEX_API_KEY", "key-of-somebody")
     monkeypatch.setenv("CONNEX_API_SECRET", "secret-of-somebody")
-    project.test("def test_it(connex_gateway): pass")
+    project.test("def test_it(connex_proxy): pass")
     result = project.run("--connex-live")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["*CONNEX_REST_URL, CONNEX_WS_URL not set*"])
@@ -137,10 +137,10 @@ def test_a_live_run_needs_the_urls(project, monkeypatch):
 
 def test_a_failure_shows_what_went_wrong_on_purpose(project):
     project.test(
-        STATUS.replace("def test_rest(connex_gateway):", "def test_rest(connex_gateway, connex_sandbox):").replace(
+        STATUS.replace("def test_rest(connex_proxy):", "def test_rest(connex_proxy, connex_sandbox):").replace(
             "    assert status()",
-            "    connex_gateway.faults.answer(503)\n"
-            "    connex_gateway.faults.drop_after(1, times=2)\n"
+            "    connex_proxy.faults.answer(503)\n"
+            "    connex_proxy.faults.drop_after(1, times=2)\n"
             "    connex_sandbox.faults.answer(429)\n"
             "    assert status().status_code == 503\n"
             "    assert status()",
@@ -152,7 +152,7 @@ def test_a_failure_shows_what_went_wrong_on_purpose(project):
         [
             "*faults of connex_sandbox*",
             "GET /v1/status: answered with 429",
-            "*faults of connex_gateway*",
+            "*faults of connex_proxy*",
             "GET /v1/status: answered with 503",
             "2 more were scripted and have not happened",
         ]
@@ -163,8 +163,8 @@ LAST = """
 import os
 from websockets.sync.client import connect
 
-def test_ws(connex_gateway):
-    ws = connect(connex_gateway.ws_url)
+def test_ws(connex_proxy):
+    ws = connect(connex_proxy.ws_url)
     ws.send('{"action": "ping", "id": 7}')
     ws.recv()
     ws.send('{"action": "unsubscribe", "channel": "orderbook", "symbol": "ETH/USDT"}')
@@ -190,8 +190,8 @@ def test_strict_counts_what_was_delivered(project):
         from websockets.sync.client import connect
 
         @pytest.mark.connex(strict=True)
-        def test_ws(connex_gateway):
-            with connect(connex_gateway.ws_url) as ws:
+        def test_ws(connex_proxy):
+            with connect(connex_proxy.ws_url) as ws:
                 ws.send('{"action": "ping", "id": 7}')
                 ws.recv()
         """
@@ -212,7 +212,7 @@ def test_many_tests_in_two_workers(clients):
 
 def test_a_test_that_scripts_its_http_answers_records_none_for_other_clients(project):
     pytest.importorskip("respx")
-    project.test(STATUS.replace("def test_rest(connex_gateway)", "def test_rest(connex_respx, connex_gateway)"))
+    project.test(STATUS.replace("def test_rest(connex_proxy)", "def test_rest(connex_respx, connex_proxy)"))
     result = project.run("--connex-sandbox", "--connex-record=rewrite")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["*this test scripts its HTTP answers (connex_respx)*"])

@@ -28,15 +28,15 @@ from ..loopback.port import Port
 from .forward import BAD_BODY, BROKEN, Exchange, Forward, kept_headers, refusal, relocated, target, tls
 
 _UNDERWAY = 20
-"""How many turns of the loop what clients have sent gets to arrive when the gateway closes."""
+"""How many turns of the loop what clients have sent gets to arrive when the proxy closes."""
 
-_MISLED = "the connex gateway serves pages of this machine only, and this one names another host"
+_MISLED = "the connex proxy serves pages of this machine only, and this one names another host"
 
 _NO_PROXY = ("NO_PROXY", "no_proxy")
 _NOT_FOR_THE_SERVER = frozenset({"host", "connection", "upgrade", "origin", "user-agent"})
 
 
-class Gateway:
+class Proxy:
     """Where the clients of a test find Connex.
 
     Args:
@@ -63,10 +63,10 @@ class Gateway:
         self._port = Port(self._http, self._websocket, self.faults, host, port, self._relocated)
         self._verified: ssl.SSLContext | None = None
         self._passing = RelayDialler(Unrecorded())
-        self._background = BackgroundLoop("connex-gateway")
+        self._background = BackgroundLoop("connex-proxy")
 
     def __repr__(self) -> str:
-        return f"Gateway({self._session.plan.action}, rest_url={self.rest_url!r}, ws_url={self.ws_url!r})"
+        return f"Proxy({self._session.plan.action}, rest_url={self.rest_url!r}, ws_url={self.ws_url!r})"
 
     @property
     def frames(self) -> int:
@@ -85,11 +85,11 @@ class Gateway:
         return f"ws://{self._authority}{parts.path}" + (f"?{parts.query}" if parts.query else "")
 
     def env(self) -> dict[str, str]:
-        """Return the environment of a subprocess that is to use this gateway: the own one, changed."""
+        """Return the environment of a subprocess that is to use this proxy: the own one, changed."""
         return {name: value for name, value in (os.environ | self.variables()).items() if value is not None}
 
     def variables(self) -> dict[str, str | None]:
-        """Return what of the environment leads to this gateway; None for what must not be set."""
+        """Return what of the environment leads to this proxy; None for what must not be set."""
         return {
             REST_URL: self.rest_url,
             WS_URL: self.ws_url,
@@ -98,7 +98,7 @@ class Gateway:
             **{name: _with_loopback(os.environ.get(name, "")) for name in _NO_PROXY},
         }
 
-    def start(self) -> Gateway:
+    def start(self) -> Proxy:
         """Listen.
 
         Raises:
@@ -130,7 +130,7 @@ class Gateway:
         self._passing.stop()
         await self._forward.stop()
 
-    def __enter__(self) -> Gateway:
+    def __enter__(self) -> Proxy:
         return self.start()
 
     def __exit__(self, *exc_info: object) -> None:
@@ -156,7 +156,7 @@ class Gateway:
         if (refused := self._refused(request)) is not None:
             return refused
         if request.method == "CONNECT":
-            return refusal(405, f"the connex gateway is no proxy: its URL takes the place of {REST_URL}")
+            return refusal(405, f"the connex proxy opens no tunnels: its URL takes the place of {REST_URL}")
         if self._session.plan.action == "replay":
             return await self._play(request)
         if self._session.plan.action == "record":
@@ -205,7 +205,7 @@ class Gateway:
         return from_browser and is_loopback(self._port.host) and not is_loopback(host)
 
     def _here(self, request: web.BaseRequest) -> str:
-        """Return scheme and host of this gateway as the client knows it."""
+        """Return scheme and host of this proxy as the client knows it."""
         return f"http://{request.headers.get('Host') or self._authority}"
 
     def _record(self, exchange: Exchange) -> None:

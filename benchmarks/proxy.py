@@ -1,15 +1,15 @@
-"""Many clients at once on one gateway, each replaying its own recorded frames; beside a plain aiohttp server.
+"""Many clients at once on one proxy, each replaying its own recorded frames; beside a plain aiohttp server.
 
-    python benchmarks/gateway.py --clients 200 --frames 1000
-    python benchmarks/gateway.py --start-up
+    python benchmarks/proxy.py --clients 200 --frames 1000
+    python benchmarks/proxy.py --start-up
 
-Clients are real ``websockets`` connections in one process; the gateway, or the plain server that sends the same
+Clients are real ``websockets`` connections in one process; the proxy, or the plain server that sends the same
 frames of about 300 bytes, runs in another. Every client subscribes with a number of its own, and the frames it
 gets carry that number and their place, so that a lost, doubled or misdirected frame fails the run. Loading the
 recording is not counted, as the plain server has its frames in memory too. The two take turns; figures are medians
 of ``--rounds``, memory is the most that the serving process had.
 
-``--start-up`` measures what a test pays: starting and stopping a gateway within this process.
+``--start-up`` measures what a test pays: starting and stopping a proxy within this process.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.cassette.session import CassetteSession, Plan
 from pytest_connex.cassette.writing import CassetteWriter
 from pytest_connex.config import RECORDED_WS_URL, recorded_config
-from pytest_connex.gateway.gateway import Gateway
 from pytest_connex.protocol import Dialect
+from pytest_connex.proxy.proxy import Proxy
 
 
 def subscription(client: int) -> str:
@@ -76,11 +76,11 @@ def session(stem: Path) -> CassetteSession:
 # --- The two servers, each in a process of its own ---------------------------------------------------------------
 
 
-def serve_gateway(pipe: Connection, stem: Path, clients: int, count: int) -> None:
+def serve_proxy(pipe: Connection, stem: Path, clients: int, count: int) -> None:
     recordings = session(stem)
     recordings.open()
-    with Gateway(recordings, recorded_config()) as gateway:
-        pipe.send(gateway.ws_url)
+    with Proxy(recordings, recorded_config()) as proxy:
+        pipe.send(proxy.ws_url)
         pipe.recv()
     pipe.send((peak_memory(), str(recordings.verdict or recordings.unplayed() or "")))
 
@@ -111,7 +111,7 @@ def serve_plainly(pipe: Connection, stem: Path, clients: int, count: int) -> Non
     pipe.send((peak_memory(), ""))
 
 
-SERVERS = {"gateway": serve_gateway, "plain aiohttp": serve_plainly}
+SERVERS = {"proxy": serve_proxy, "plain aiohttp": serve_plainly}
 
 
 # --- The clients -------------------------------------------------------------------------------------------------
@@ -154,10 +154,10 @@ def start_up(rounds: int) -> None:
     taken = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
-            gateway = Gateway(session(Path(folder) / "none"), recorded_config())
+            proxy = Proxy(session(Path(folder) / "none"), recorded_config())
             start = time.perf_counter()
-            gateway.start()
-            gateway.stop()
+            proxy.start()
+            proxy.stop()
             taken.append((time.perf_counter() - start) * 1e3)
     print(f"start and stop: {statistics.median(taken):.2f} ms ({min(taken):.2f} to {max(taken):.2f})")
 
@@ -186,7 +186,7 @@ def main() -> None:
         memory = statistics.median(used for _, used in found)
         print(f"{name:14} {seconds:6.2f} s   {total / seconds:9,.0f} frames/s   peak memory {memory:6.1f} MiB")
     ratio = statistics.median(b / a for (a, _), (b, _) in zip(*results.values(), strict=True))
-    print(f"the gateway at {ratio:.2f} of the plain server's pace")
+    print(f"the proxy at {ratio:.2f} of the plain server's pace")
 
 
 if __name__ == "__main__":

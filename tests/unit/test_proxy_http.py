@@ -1,4 +1,4 @@
-"""HTTP through the gateway, as foreign clients and real servers see it."""
+"""HTTP through the proxy, as foreign clients and real servers see it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vcr.errors import CannotOverwriteExistingCassetteException
 
 from pytest_connex.cassette.http import HttpRecording
 from pytest_connex.errors import CassetteError, CassetteMismatch, CassetteMissing
-from pytest_connex.gateway.gateway import Gateway
+from pytest_connex.proxy.proxy import Proxy
 
 from .upstream import KEY, PATIENCE, SECRET, Asked, Stage, Upstream, ask, connected, ok, port_of, received, says, tell
 
@@ -37,8 +37,8 @@ def stage(tmp_path):
     return Stage(tmp_path)
 
 
-def client(gateway: Gateway) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection("127.0.0.1", port_of(gateway), timeout=PATIENCE)
+def client(proxy: Proxy) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection("127.0.0.1", port_of(proxy), timeout=PATIENCE)
 
 
 def body_of(raw: bytes) -> bytes:
@@ -53,8 +53,8 @@ def body_of(raw: bytes) -> bytes:
 @pytest.mark.parametrize("body", [b"", b'{"a": \xff\x00}'])
 def test_a_method_and_a_body_are_passed_on(stage, action, method, body):
     with Upstream(says(ok(b"" if method == "HEAD" else b"done"))) as upstream:
-        with stage.gateway(action, upstream.url) as gateway:
-            raw = ask(gateway, "/v1/x", method, body=body)
+        with stage.proxy(action, upstream.url) as proxy:
+            raw = ask(proxy, "/v1/x", method, body=body)
     [asked] = upstream.asked
     assert (asked.method, asked.target, asked.body) == (method, "/v1/x", body)
     assert raw.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -77,36 +77,36 @@ def test_a_method_and_a_body_are_passed_on(stage, action, method, body):
     ],
 )
 def test_a_target_is_passed_on_to_the_byte(stage, target):
-    with Upstream(says(ok())) as upstream, stage.gateway("pass", upstream.url) as gateway:
-        assert body_of(ask(gateway, target)) == b"ok"
+    with Upstream(says(ok())) as upstream, stage.proxy("pass", upstream.url) as proxy:
+        assert body_of(ask(proxy, target)) == b"ok"
     assert [asked.target for asked in upstream.asked] == [target]
 
 
 def test_a_long_target_and_a_long_header_are_passed_on(stage):
     target = "/a?x=" + "x" * 30_000
-    with Upstream(says(ok())) as upstream, stage.gateway("pass", upstream.url) as gateway:
-        ask(gateway, target, "GET", "X-Long: " + "y" * 30_000)
+    with Upstream(says(ok())) as upstream, stage.proxy("pass", upstream.url) as proxy:
+        ask(proxy, target, "GET", "X-Long: " + "y" * 30_000)
     assert [(asked.target, asked.values("X-Long")) for asked in upstream.asked] == [(target, ["y" * 30_000])]
 
 
 def test_the_target_of_all_is_passed_on(stage):
-    with Upstream(says(ok())) as upstream, stage.gateway("record", upstream.url) as gateway:
-        ask(gateway, "*", "OPTIONS")
+    with Upstream(says(ok())) as upstream, stage.proxy("record", upstream.url) as proxy:
+        ask(proxy, "*", "OPTIONS")
     assert upstream.asked[0].target == "*"
     assert stage.interactions[0]["request"]["uri"] == "https://rest.connex.invalid/*"
 
 
 def test_a_target_as_to_a_proxy_goes_to_the_server(stage):
-    with Upstream(says(ok())) as upstream, stage.gateway("pass", upstream.url) as gateway:
-        ask(gateway, "http://elsewhere.example/a?b=c")
+    with Upstream(says(ok())) as upstream, stage.proxy("pass", upstream.url) as proxy:
+        ask(proxy, "http://elsewhere.example/a?b=c")
     assert [(asked.target, asked.values("Host")) for asked in upstream.asked] == [
         ("/a?b=c", [f"localhost:{upstream.port}"])
     ]
 
 
 def test_a_tunnel_is_refused(stage):
-    with Upstream(says(ok())) as upstream, stage.gateway("pass", upstream.url) as gateway:
-        raw = ask(gateway, "elsewhere.example:443", "CONNECT")
+    with Upstream(says(ok())) as upstream, stage.proxy("pass", upstream.url) as proxy:
+        raw = ask(proxy, "elsewhere.example:443", "CONNECT")
     assert raw.startswith(b"HTTP/1.1 405 ")
     assert upstream.asked == []
 
@@ -114,14 +114,14 @@ def test_a_tunnel_is_refused(stage):
 @BOTH
 def test_a_base_path_stands_in_both_urls(stage, action):
     with Upstream(says(ok(b"ok", b"Location: /base/next"))) as upstream:
-        with stage.gateway(action, f"{upstream.url}/base") as gateway:
-            assert gateway.rest_url.endswith(f":{port_of(gateway)}/base")
-            assert requests.get(f"{gateway.rest_url}/v1/status").text == "ok"
+        with stage.proxy(action, f"{upstream.url}/base") as proxy:
+            assert proxy.rest_url.endswith(f":{port_of(proxy)}/base")
+            assert requests.get(f"{proxy.rest_url}/v1/status").text == "ok"
     assert upstream.asked[0].target == "/base/v1/status"
     if action == "record":
         assert stage.interactions[0]["request"]["uri"] == "https://rest.connex.invalid/v1/status"
-        with stage.gateway("replay") as gateway:
-            assert requests.get(f"{gateway.rest_url}/v1/status").text == "ok"
+        with stage.proxy("replay") as proxy:
+            assert requests.get(f"{proxy.rest_url}/v1/status").text == "ok"
 
 
 def test_headers_arrive_but_for_those_of_the_connection(stage):
@@ -140,8 +140,8 @@ def test_headers_arrive_but_for_those_of_the_connection(stage):
         "Upgrade: h2c",
         "Proxy-Authorization: Basic eA==",
     ]
-    with Upstream(says(ok())) as upstream, stage.gateway("pass", upstream.url) as gateway:
-        assert body_of(ask(gateway, "/", "GET", *lines)) == b"ok"
+    with Upstream(says(ok())) as upstream, stage.proxy("pass", upstream.url) as proxy:
+        assert body_of(ask(proxy, "/", "GET", *lines)) == b"ok"
     assert upstream.asked[0].headers == [
         ("Host", f"localhost:{upstream.port}"),
         ("X-CONNEX-API-KEY", KEY),
@@ -156,9 +156,9 @@ def test_headers_arrive_but_for_those_of_the_connection(stage):
 
 def test_a_cookie_of_one_client_is_not_sent_for_another(stage):
     with Upstream(says(ok(b"ok", b"Set-Cookie: sid=1; Path=/"))) as upstream:
-        with stage.gateway("pass", upstream.url) as gateway:
+        with stage.proxy("pass", upstream.url) as proxy:
             for _ in range(2):
-                ask(gateway)
+                ask(proxy)
     assert [asked.values("Cookie") for asked in upstream.asked] == [[], []]
 
 
@@ -167,8 +167,8 @@ def test_a_cookie_of_one_client_is_not_sent_for_another(stage):
     [("gzip, deflate, br, zstd", ["gzip, deflate"]), ("br;q=1, gzip;q=0.5", ["gzip;q=0.5"]), ("br", ["identity"])],
 )
 def test_a_recording_asks_for_what_can_be_searched(stage, offered, asked_for):
-    with Upstream(says(ok())) as upstream, stage.gateway("record", upstream.url) as gateway:
-        ask(gateway, "/", "GET", f"Accept-Encoding: {offered}")
+    with Upstream(says(ok())) as upstream, stage.proxy("record", upstream.url) as proxy:
+        ask(proxy, "/", "GET", f"Accept-Encoding: {offered}")
     assert upstream.asked[0].values("Accept-Encoding") == asked_for
 
 
@@ -176,16 +176,16 @@ def test_a_recording_asks_for_what_can_be_searched(stage, offered, asked_for):
 def test_a_chunked_body_arrives_whole(stage, action):
     chunks = b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"
     head = b"POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with Upstream(says(ok())) as upstream, stage.gateway(action, upstream.url) as gateway:
-        assert body_of(tell(gateway, head + chunks)) == b"ok"
+    with Upstream(says(ok())) as upstream, stage.proxy(action, upstream.url) as proxy:
+        assert body_of(tell(proxy, head + chunks)) == b"ok"
     assert upstream.asked[0].body == b"abcdefg"
 
 
 @BOTH
 def test_a_compressed_body_is_passed_on_as_it_is(stage, action):
     packed = gzip.compress(b'{"nonce": 1, "side": "buy"}')
-    with Upstream(says(ok())) as upstream, stage.gateway(action, upstream.url) as gateway:
-        requests.post(f"{gateway.rest_url}/a", data=packed, headers={"Content-Encoding": "gzip"})
+    with Upstream(says(ok())) as upstream, stage.proxy(action, upstream.url) as proxy:
+        requests.post(f"{proxy.rest_url}/a", data=packed, headers={"Content-Encoding": "gzip"})
     [asked] = upstream.asked
     assert (asked.body, asked.values("Content-Encoding")) == (packed, ["gzip"])
     if action == "record":
@@ -195,8 +195,8 @@ def test_a_compressed_body_is_passed_on_as_it_is(stage, action):
 @BOTH
 def test_a_client_that_waits_for_100_continue_hears_it(stage, action):
     head = b"PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
-    with Upstream(says(ok())) as upstream, stage.gateway(action, upstream.url) as gateway:
-        with connected(gateway) as connection:
+    with Upstream(says(ok())) as upstream, stage.proxy(action, upstream.url) as proxy:
+        with connected(proxy) as connection:
             connection.sendall(head)
             assert received(connection, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             connection.sendall(b"body")
@@ -211,8 +211,8 @@ def test_a_client_that_waits_for_100_continue_hears_it(stage, action):
 def test_headers_of_an_answer_arrive_repeated_ones_too(stage, action):
     lines = [b"Set-Cookie: a=1; Path=/", b"Set-Cookie: b=2", b"X-A: 1", b"X-A: 2", b"Keep-Alive: timeout=9"]
     with Upstream(says(ok(b"ok", *lines, status=b"201 Quite Fine"))) as upstream:
-        with stage.gateway(action, upstream.url) as gateway:
-            connection = client(gateway)
+        with stage.proxy(action, upstream.url) as proxy:
+            connection = client(proxy)
             connection.request("GET", "/")
             response = connection.getresponse()
             assert (response.status, response.reason, response.read()) == (201, "Quite Fine", b"ok")
@@ -238,20 +238,20 @@ def test_headers_of_an_answer_arrive_repeated_ones_too(stage, action):
 )
 def test_a_compressed_answer_is_passed_on_as_it_is_and_recorded_readable(stage, action, coding, packed):
     with Upstream(says(ok(packed, b"Content-Encoding: " + coding.encode()))) as upstream:
-        with stage.gateway(action, upstream.url) as gateway:
-            raw = ask(gateway, "/", "GET", f"Accept-Encoding: {coding}")
+        with stage.proxy(action, upstream.url) as proxy:
+            raw = ask(proxy, "/", "GET", f"Accept-Encoding: {coding}")
     assert body_of(raw) == packed
     assert b"Content-Encoding: " + coding.encode() in raw
     if action == "record" and coding != "identity":
         assert stage.interactions[0]["response"]["body"]["string"] == "[1.10]"
-        with stage.gateway("replay") as gateway:
-            assert requests.get(gateway.rest_url).text == "[1.10]"
+        with stage.proxy("replay") as proxy:
+            assert requests.get(proxy.rest_url).text == "[1.10]"
 
 
 def test_an_answer_that_is_not_compressed_as_it_says_is_the_verdict(stage):
     with Upstream(says(ok(b"garbage", b"Content-Encoding: gzip"))) as upstream:
-        with stage.gateway("record", upstream.url) as gateway:
-            assert body_of(ask(gateway)) == b"garbage"
+        with stage.proxy("record", upstream.url) as proxy:
+            assert body_of(ask(proxy)) == b"garbage"
     assert "the body of an answer is not gzip: " in str(stage.session.verdict)
 
 
@@ -259,8 +259,8 @@ def test_an_answer_that_is_not_compressed_as_it_says_is_the_verdict(stage):
 def test_a_chunked_answer_arrives_whole(stage, action):
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     with Upstream(says(head, b"3\r\nabc\r\n", b"2\r\nde\r\n0\r\n\r\n")) as upstream:
-        with stage.gateway(action, upstream.url) as gateway:
-            assert requests.get(gateway.rest_url).content == b"abcde"
+        with stage.proxy(action, upstream.url) as proxy:
+            assert requests.get(proxy.rest_url).content == b"abcde"
     if action == "record":
         assert stage.interactions[0]["response"]["body"]["string"] == "abcde"
 
@@ -269,8 +269,8 @@ def test_a_chunked_answer_arrives_whole(stage, action):
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
 def test_an_answer_without_a_body_is_one(stage, action, status):
     with Upstream(says(b"HTTP/1.1 " + status + b'\r\nETag: "x"\r\n\r\n')) as upstream:
-        with stage.gateway(action, upstream.url) as gateway:
-            raw = ask(gateway)
+        with stage.proxy(action, upstream.url) as proxy:
+            raw = ask(proxy)
     assert raw.startswith(b"HTTP/1.1 " + status)
     assert b'"x"' in raw
     assert b"Transfer-Encoding" not in raw
@@ -279,17 +279,17 @@ def test_an_answer_without_a_body_is_one(stage, action, status):
 
 def test_the_answer_to_head_keeps_the_length_of_the_body_it_does_not_have(stage):
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\nContent-Encoding: br\r\n\r\n"
-    with Upstream(says(answer)) as upstream, stage.gateway("record", upstream.url) as gateway:
-        assert requests.head(gateway.rest_url).headers["Content-Length"] == "1234"
-    with stage.gateway("replay") as gateway:
-        assert requests.head(gateway.rest_url).headers["Content-Length"] == "1234"
+    with Upstream(says(answer)) as upstream, stage.proxy("record", upstream.url) as proxy:
+        assert requests.head(proxy.rest_url).headers["Content-Length"] == "1234"
+    with stage.proxy("replay") as proxy:
+        assert requests.head(proxy.rest_url).headers["Content-Length"] == "1234"
     assert stage.session.verdict is None
 
 
 def test_what_is_not_utf_8_in_a_head_is_taken_for_latin_1(stage):
     with Upstream(says(ok(b"ok", b"X-Name: caf\xe9", status=b"200 \xe9"))) as upstream:
-        with stage.gateway("record", upstream.url) as gateway:
-            raw = tell(gateway, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Mine: \xe9\r\n\r\n")
+        with stage.proxy("record", upstream.url) as proxy:
+            raw = tell(proxy, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Mine: \xe9\r\n\r\n")
     assert raw.startswith("HTTP/1.1 200 é\r\n".encode())
     assert "X-Name: café\r\n".encode() in raw
     assert upstream.asked[0].values("X-Mine") == ["é".encode().decode("latin-1")]
@@ -298,8 +298,8 @@ def test_what_is_not_utf_8_in_a_head_is_taken_for_latin_1(stage):
 
 def test_a_long_header_of_an_answer_arrives(stage):
     with Upstream(says(ok(b"ok", b"X-Long: " + b"x" * 30_000))) as upstream:
-        with stage.gateway("pass", upstream.url) as gateway:
-            assert len(requests.get(gateway.rest_url).headers["X-Long"]) == 30_000
+        with stage.proxy("pass", upstream.url) as proxy:
+            assert len(requests.get(proxy.rest_url).headers["X-Long"]) == 30_000
 
 
 LOCATIONS = [
@@ -319,16 +319,16 @@ LOCATIONS = [
 
 @BOTH
 @pytest.mark.parametrize(("location", "expected"), LOCATIONS)
-def test_a_redirection_to_the_server_leads_to_the_gateway(stage, action, location, expected):
+def test_a_redirection_to_the_server_leads_to_the_proxy(stage, action, location, expected):
     def filled(text: str) -> str:
-        return text.format(up=upstream.url, port=upstream.port, here="http://gateway")
+        return text.format(up=upstream.url, port=upstream.port, here="http://proxy")
 
     async def redirect(asked: Asked, writer: asyncio.StreamWriter) -> None:
         lines = f"Location: {filled(location)}".encode(), f"X-Link: {upstream.url}/v1".encode()
         writer.write(ok(b"", *lines, status=b"302 Found"))
 
-    with Upstream(redirect) as upstream, stage.gateway(action, upstream.url) as gateway:
-        assert f"\r\nLocation: {filled(expected)}\r\nX-Link: {upstream.url}/v1\r\n".encode() in ask(gateway)
+    with Upstream(redirect) as upstream, stage.proxy(action, upstream.url) as proxy:
+        assert f"\r\nLocation: {filled(expected)}\r\nX-Link: {upstream.url}/v1\r\n".encode() in ask(proxy)
     assert stage.session.verdict is None
 
 
@@ -336,23 +336,23 @@ def test_a_redirection_of_a_client_that_names_no_host_leads_to_the_port(stage):
     async def redirect(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(ok(b"", f"Location: {upstream.url}/x".encode()))
 
-    with Upstream(redirect) as upstream, stage.gateway("pass", upstream.url) as gateway:
-        raw = tell(gateway, b"GET / HTTP/1.0\r\n\r\n")
-        assert f"\r\nLocation: {gateway.rest_url}/x\r\n".encode() in raw
+    with Upstream(redirect) as upstream, stage.proxy("pass", upstream.url) as proxy:
+        raw = tell(proxy, b"GET / HTTP/1.0\r\n\r\n")
+        assert f"\r\nLocation: {proxy.rest_url}/x\r\n".encode() in raw
 
 
 @pytest.mark.parametrize(("host", "recorded"), [("{url}", "https://rest.connex.invalid"), ("", "")])
-def test_a_recorded_redirection_leads_to_the_gateway_that_plays_it(stage, host, recorded):
+def test_a_recorded_redirection_leads_to_the_proxy_that_plays_it(stage, host, recorded):
     async def redirect(asked: Asked, writer: asyncio.StreamWriter) -> None:
         to = f"Location: {host.format(url=upstream.url)}/base/end?x=1".encode()
         writer.write(ok(b"", to, status=b"307 Later") if asked.target == "/base/begin" else ok(b"there"))
 
-    with Upstream(redirect) as upstream, stage.gateway("record", f"{upstream.url}/base") as gateway:
-        assert requests.get(f"{gateway.rest_url}/begin").text == "there"
+    with Upstream(redirect) as upstream, stage.proxy("record", f"{upstream.url}/base") as proxy:
+        assert requests.get(f"{proxy.rest_url}/begin").text == "there"
     assert stage.interactions[0]["response"]["headers"]["Location"] == [f"{recorded}/end?x=1"]
-    with stage.gateway("replay") as gateway:
-        response = requests.get(f"{gateway.rest_url}/begin")
-        assert (response.text, response.url) == ("there", f"{gateway.rest_url}/end?x=1")
+    with stage.proxy("replay") as proxy:
+        response = requests.get(f"{proxy.rest_url}/begin")
+        assert (response.text, response.url) == ("there", f"{proxy.rest_url}/end?x=1")
         assert stage.session.http.unplayed() is None
 
 
@@ -368,8 +368,8 @@ def test_the_beginning_of_an_answer_arrives_before_its_end(stage, action):
         await asyncio.get_running_loop().run_in_executor(None, heard.wait, PATIENCE)
         writer.write(b"half")
 
-    with Upstream(slowly) as upstream, stage.gateway(action, upstream.url) as gateway:
-        with connected(gateway) as connection:
+    with Upstream(slowly) as upstream, stage.proxy(action, upstream.url) as proxy:
+        with connected(proxy) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert body_of(received(connection, b"half")) == b"half"
             heard.set()
@@ -387,8 +387,8 @@ def test_the_beginning_of_a_body_arrives_before_its_end(stage):
         await reader.readexactly(4)
         writer.write(ok())
 
-    with Upstream(says(), serve=answer) as upstream, stage.gateway("pass", upstream.url) as gateway:
-        with connected(gateway) as connection:
+    with Upstream(says(), serve=answer) as upstream, stage.proxy("pass", upstream.url) as proxy:
+        with connected(proxy) as connection:
             connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 8\r\n\r\nhalf")
             assert began.wait(PATIENCE)
             connection.sendall(b"half")
@@ -404,8 +404,8 @@ def test_a_body_of_megabytes_passes_in_both_directions(stage, action, megabytes)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(asked.body))
         writer.write(asked.body)
 
-    with Upstream(send_back) as upstream, stage.gateway(action, upstream.url) as gateway:
-        with connected(gateway) as connection:
+    with Upstream(send_back) as upstream, stage.proxy(action, upstream.url) as proxy:
+        with connected(proxy) as connection:
             head = f"PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {megabytes << 20}\r\n\r\n"
             connection.sendall(head.encode() + block * megabytes)
             answer = body_of(received(connection))
@@ -418,14 +418,14 @@ def test_a_body_of_megabytes_passes_in_both_directions(stage, action, megabytes)
 
 
 def test_requests_share_the_connections_of_both_sides(stage):
-    with Upstream(says(ok())) as upstream, stage.gateway("pass", upstream.url) as gateway:
-        connection = client(gateway)
+    with Upstream(says(ok())) as upstream, stage.proxy("pass", upstream.url) as proxy:
+        connection = client(proxy)
         for _ in range(3):
             connection.request("POST", "/", body=b"x")
             assert connection.getresponse().read() == b"ok"
             assert connection.sock is not None
         connection.close()
-    assert (len(upstream.asked), upstream.connections, gateway.requests) == (3, 1, 3)
+    assert (len(upstream.asked), upstream.connections, proxy.requests) == (3, 1, 3)
 
 
 @BOTH
@@ -433,8 +433,8 @@ def test_requests_share_the_connections_of_both_sides(stage):
     "answer", [ok(), b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"]
 )
 def test_a_client_of_http_1_0_is_served(stage, action, answer):
-    with Upstream(says(answer)) as upstream, stage.gateway(action, upstream.url) as gateway:
-        raw = tell(gateway, b"GET /a HTTP/1.0\r\n\r\n")
+    with Upstream(says(answer)) as upstream, stage.proxy(action, upstream.url) as proxy:
+        raw = tell(proxy, b"GET /a HTTP/1.0\r\n\r\n")
     assert raw.startswith(b"HTTP/1.0 200 OK\r\n")
     assert body_of(raw) == b"ok"
 
@@ -446,17 +446,17 @@ def test_many_clients_at_once_each_get_their_own_answer(stage, action):
 
     async def visit() -> list[str]:
         async def one(number: int) -> str:
-            async with session.post(f"{gateway.rest_url}/{number}", data=f"-{number}") as response:
+            async with session.post(f"{proxy.rest_url}/{number}", data=f"-{number}") as response:
                 return await response.text()
 
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             return await asyncio.gather(*map(one, range(100)))
 
-    with Upstream(echo) as upstream, stage.gateway(action, upstream.url) as gateway:
+    with Upstream(echo) as upstream, stage.proxy(action, upstream.url) as proxy:
         assert asyncio.run(visit()) == [f"/{number}-{number}" for number in range(100)]
     if action == "record":
         assert len(stage.interactions) == 100
-        with stage.gateway("replay") as gateway:
+        with stage.proxy("replay") as proxy:
             assert asyncio.run(visit()) == [f"/{number}-{number}" for number in range(100)]
             assert stage.session.http.unplayed() is None
 
@@ -472,20 +472,20 @@ def closed_port() -> str:
 @BOTH
 def test_a_server_that_is_not_there_is_a_502_that_says_so(stage, action):
     url = closed_port()
-    with stage.gateway(action, url) as gateway:
-        raw = ask(gateway, f"/v1/x?token=abc&key={KEY}")
+    with stage.proxy(action, url) as proxy:
+        raw = ask(proxy, f"/v1/x?token=abc&key={KEY}")
     assert raw.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
-    assert body_of(raw) == b"the upstream of the connex gateway cannot be reached: Connection refused\n"
+    assert body_of(raw) == b"the upstream of the connex proxy cannot be reached: Connection refused\n"
     if action == "record":
         assert stage.interactions[0]["response"]["body"]["string"] == body_of(raw).decode()
-        with stage.gateway("replay") as gateway:
-            assert body_of(ask(gateway, "/v1/x?token=abc&key=connex-recorded-key")) == body_of(raw)
+        with stage.proxy("replay") as proxy:
+            assert body_of(ask(proxy, "/v1/x?token=abc&key=connex-recorded-key")) == body_of(raw)
 
 
 def test_a_server_whose_name_is_unknown_is_a_502_that_does_not_repeat_it(stage):
-    with stage.gateway("pass", "https://connex.invalid") as gateway:
-        raw = ask(gateway)
-    assert body_of(raw).startswith(b"the upstream of the connex gateway cannot be reached: ")
+    with stage.proxy("pass", "https://connex.invalid") as proxy:
+        raw = ask(proxy)
+    assert body_of(raw).startswith(b"the upstream of the connex proxy cannot be reached: ")
     assert b"connex.invalid" not in raw
 
 
@@ -502,9 +502,9 @@ def test_a_server_that_does_not_speak_http_is_a_502_without_what_it_said(stage, 
         writer.write(answer or b"")
         writer.close()
 
-    with Upstream(fail) as upstream, stage.gateway("pass", upstream.url) as gateway:
-        raw = ask(gateway, f"/v1/x?secret={SECRET}")
-    assert body_of(raw) == b"the upstream of the connex gateway " + said + b"\n"
+    with Upstream(fail) as upstream, stage.proxy("pass", upstream.url) as proxy:
+        raw = ask(proxy, f"/v1/x?secret={SECRET}")
+    assert body_of(raw) == b"the upstream of the connex proxy " + said + b"\n"
 
 
 @pytest.mark.parametrize(("method", "body"), [("GET", b""), ("DELETE", b""), ("PUT", b"x"), ("POST", b"x")])
@@ -512,14 +512,14 @@ def test_a_request_that_is_not_answered_is_not_repeated(stage, method, body):
     async def hang_up(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    with Upstream(hang_up) as upstream, stage.gateway("pass", upstream.url) as gateway:
-        assert ask(gateway, "/", method, body=body).startswith(b"HTTP/1.1 502 ")
+    with Upstream(hang_up) as upstream, stage.proxy("pass", upstream.url) as proxy:
+        assert ask(proxy, "/", method, body=body).startswith(b"HTTP/1.1 502 ")
     assert len(upstream.asked) == 1
 
 
 def test_without_a_server_there_is_a_502(stage):
-    with stage.gateway("pass", ws="ws://127.0.0.1:1") as gateway:
-        assert body_of(ask(gateway)) == b"no upstream for REST is configured\n"
+    with stage.proxy("pass", ws="ws://127.0.0.1:1") as proxy:
+        assert body_of(ask(proxy)) == b"no upstream for REST is configured\n"
 
 
 BROKEN = [
@@ -536,14 +536,14 @@ def test_an_answer_that_breaks_off_does_so_for_the_client_and_is_not_recorded(st
         await writer.drain()
         writer.close()
 
-    with Upstream(break_off) as upstream, stage.gateway(action, upstream.url) as gateway:
-        connection = client(gateway)
+    with Upstream(break_off) as upstream, stage.proxy(action, upstream.url) as proxy:
+        connection = client(proxy)
         connection.connect()
         connection.request("GET", "/")
         with pytest.raises(http.client.IncompleteRead):
             connection.getresponse().read()
         connection.close()
-        again = ask(gateway)
+        again = ask(proxy)
     if action == "record":
         assert type(stage.session.verdict) is CassetteError
         assert "the server broke off its answer to GET: that cannot be recorded" in str(stage.session.verdict)
@@ -578,25 +578,25 @@ class Silence:
 @pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"])
 def test_a_client_that_gives_up_hinders_nobody_and_is_no_fault_of_the_server(stage, action, beginning):
     silence = Silence(beginning)
-    with Upstream(silence) as upstream, stage.gateway(action, upstream.url) as gateway:
-        with connected(gateway) as connection:
+    with Upstream(silence) as upstream, stage.proxy(action, upstream.url) as proxy:
+        with connected(proxy) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert silence.came.wait(PATIENCE)
         assert silence.went.wait(PATIENCE)
-        assert body_of(ask(gateway, "/quick")) == b"ok"
+        assert body_of(ask(proxy, "/quick")) == b"ok"
     assert stage.session.verdict is None
     if action == "record":
         assert [item["request"]["uri"] for item in stage.interactions] == ["https://rest.connex.invalid/quick"]
 
 
 @BOTH
-def test_a_gateway_stops_while_a_server_is_silent(stage, action):
+def test_a_proxy_stops_while_a_server_is_silent(stage, action):
     silence = Silence()
     with Upstream(silence) as upstream:
-        with stage.gateway(action, upstream.url) as gateway, connected(gateway) as connection:
+        with stage.proxy(action, upstream.url) as proxy, connected(proxy) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert silence.came.wait(PATIENCE)
-            gateway.stop()
+            proxy.stop()
             assert received(connection) == b""
             assert silence.went.wait(PATIENCE)
 
@@ -617,12 +617,12 @@ def test_a_client_that_leaves_in_the_middle_of_a_long_answer_is_no_fault_of_the_
         finally:
             left.set()
 
-    with Upstream(pour) as upstream, stage.gateway("record", upstream.url) as gateway:
-        with connected(gateway) as connection:
+    with Upstream(pour) as upstream, stage.proxy("record", upstream.url) as proxy:
+        with connected(proxy) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert began.wait(PATIENCE)
         assert left.wait(PATIENCE)
-        assert body_of(ask(gateway, "/quick")) == b"ok"
+        assert body_of(ask(proxy, "/quick")) == b"ok"
     assert stage.session.verdict is None
 
 
@@ -634,8 +634,8 @@ def test_a_server_that_answers_early_is_recorded_with_the_whole_request(stage):
             pass
 
     body = b"x" * 1_000_000
-    with Upstream(says(), serve=early) as upstream, stage.gateway("record", upstream.url) as gateway:
-        assert requests.post(gateway.rest_url, data=body).status_code == 413
+    with Upstream(says(), serve=early) as upstream, stage.proxy("record", upstream.url) as proxy:
+        assert requests.post(proxy.rest_url, data=body).status_code == 413
     assert stage.interactions[0]["request"]["body"] == body.decode()
 
 
@@ -646,12 +646,12 @@ def test_secrets_stay_out_of_recordings_and_logs(stage, caplog):
     caplog.set_level(0)
     echo = f'{{"you": "{KEY}", "signature": "9f8e7d", "listenKey": "pqia91ma"}}'.encode()
     answer = ok(echo, f"X-Echo: {SECRET}".encode(), b"Set-Cookie: sid=abcdef012345")
-    with Upstream(says(answer)) as upstream, stage.gateway("record", upstream.url) as gateway:
+    with Upstream(says(answer)) as upstream, stage.proxy("record", upstream.url) as proxy:
         lines = f"X-CONNEX-API-KEY: {KEY}", f"X-CONNEX-API-SECRET: {SECRET}", "Authorization: Bearer zyxwvut"
-        raw = ask(gateway, f"/a?key={KEY}&token=tok3n5", "POST", *lines, body=f'{{"s": "{SECRET}"}}'.encode())
+        raw = ask(proxy, f"/a?key={KEY}&token=tok3n5", "POST", *lines, body=f'{{"s": "{SECRET}"}}'.encode())
         assert body_of(raw) == echo
-    with stage.gateway("replay") as gateway:
-        assert b"connex-recorded-secret" in ask(gateway, f"/a?key={KEY}&token=tok3n5", body=SECRET.encode())
+    with stage.proxy("replay") as proxy:
+        assert b"connex-recorded-secret" in ask(proxy, f"/a?key={KEY}&token=tok3n5", body=SECRET.encode())
     written = stage.stem.with_suffix(".yaml").read_text()
     for secret in (KEY, SECRET, "9f8e7d", "pqia91ma", "abcdef012345", "zyxwvut", "tok3n5"):
         assert secret not in written
@@ -660,14 +660,14 @@ def test_secrets_stay_out_of_recordings_and_logs(stage, caplog):
 
 
 def test_what_is_not_recorded_is_a_501_that_says_what_is_and_how_to_record(stage):
-    with Upstream(says(ok())) as upstream, stage.gateway("record", upstream.url) as gateway:
-        requests.get(f"{gateway.rest_url}/a")
-        requests.post(f"{gateway.rest_url}/b", json={"n": 1})
-    with stage.gateway("replay") as gateway:
-        requests.get(f"{gateway.rest_url}/a")
-        response = requests.post(f"{gateway.rest_url}/b?token=abcdef", json={"n": 2})
+    with Upstream(says(ok())) as upstream, stage.proxy("record", upstream.url) as proxy:
+        requests.get(f"{proxy.rest_url}/a")
+        requests.post(f"{proxy.rest_url}/b", json={"n": 1})
+    with stage.proxy("replay") as proxy:
+        requests.get(f"{proxy.rest_url}/a")
+        response = requests.post(f"{proxy.rest_url}/b?token=abcdef", json={"n": 2})
         assert (response.status_code, type(stage.session.verdict)) == (501, CassetteMismatch)
-        later = requests.get(f"{gateway.rest_url}/b")
+        later = requests.get(f"{proxy.rest_url}/b")
     assert response.text == (
         f"{stage.stem}.yaml: POST https://rest.connex.invalid/b?token=connex-recorded-token is not recorded, "
         "or was played already\nrecorded are:\n  GET https://rest.connex.invalid/a (played)\n"
@@ -694,11 +694,11 @@ def test_what_is_not_recorded_is_a_501_that_says_what_is_and_how_to_record(stage
     ],
 )
 def test_a_request_is_compared_as_those_of_the_own_process_are(stage, method, target, body, status):
-    with Upstream(says(ok())) as upstream, stage.gateway("record", upstream.url) as gateway:
-        ask(gateway, "/a?n=1&m=2&timestamp=1", "POST", body=b'{"n": 1, "nonce": 1}')
-    with stage.gateway("replay") as gateway:
-        assert ask(gateway, target, method, body=body).split(b" ")[1] == b"%d" % status
-    with stage.gateway("replay"):
+    with Upstream(says(ok())) as upstream, stage.proxy("record", upstream.url) as proxy:
+        ask(proxy, "/a?n=1&m=2&timestamp=1", "POST", body=b'{"n": 1, "nonce": 1}')
+    with stage.proxy("replay") as proxy:
+        assert ask(proxy, target, method, body=body).split(b" ")[1] == b"%d" % status
+    with stage.proxy("replay"):
         own = partial(requests.request, method, f"https://rest.connex.invalid{target}", data=body)
         if status == 200:
             assert own().text == "ok"
@@ -708,9 +708,9 @@ def test_a_request_is_compared_as_those_of_the_own_process_are(stage, method, ta
 
 
 def test_where_nothing_is_recorded_the_501_says_so_and_a_websocket_hears_the_same(stage):
-    with stage.gateway("replay") as gateway:
-        response = requests.get(f"{gateway.rest_url}/a?x=1")
-        with connected(gateway) as connection:
+    with stage.proxy("replay") as proxy:
+        response = requests.get(f"{proxy.rest_url}/a?x=1")
+        with connected(proxy) as connection:
             connection.sendall(HANDSHAKE)
             raw = received(connection, str(stage.session.verdict).encode() + b"\n")
     assert type(stage.session.verdict) is CassetteMissing
@@ -722,11 +722,11 @@ def test_where_nothing_is_recorded_the_501_says_so_and_a_websocket_hears_the_sam
 
 
 def test_many_clients_at_once_that_ask_for_what_is_not_recorded_each_get_a_501(stage):
-    with stage.gateway("replay") as gateway, ExitStack() as stack:
-        connections = [stack.enter_context(connected(gateway)) for _ in range(40)]
+    with stage.proxy("replay") as proxy, ExitStack() as stack:
+        connections = [stack.enter_context(connected(proxy)) for _ in range(40)]
         for connection in connections:
             connection.sendall(b"POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\n")
-        while gateway.requests < len(connections):  # now none of them can be refused at once
+        while proxy.requests < len(connections):  # now none of them can be refused at once
             pass
         for connection in connections:
             connection.sendall(b"x")
@@ -745,16 +745,16 @@ def test_each_interaction_is_looked_at_once_however_many_there_are(stage, monkey
         keys.append(request)
         return key(self, request)
 
-    with Upstream(says(ok())) as upstream, stage.gateway("record", upstream.url) as gateway:
+    with Upstream(says(ok())) as upstream, stage.proxy("record", upstream.url) as proxy:
         with requests.Session() as session:
             for number in range(count):
-                session.post(f"{gateway.rest_url}/a?n={number % 2}", json={"n": number})
+                session.post(f"{proxy.rest_url}/a?n={number % 2}", json={"n": number})
     monkeypatch.setattr(HttpRecording, "_key", counted)
     for matcher in ("query", "body"):
         monkeypatch.setattr(HttpRecording, matcher, lambda self, actual, recorded: compared.append(actual))
-    with stage.gateway("replay") as gateway, requests.Session() as session:
+    with stage.proxy("replay") as proxy, requests.Session() as session:
         for number in reversed(range(count)):
-            assert session.post(f"{gateway.rest_url}/a?n={number % 2}", json={"n": number}).text == "ok"
+            assert session.post(f"{proxy.rest_url}/a?n={number % 2}", json={"n": number}).text == "ok"
         assert stage.session.http.unplayed() is None
     assert (len(keys), len(compared)) == (2 * count, 0)
 
@@ -763,23 +763,23 @@ def test_equal_requests_are_answered_in_the_order_of_the_recording(stage):
     async def count(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(ok(b"%d" % len(upstream.asked)))
 
-    with Upstream(count) as upstream, stage.gateway("record", upstream.url) as gateway:
+    with Upstream(count) as upstream, stage.proxy("record", upstream.url) as proxy:
         for nonce in range(3):
-            requests.get(f"{gateway.rest_url}/a?nonce={nonce}")
-    with stage.gateway("replay") as gateway:
-        texts = [requests.get(f"{gateway.rest_url}/a?nonce={nonce}").text for nonce in (9, 8, 7, 6)]
+            requests.get(f"{proxy.rest_url}/a?nonce={nonce}")
+    with stage.proxy("replay") as proxy:
+        texts = [requests.get(f"{proxy.rest_url}/a?nonce={nonce}").text for nonce in (9, 8, 7, 6)]
     assert texts[:3] == ["1", "2", "3"]
     assert "is not recorded, or was played already" in texts[3]
 
 
 def test_a_verdict_and_what_is_unplayed_list_fifty_and_count_the_rest(stage):
-    with Upstream(says(ok())) as upstream, stage.gateway("record", upstream.url) as gateway:
+    with Upstream(says(ok())) as upstream, stage.proxy("record", upstream.url) as proxy:
         with requests.Session() as session:
             for number in range(53):
-                session.get(f"{gateway.rest_url}/{number}")
-    with stage.gateway("replay") as gateway:
+                session.get(f"{proxy.rest_url}/{number}")
+    with stage.proxy("replay") as proxy:
         unplayed = str(stage.session.http.unplayed())
-        missed = requests.get(f"{gateway.rest_url}/other").text
+        missed = requests.get(f"{proxy.rest_url}/other").text
     for text in (unplayed, missed):
         assert text.count("\n  GET ") == 50
         assert "/49\n  and 3 more\n" in text

@@ -21,7 +21,7 @@ from pytest_connex.cassette.session import Action
 from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteUnplayed
 from pytest_connex.faults import Faults
-from pytest_connex.gateway.gateway import Gateway
+from pytest_connex.proxy.proxy import Proxy
 
 from .conftest import Tape, write_tape
 from .loopback import (
@@ -47,7 +47,7 @@ from .loopback import (
 from .upstream import Stage
 
 Script = Callable[[Faults], object]
-Client = Callable[[Gateway], Any]
+Client = Callable[[Proxy], Any]
 
 ACTIONS: tuple[Action, ...] = ("pass", "record", "replay")
 
@@ -58,9 +58,9 @@ def stage(tmp_path: Path) -> Stage:
 
 
 @contextmanager
-def gateway(stage: Stage, action: Action, served: Served, **plan: Any) -> Iterator[Gateway]:
-    """A gateway of a strict test, that has no verdict at the end and leaves nothing unused."""
-    with stage.gateway(action, rest=served.http_url, ws=served.ws_url) as opened:
+def proxy(stage: Stage, action: Action, served: Served, **plan: Any) -> Iterator[Proxy]:
+    """A proxy of a strict test, that has no verdict at the end and leaves nothing unused."""
+    with stage.proxy(action, rest=served.http_url, ws=served.ws_url) as opened:
         stage.session.plan = replace(stage.session.plan, strict=True, **plan)
         yield opened
     assert (stage.session.verdict, stage.session.unplayed()) == (None, None)
@@ -70,7 +70,7 @@ def in_three_ways(stage: Stage, served: Served, script: Script, client: Client, 
     """What a client sees in each way, and what happened."""
     seen = []
     for action in ACTIONS:
-        with gateway(stage, action, served, **plan) as opened:
+        with proxy(stage, action, served, **plan) as opened:
             script(opened.faults)
             seen.append((client(opened), opened.faults.happened(), opened.faults.pending()))
     return seen
@@ -90,7 +90,7 @@ def in_three_ways(stage: Stage, served: Served, script: Script, client: Client, 
     ],
 )
 def test_a_connection_ends_alike_in_three_ways(stage, served, client, script, messages, ends):
-    def listen(opened: Gateway) -> Any:
+    def listen(opened: Proxy) -> Any:
         return CLIENTS[client](opened.ws_url, messages if ends is SILENT else None)
 
     seen = in_three_ways(stage, served, script, listen, replay_timeout=SHORT / 2)
@@ -128,7 +128,7 @@ def test_a_client_refuses_what_is_no_utf8_in_three_ways(stage, served, client):
 def test_whenever_it_ends_the_recording_is_used_up_and_nobody_is_waited_for(
     stage, served, script, messages, end, pace
 ):
-    def listen(opened: Gateway) -> Any:
+    def listen(opened: Proxy) -> Any:
         return by_websockets_sync(opened.ws_url, messages if end == "TimeoutError" else None)
 
     seen = in_three_ways(stage, served, script, listen, pace=pace, replay_timeout=0.07)
@@ -183,7 +183,7 @@ def test_a_reset_instead_of_a_close_is_one_in_three_ways(stage):
     assert [found for found, _, _ in seen] == [both] * 3
 
 
-def trade(opened: Gateway) -> list[str]:
+def trade(opened: Proxy) -> list[str]:
     """Send three orders, dialling again where the connection ends or says nothing more."""
     log: list[str] = []
     orders = ["buy", "sell", "cancel"]
@@ -234,7 +234,7 @@ def test_a_client_that_recovers_does_so_in_three_ways(stage, served, script, log
     ],
 )
 def test_whoever_is_behind_a_connection_that_ended_sees_it_end(stage, served, action, script):
-    with gateway(stage, action, served) as opened:
+    with proxy(stage, action, served) as opened:
         script(opened.faults)
         with raw(opened.ws_url):  # it stays, and closes nothing
             eventually(lambda: bool(served.feeds))
@@ -243,7 +243,7 @@ def test_whoever_is_behind_a_connection_that_ended_sees_it_end(stage, served, ac
 
 
 def test_what_a_client_says_after_the_end_is_not_recorded_and_no_mismatch(stage, served):
-    def speak(opened: Gateway) -> list[str]:
+    def speak(opened: Proxy) -> list[str]:
         with connect(opened.ws_url, close_timeout=SHORT) as ws:
             heard = [str(ws.recv(timeout=PATIENCE)) for _ in range(2)]
             ws.send("is anybody there?")
@@ -255,9 +255,9 @@ def test_what_a_client_says_after_the_end_is_not_recorded_and_no_mismatch(stage,
 
 
 def test_a_recording_that_a_fault_cut_short_is_told_of_where_the_test_wants_all_of_it(stage, served):
-    with gateway(stage, "record", served) as opened:
+    with proxy(stage, "record", served) as opened:
         by_websockets_sync(opened.ws_url, 4)
-    with stage.gateway("replay") as opened:
+    with stage.proxy("replay") as opened:
         stage.session.plan = replace(stage.session.plan, strict=True)
         opened.faults.drop_after(1)
         assert by_websockets_sync(opened.ws_url) == (["one"], "ConnectionClosedError")
@@ -287,7 +287,7 @@ def test_a_recording_is_not_played_on_after_the_end(stage, monkeypatch, script, 
         return messages
 
     monkeypatch.setattr(Playback, "deliver", counted)
-    with stage.gateway("replay") as opened:
+    with stage.proxy("replay") as opened:
         stage.session.plan = replace(stage.session.plan, pace=pace)
         script(opened.faults)
         with raw(opened.ws_url) as sock:  # that closes nothing by itself
@@ -297,7 +297,7 @@ def test_a_recording_is_not_played_on_after_the_end(stage, monkeypatch, script, 
 
 def test_a_slow_wire_is_waited_for_by_the_recording(stage):
     recorded(stage, 1_500)
-    with stage.gateway("replay") as opened:
+    with stage.proxy("replay") as opened:
         opened.faults.bandwidth(100_000)
         with connect(opened.ws_url, close_timeout=SHORT) as ws:
             assert [int(ws.recv(timeout=PATIENCE)) for _ in range(3)] == [0, 1, 2]
@@ -311,7 +311,7 @@ def test_a_slow_wire_is_waited_for_by_the_recording(stage):
 
 @pytest.mark.parametrize("client", ASK)
 def test_a_scripted_answer_is_one_in_three_ways_and_the_next_is_the_servers(stage, served, client):
-    def ask(opened: Gateway) -> list[Any]:
+    def ask(opened: Proxy) -> list[Any]:
         answers = [ASK[client](opened.rest_url) for _ in range(2)]
         return [(answer.status, answer.headers.get("Retry-After")) for answer in answers] + [answers[1].body]
 
@@ -330,7 +330,7 @@ def test_a_scripted_answer_is_one_in_three_ways_and_the_next_is_the_servers(stag
     ],
 )
 def test_an_answer_is_cut_in_three_ways_and_recorded_whole(stage, served, client, error):
-    def ask(opened: Gateway) -> bytes:
+    def ask(opened: Proxy) -> bytes:
         with pytest.raises(error):
             ASK[client](opened.rest_url)
         return ASK[client](opened.rest_url).body
@@ -344,7 +344,7 @@ def test_a_large_answer_is_cut_in_three_ways_and_recorded_whole(stage):
     class Large(Served):
         body = b"x" * 500_000
 
-    def ask(opened: Gateway) -> int:
+    def ask(opened: Proxy) -> int:
         with pytest.raises(http.client.IncompleteRead) as caught:
             ASK["http.client"](opened.rest_url)
         return len(caught.value.partial)
@@ -357,7 +357,7 @@ def test_a_large_answer_is_cut_in_three_ways_and_recorded_whole(stage):
 
 @pytest.mark.parametrize("client", ["http.client", "aiohttp"])
 def test_an_answer_never_comes_in_three_ways_and_nobody_was_asked(stage, served, client):
-    def ask(opened: Gateway) -> bytes:
+    def ask(opened: Proxy) -> bytes:
         with pytest.raises(TimeoutError):
             ASK[client](opened.rest_url, 4 * SHORT)
         return ASK[client](opened.rest_url).body
@@ -368,7 +368,7 @@ def test_an_answer_never_comes_in_three_ways_and_nobody_was_asked(stage, served,
 
 
 def test_dials_are_refused_in_three_ways(stage, served):
-    def dial(opened: Gateway) -> list[Any]:
+    def dial(opened: Proxy) -> list[Any]:
         with pytest.raises(ConnectionRefusedError):
             ASK["http.client"](opened.rest_url)
         with pytest.raises(ConnectionRefusedError):
@@ -383,7 +383,7 @@ def test_dials_are_refused_in_three_ways(stage, served):
 
 
 def test_a_handshake_is_refused_in_three_ways_and_not_recorded(stage, served):
-    def dial(opened: Gateway) -> list[Any]:
+    def dial(opened: Proxy) -> list[Any]:
         with pytest.raises(InvalidStatus) as caught:
             connect(opened.ws_url)
         response = caught.value.response
@@ -399,7 +399,7 @@ def test_a_handshake_is_refused_in_three_ways_and_not_recorded(stage, served):
 
 
 def test_a_handshake_that_the_server_refuses_uses_up_nothing_in_three_ways(stage, served):
-    def dial(opened: Gateway) -> list[Any]:
+    def dial(opened: Proxy) -> list[Any]:
         served.rejects = 1
         with pytest.raises(InvalidStatus) as caught:
             connect(opened.ws_url)
@@ -415,7 +415,7 @@ def test_a_slow_wire_changes_nothing_but_the_time(stage, served):
         faults.bandwidth(20_000)
         faults.close_after(4)
 
-    def both(opened: Gateway) -> list[Any]:
+    def both(opened: Proxy) -> list[Any]:
         return [ASK["requests"](opened.rest_url).body, by_a_socket(opened.ws_url)]
 
     seen = in_three_ways(stage, served, script, both)

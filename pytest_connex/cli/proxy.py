@@ -1,4 +1,4 @@
-"""``connex gateway``: a proxy to point any program at, that passes on, records, replays and misbehaves."""
+"""``connex proxy``: a proxy to point any program at, that passes on, records, replays and misbehaves."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from ..protocol import Dialect
 from .recording import SUFFIXES, require_credentials, stem_of, stop_asked
 
 if TYPE_CHECKING:
-    from ..gateway.gateway import Gateway
+    from ..proxy.proxy import Proxy
 
 _REFRESH = 0.2
 
 
-def gateway(
+def proxy(
     upstream_rest: Annotated[str, typer.Option(help="Base URL of REST; without it CONNEX_REST_URL.")] = "",
     upstream_ws: Annotated[str, typer.Option(help="URL of the WebSocket; without it CONNEX_WS_URL.")] = "",
     record: Annotated[
@@ -74,7 +74,7 @@ def gateway(
         if action == "record" and session.failed:
             raise typer.Exit(1)
     except (ConfigError, CassetteError) as exc:
-        typer.echo(f"connex gateway: {exc}", err=True)
+        typer.echo(f"connex proxy: {exc}", err=True)
         raise typer.Exit(2) from None
 
 
@@ -82,7 +82,7 @@ def _serve(
     session: CassetteSession, config: ConnexConfig, faults: list[str], seed: int, host: str, port: int
 ) -> None:
     from ..faults import apply_fault
-    from ..gateway.gateway import Gateway
+    from ..proxy.proxy import Proxy
 
     with stop_asked() as stopped, ExitStack() as stack:
         session.open()
@@ -90,15 +90,15 @@ def _serve(
             raise session.verdict
         if session.http is not None:
             stack.enter_context(session.http.alone())
-        gateway = Gateway(session, config, seed, host, port)
-        with gateway:
+        proxy = Proxy(session, config, seed, host, port)
+        with proxy:
             for script in faults:
-                apply_fault(gateway.faults, script)
-            _announce(gateway, config)
+                apply_fault(proxy.faults, script)
+            _announce(proxy, config)
             while not stopped.wait(_REFRESH):
-                _count(gateway)
-        _count(gateway, last=True)
-        for line in gateway.faults.happened():
+                _count(proxy)
+        _count(proxy, last=True)
+        for line in proxy.faults.happened():
             typer.echo(line, err=True)
         session.close()
     try:
@@ -111,8 +111,8 @@ def _serve(
         typer.echo("nothing was recorded", err=True)
 
 
-def _announce(gateway: Gateway, config: ConnexConfig) -> None:
-    lines = {REST_URL: gateway.rest_url, WS_URL: gateway.ws_url}
+def _announce(proxy: Proxy, config: ConnexConfig) -> None:
+    lines = {REST_URL: proxy.rest_url, WS_URL: proxy.ws_url}
     if config.mode == "recorded":
         lines |= {API_KEY: config.api_key or "", API_SECRET: config.api_secret or ""}
     for name, value in lines.items():
@@ -121,9 +121,9 @@ def _announce(gateway: Gateway, config: ConnexConfig) -> None:
     typer.echo("Copy the lines above into the shell of the program; Ctrl-C stops.", err=True)
 
 
-def _count(gateway: Gateway, last: bool = False) -> None:
+def _count(proxy: Proxy, last: bool = False) -> None:
     if last or sys.stderr.isatty():
-        text = f"requests: {gateway.requests}, frames: {gateway.frames}"
+        text = f"requests: {proxy.requests}, frames: {proxy.frames}"
         typer.echo(f"\r{text}" if sys.stderr.isatty() else text, err=True, nl=last)
 
 
@@ -148,12 +148,12 @@ def _check_files(action: Action, stem: Path, rewrite: bool) -> None:
 def _session(action: Action, stem: Path, config: ConnexConfig, secrets: tuple[str, ...]) -> _Standing:
     plan = Plan(
         action=action,
-        test="connex gateway",
+        test="connex proxy",
         stem=stem.absolute(),
-        source="gateway",
+        source="proxy",
         generator=f"pytest-connex {__version__}",
         secrets=secrets,
-        again=f"record it: connex gateway --record {shlex.quote(str(stem))} --rewrite",
+        again=f"record it: connex proxy --record {shlex.quote(str(stem))} --rewrite",
     )
     return _Standing(plan, lambda: (config, Dialect()))
 
@@ -165,7 +165,7 @@ class _Standing(CassetteSession):
 
     def fail(self, verdict: CassetteError) -> None:
         self.verdict, self.failed = verdict, True
-        typer.echo(f"connex gateway: {verdict}", err=True)
+        typer.echo(f"connex proxy: {verdict}", err=True)
 
     def final_verdict(self) -> None:
         self.verdict = None

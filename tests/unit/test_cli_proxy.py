@@ -1,4 +1,4 @@
-"""``connex gateway`` as a process of its own, used through the clients of requests and websockets."""
+"""``connex proxy`` as a process of its own, used through the clients of requests and websockets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 
 from pytest_connex.sandbox.server import Sandbox
 
-COMMAND = [sys.executable, "-c", "from pytest_connex.cli import app; app()", "gateway"]
+COMMAND = [sys.executable, "-c", "from pytest_connex.cli import app; app()", "proxy"]
 SUBSCRIBE = '{"action": "subscribe", "channel": "orderbook", "symbol": "ETH/USDT", "depth": 5}'
 
 
@@ -28,7 +28,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 class Process:
-    """One gateway: the variables it printed, and what it said when it was over."""
+    """One proxy: the variables it printed, and what it said when it was over."""
 
     def __init__(self, popen: subprocess.Popen[str], lines: int) -> None:
         self._popen = popen
@@ -51,7 +51,7 @@ class Process:
 
 
 @contextmanager
-def gateway(*args: str, folder: Path, lines: int = 2, **environ: str) -> Iterator[Process]:
+def proxy(*args: str, folder: Path, lines: int = 2, **environ: str) -> Iterator[Process]:
     popen = subprocess.Popen(
         [*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=environ
     )
@@ -86,7 +86,7 @@ def authentication(key: str, secret: str) -> dict[str, str]:
 
 def test_what_is_recorded_from_one_program_answers_another(sandbox, tmp_path):
     headers = authentication(sandbox.api_key, sandbox.api_secret)
-    with gateway("--record", "tape", folder=tmp_path, **variables(sandbox)) as process:
+    with proxy("--record", "tape", folder=tmp_path, **variables(sandbox)) as process:
         assert list(process.exports) == ["CONNEX_REST_URL", "CONNEX_WS_URL"]  # the keys stay the program's own
         status = process.get("/v1/status", **headers)
         frames = process.converse(4)
@@ -97,11 +97,11 @@ def test_what_is_recorded_from_one_program_answers_another(sandbox, tmp_path):
     for path in tmp_path.iterdir():
         text = path.read_text()
         assert "source" in text
-        assert '"gateway"' in text or "source: gateway" in text
+        assert '"proxy"' in text or "source: proxy" in text
         assert sandbox.api_key not in text
         assert sandbox.api_secret not in text
 
-    with gateway("--replay", "tape.ws.jsonl", folder=tmp_path, lines=4) as process:
+    with proxy("--replay", "tape.ws.jsonl", folder=tmp_path, lines=4) as process:
         exports = process.exports
         keys = authentication(exports["CONNEX_API_KEY"], exports["CONNEX_API_SECRET"])
         again = process.get("/v1/status", **keys)
@@ -112,7 +112,7 @@ def test_what_is_recorded_from_one_program_answers_another(sandbox, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_loses_nothing(sandbox, tmp_path, number):
-    with gateway("--record", "tape", folder=tmp_path, **variables(sandbox)) as process:
+    with proxy("--record", "tape", folder=tmp_path, **variables(sandbox)) as process:
         process.converse(3)
         code, said = process.stop(number, times=2)
     assert code == 0
@@ -122,7 +122,7 @@ def test_a_second_signal_loses_nothing(sandbox, tmp_path, number):
 
 def test_it_passes_on_without_files(sandbox, tmp_path):
     urls = ("--upstream-rest", sandbox.rest_url, "--upstream-ws", sandbox.ws_url)
-    with gateway(*urls, folder=tmp_path) as process:
+    with proxy(*urls, folder=tmp_path) as process:
         status = process.get("/v1/status", **authentication(sandbox.api_key, sandbox.api_secret))
         frames = process.converse(2)
         code, said = process.stop()
@@ -132,7 +132,7 @@ def test_it_passes_on_without_files(sandbox, tmp_path):
 
 
 def test_one_upstream_is_enough_and_the_other_says_so(sandbox, tmp_path):
-    with gateway("--upstream-ws", sandbox.ws_url, folder=tmp_path) as process:
+    with proxy("--upstream-ws", sandbox.ws_url, folder=tmp_path) as process:
         answer = process.get("/v1/status")
         assert len(process.converse(2)) == 2
         process.stop()
@@ -140,10 +140,10 @@ def test_one_upstream_is_enough_and_the_other_says_so(sandbox, tmp_path):
 
 
 def test_what_is_not_recorded_is_told_and_the_next_client_is_served(sandbox, tmp_path):
-    with gateway("--record", "tape", folder=tmp_path, **variables(sandbox)) as process:
+    with proxy("--record", "tape", folder=tmp_path, **variables(sandbox)) as process:
         process.get("/v1/status", **authentication(sandbox.api_key, sandbox.api_secret))
         process.stop()
-    with gateway("--replay", "tape", folder=tmp_path, lines=4) as process:
+    with proxy("--replay", "tape", folder=tmp_path, lines=4) as process:
         missed = process.get("/v1/other")
         with pytest.raises(InvalidStatus) as caught:
             process.converse(1)
@@ -153,13 +153,13 @@ def test_what_is_not_recorded_is_told_and_the_next_client_is_served(sandbox, tmp
     assert caught.value.response.status_code == 501
     assert "GET https://rest.connex.invalid/v1/other is not recorded" in missed.text
     assert "GET https://rest.connex.invalid/v1/status" in missed.text
-    assert "record it: connex gateway --record tape --rewrite" in missed.text
+    assert "record it: connex proxy --record tape --rewrite" in missed.text
     assert "no WebSocket is recorded" in said
 
 
 def test_faults_happen_and_are_listed(sandbox, tmp_path):
     faults = ("--fault", "answer:status=503,retry_after=2", "--fault", "duplicate:frame=1")
-    with gateway(*faults, folder=tmp_path, **variables(sandbox)) as process:
+    with proxy(*faults, folder=tmp_path, **variables(sandbox)) as process:
         answer = process.get("/v1/status")
         frames = process.converse(3)
         _, said = process.stop()
@@ -172,7 +172,7 @@ def test_faults_happen_and_are_listed(sandbox, tmp_path):
 def test_a_recording_is_not_replaced_unless_asked(sandbox, tmp_path):
     (tmp_path / "tape.yaml").write_text("mine")
     said = refused("--record", "tape", folder=tmp_path, **variables(sandbox))
-    assert said == "connex gateway: tape.yaml exists: add --rewrite to replace it\n"
+    assert said == "connex proxy: tape.yaml exists: add --rewrite to replace it\n"
     assert (tmp_path / "tape.yaml").read_text() == "mine"
 
 
@@ -181,7 +181,7 @@ def test_a_recording_needs_the_credentials_to_keep_them_out(sandbox, tmp_path):
     said = refused(*urls, folder=tmp_path)
     assert "CONNEX_API_KEY and CONNEX_API_SECRET not set" in said
     assert "--no-credentials" in said
-    with gateway(*urls, "--no-credentials", folder=tmp_path) as process:
+    with proxy(*urls, "--no-credentials", folder=tmp_path) as process:
         assert len(process.converse(2)) == 2
         assert process.stop()[0] == 0
 
@@ -212,10 +212,10 @@ def test_a_damaged_recording_is_refused_with_its_line(tmp_path):
 
 
 def test_a_real_key_is_not_shown_while_replaying(sandbox, tmp_path):
-    with gateway("--record", "tape", folder=tmp_path, **variables(sandbox)) as process:
+    with proxy("--record", "tape", folder=tmp_path, **variables(sandbox)) as process:
         process.get("/v1/status", **authentication(sandbox.api_key, sandbox.api_secret))
         process.stop()
-    with gateway("--replay", "tape", folder=tmp_path, lines=4, **variables(sandbox)) as process:
+    with proxy("--replay", "tape", folder=tmp_path, lines=4, **variables(sandbox)) as process:
         missed = process.get(f"/v1/other?key={sandbox.api_key}")
         _, said = process.stop()
     assert missed.status_code == 501

@@ -1,1 +1,0 @@
-"""The gateway: a port of this machine that stands where Connex would, for any client in any language."""

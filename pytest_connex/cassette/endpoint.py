@@ -12,7 +12,7 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, assert_never, cast
 
 from websockets.datastructures import Headers
 from websockets.frames import Close, Frame, Opcode
@@ -213,7 +213,7 @@ class Endpoint(asyncio.Protocol):
             self._write_held(self._trouble)
             if (ending := self._trouble.ending) is not None and ending.instead_of_close:
                 self._trouble.end()
-                self._wire.reset()
+                self._carry_out(ending)
                 return
         if code == 1005:
             self._protocol.send_close()
@@ -258,7 +258,7 @@ class Endpoint(asyncio.Protocol):
 
     def _write_frame(self, text: bool, payload: bytes, ending: Ending | None) -> None:
         frame = _frame_head(text, len(payload)) + payload
-        if ending is not None and ending.bytes is not None and ending.kind != "close":
+        if ending is not None and ending.bytes is not None and ending.cuts_messages:
             frame = frame[: max(0, ending.bytes - self._bytes_sent)]
         self._bytes_sent += len(frame)
         self._stream.write(frame)
@@ -278,15 +278,21 @@ class Endpoint(asyncio.Protocol):
             return
         self._over = self._broken_off = True
         self._behaviour.ended(1006, "")
-        if ending.kind == "stall":
-            self._wire.stall()
-        elif ending.kind == "reset":
-            self._wire.reset()
-        elif ending.kind == "drop":
-            self._wire.close()
-        else:
-            self._protocol.send_close(ending.code, ending.reason)
-            self._flush()
+        self._carry_out(ending)
+
+    def _carry_out(self, ending: Ending) -> None:
+        match ending.kind:
+            case "drop":
+                self._wire.close()
+            case "reset":
+                self._wire.reset()
+            case "close":
+                self._protocol.send_close(ending.code, ending.reason)
+                self._flush()
+            case "stall":
+                self._wire.stall()
+            case _:
+                assert_never(ending.kind)
 
     # inside
 

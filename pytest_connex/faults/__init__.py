@@ -6,8 +6,21 @@ goes wrong on one WebSocket connection is a :class:`Trouble`. How it looks on th
 """
 
 from .connection import Trouble
-from .kinds import Answer, Cut, Ending, Pace
+from .kinds import Answer, Change, Cut, Ending, EndingKind, HttpFault, Pace
 from .script import Faults
 from .spelling import SCRIPTABLE, apply_fault, parse_fault
 
-__all__ = ["SCRIPTABLE", "Answer", "Cut", "Ending", "Faults", "Pace", "Trouble", "apply_fault", "parse_fault"]
+__all__ = [
+    "SCRIPTABLE",
+    "Answer",
+    "Change",
+    "Cut",
+    "Ending",
+    "EndingKind",
+    "Faults",
+    "HttpFault",
+    "Pace",
+    "Trouble",
+    "apply_fault",
+    "parse_fault",
+]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, assert_never, get_args
 
-from .kinds import Change, Ending, Pace
+from .kinds import Change, Edit, Ending, Pace
 
 if TYPE_CHECKING:
     from .script import Faults
@@ -71,7 +71,7 @@ class Trouble:
                 self._held = changed + self._held
                 return []
             chance = self._faults.chance(f"{self.number}:{self._frames}")
-            changed = [made for one in changed for made in _changed(kind, *one, chance)]
+            changed = [made for one in changed for made in _edited(kind, *one, chance)]
         return changed + self.held()
 
     def held(self) -> list[Message]:
@@ -114,15 +114,19 @@ class Trouble:
         return due
 
 
-def _changed(kind: Change, text: bool, payload: bytes, chance: random.Random) -> list[Message]:
-    if kind == "duplicate":
-        return [(text, payload)] * 2
-    if kind == "truncate":
-        return [(text, payload[: _half(text, payload)])]
-    if kind == "invalid_utf8":
-        place = chance.randrange(len(payload) + 1)
-        return [(True, payload[:place] + b"\xff" + payload[place:])]
-    return [(text, _corrupted(text, payload, chance))]
+def _edited(kind: Edit, text: bool, payload: bytes, chance: random.Random) -> list[Message]:
+    match kind:
+        case "truncate":
+            return [(text, payload[: _half(text, payload)])]
+        case "corrupt":
+            return [(text, _corrupted(text, payload, chance))]
+        case "invalid_utf8":
+            place = chance.randrange(len(payload) + 1)
+            return [(True, payload[:place] + b"\xff" + payload[place:])]
+        case "duplicate":
+            return [(text, payload)] * 2
+        case _:
+            assert_never(kind)
 
 
 def _half(text: bool, payload: bytes) -> int:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias, assert_never
 
 from ..errors import ConfigError
 
-Change = Literal["truncate", "corrupt", "invalid_utf8", "duplicate", "reorder"]
+Edit = Literal["truncate", "corrupt", "invalid_utf8", "duplicate"]
+"""What is sent in the place of a message, at once."""
+
+Change = Literal[Edit, "reorder"]
+"""What becomes of a message."""
+
 EndingKind = Literal["drop", "reset", "close", "stall"]
+"""How a WebSocket connection ends."""
 
 
 class Answer(NamedTuple):
@@ -30,6 +36,10 @@ class Cut(NamedTuple):
         return "never answered" if self.bytes is None else f"cut after {_counted(self.bytes, 'byte')}"
 
 
+HttpFault: TypeAlias = Answer | Cut
+"""What a request gets."""
+
+
 class Ending(NamedTuple):
     """How a WebSocket connection ends, and when: after ``frames`` messages, ``bytes`` or ``seconds``.
 
@@ -48,6 +58,17 @@ class Ending(NamedTuple):
     def instead_of_close(self) -> bool:
         """Whether it waits for the server to close the connection."""
         return self.frames is None and self.bytes is None and self.seconds is None
+
+    @property
+    def cuts_messages(self) -> bool:
+        """Whether the last message may be a part of one, where the end comes after so many bytes."""
+        match self.kind:
+            case "drop" | "reset" | "stall":
+                return True
+            case "close":
+                return False
+            case _:
+                assert_never(self.kind)
 
     def __str__(self) -> str:
         if self.instead_of_close:

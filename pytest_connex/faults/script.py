@@ -12,7 +12,7 @@ from typing import TypeVar
 from ..errors import ConfigError
 from . import kinds
 from .connection import Trouble
-from .kinds import Answer, Change, Cut, Ending, EndingKind, Pace
+from .kinds import Answer, Change, Cut, Ending, EndingKind, HttpFault, Pace
 
 _Fault = TypeVar("_Fault")
 
@@ -34,7 +34,7 @@ class Faults:
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
         self._lock = threading.RLock()
-        self._answers: deque[Answer | Cut] = deque()
+        self._answers: deque[HttpFault] = deque()
         self._handshakes: deque[Answer] = deque()
         self._endings: deque[Ending] = deque()
         self._changes: dict[Change, deque[tuple[int, ...]]] = {}
@@ -200,7 +200,7 @@ class Faults:
 
     # what a server asks
 
-    def next_answer(self, request: str) -> Answer | Cut | None:
+    def next_answer(self, request: str) -> HttpFault | None:
         """Return the fault of a REST request, if it has one; ``request`` is what :meth:`happened` calls it."""
         return self._next(self._answers, request)
 

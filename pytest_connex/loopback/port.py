@@ -13,14 +13,14 @@ import math
 import random
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, assert_never, cast
 from weakref import WeakSet
 
 from aiohttp import web
 
 from ..cassette.endpoint import SILENT, Behaviour, Endpoint
 from ..errors import ConfigError
-from ..faults import Answer, Faults, Pace
+from ..faults import Answer, Cut, Faults, Pace
 from .listener import Listener
 from .wire import Wire
 
@@ -180,17 +180,24 @@ class Port:
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         fault = self._faults.next_answer(f"{request.method} {_path(request)}")
-        if fault is None:
-            return await self._http(request)
-        if isinstance(fault, Answer):
-            return faulty(fault)
-        if fault.bytes is not None:
-            return await self._cut(request, fault.bytes)
-        never: asyncio.Future[web.StreamResponse] = self._loop.create_future()
-        return await never
+        match fault:
+            case None:
+                return await self._http(request)
+            case Answer():
+                return faulty(fault)
+            case Cut(bytes=length):
+                return await self._cut(request, length)
+            case _:
+                assert_never(fault)
 
-    async def _cut(self, request: web.BaseRequest, length: int) -> web.StreamResponse:
-        """Let an answer be written in full, as far as those behind can tell, and the connection end after it."""
+    async def _cut(self, request: web.BaseRequest, length: int | None) -> web.StreamResponse:
+        """Let an answer be written in full, as far as those behind can tell, and the connection end after it.
+
+        Without a ``length``, nobody is asked for one.
+        """
+        if length is None:
+            never: asyncio.Future[web.StreamResponse] = self._loop.create_future()
+            return await never
         wire = cast(Wire, request.transport)
         wire.cut(length)
         answer = await self._http(request)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_connex.errors import ConfigError
-from pytest_connex.faults import SCRIPTABLE, Answer, Cut, Ending, Faults, Pace, Trouble, apply_fault, parse_fault
+from pytest_connex.faults import Answer, Cut, Ending, Faults, Pace, Trouble, apply_fault, parse_fault
 
 Script = Callable[[Faults], None]
 
@@ -541,11 +541,6 @@ def test_a_slow_wire_and_refusals_can_be_spelled(faults):
 
 def test_a_spelled_fault_is_a_method_and_its_arguments():
     assert parse_fault("truncate:frame=3,frame=7,times=2") == ("truncate", (3, 7), {"times": 2})
-
-
-@pytest.mark.parametrize("name", SCRIPTABLE)
-def test_every_fault_that_can_be_spelled_exists(name):
-    assert callable(getattr(Faults, name))
 
 
 @pytest.mark.parametrize(

@@ -359,9 +359,14 @@ class Dialect:
         if status == 401:
             return AuthenticationError(text, code)
         if status == 429:
-            wait = float(retry_after) if retry_after and retry_after.strip().isdecimal() else None
-            return RateLimitError(text, code, wait)
+            return RateLimitError(text, code, _seconds(retry_after))
         return RequestError(text, status, code)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Return the seconds that ``Retry-After`` names (RFC 9110, 10.2.3); None where it names a date, or nothing."""
+    digits = (retry_after or "").strip()
+    return float(digits) if digits.isascii() and digits.isdecimal() else None
 
 
 def _member(payload: Mapping[str, JSON], name: str, kind: type) -> JSON:

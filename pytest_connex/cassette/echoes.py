@@ -39,7 +39,6 @@ class Echoes:
         self._names = {f'"{path.rpartition(".")[2]}"' for path in paths}
         self._named: dict[tuple[str, _Scalar], str] = {}
         self._anywhere: dict[str, str] = {}
-        self._forms: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._named)
@@ -53,14 +52,11 @@ class Echoes:
         before, now = read_json(recorded), read_json(sent)
         if before is None or now is None:
             return
-        for (path, old), (_, new) in zip(
-            _scalars(before[0], "", self._paths), _scalars(now[0], "", self._paths), strict=False
-        ):
+        for path, old, new in _scalars(before[0], now[0], "", self._paths):
             token = new.written if isinstance(new, Number) else json.dumps(new)
             self._named[f'"{path.rpartition(".")[2]}"', old] = token
             if isinstance(old, str) and len(old) >= DISTINCTIVE:
                 self._anywhere[old] = token
-                self._forms |= {old, json.dumps(old)[1:-1]}
 
     def apply(self, payload: Payload) -> Payload:
         """Return a recorded message of the server with the values the client sent in this run."""
@@ -69,9 +65,9 @@ class Echoes:
         return _TOKENS.sub(self._replaced, payload)
 
     def _concerns(self, text: str) -> bool:
-        if any(name in text for name in self._names):
+        if "\\" in text or any(name in text for name in self._names):
             return True
-        return len(self._forms) > _FEW or any(form in text for form in self._forms)
+        return len(self._anywhere) > _FEW or any(value in text for value in self._anywhere)
 
     def _replaced(self, match: re.Match[str]) -> str:
         if match["alone"]:
@@ -92,13 +88,14 @@ def _value(token: str) -> str:
         return token
 
 
-def _scalars(document: Any, path: str, wanted: Collection[str]) -> Iterator[tuple[str, _Scalar]]:
-    """Yield path and value of the strings and numbers at the ``wanted`` paths, whatever the order of keys."""
-    if isinstance(document, dict):
-        for name in sorted(document):
-            yield from _scalars(document[name], f"{path}.{name}".lstrip("."), wanted)
-    elif isinstance(document, list):
-        for item in document:
-            yield from _scalars(item, path, wanted)
-    elif path in wanted and isinstance(document, str | Number):
-        yield path, document
+def _scalars(old: Any, new: Any, path: str, wanted: Collection[str]) -> Iterator[tuple[str, _Scalar, _Scalar]]:
+    """Yield the strings and numbers that two documents have at the same place, where its path is ``wanted``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in old:
+            if name in new:
+                yield from _scalars(old[name], new[name], f"{path}.{name}".lstrip("."), wanted)
+    elif isinstance(old, list) and isinstance(new, list):
+        for before, now in zip(old, new, strict=False):
+            yield from _scalars(before, now, path, wanted)
+    elif path in wanted and isinstance(old, str | Number) and isinstance(new, str | Number):
+        yield path, old, new

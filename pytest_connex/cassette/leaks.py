@@ -67,13 +67,15 @@ class Search:
 
     def __init__(self, secrets: Iterable[Spellings]) -> None:
         self._secrets = tuple(secrets)
-        self._forms = tuple({form for secret in self._secrets for form in _forms(secret)})
+        wide = {form for secret in self._secrets for form in _in_utf_16(secret.value)}
+        self._wide = tuple(form for form in wide if b"\0" in form)
+        narrow = {form for secret in self._secrets for form in _forms(secret)}
+        self._forms = tuple(narrow | wide.difference(self._wide))
         self._digits = tuple(
             {form.digits.encode() for secret in self._secrets for form in secret.hexadecimal if not form.separator}
         )
         self._short_forms = tuple(form for form in self._forms if _LONG not in form.translate(_SHAPE))
         self._quoted = any('\\"' in secret.value for secret in self._secrets)
-        self._wide = tuple(secret.value.encode(f"utf-16-{end}") for secret in self._secrets for end in ("le", "be"))
 
     def passes(self, data: bytes) -> bool:
         """Tell at a glance that no secret is in lines of text, each a document of its own; False is no answer."""
@@ -117,6 +119,11 @@ def _forms(secret: Spellings) -> Iterator[bytes]:
     for encoded in secret.base64:
         for core in encoded.cores:
             yield core.encode()
+
+
+def _in_utf_16(text: str) -> Iterator[bytes]:
+    for end in ("le", "be"):
+        yield text.encode(f"utf-16-{end}")
 
 
 def _layers(data: bytes, depth: int, separate: bool = False) -> Iterator[bytes]:

@@ -61,8 +61,8 @@ def fingerprint(payload: Payload, volatile: Collection[str] = ()) -> Hashable:
     while left:
         value, key = left.pop()
         if key in volatile:
-            flat.append("volatile")
-        elif isinstance(value, dict):
+            continue
+        if isinstance(value, dict):
             names = tuple(sorted(value))
             flat.append((dict, names))
             left += ((value[name], f"{key}.{name}".lstrip(".")) for name in names)

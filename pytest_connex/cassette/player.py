@@ -125,12 +125,14 @@ class _Track:
         self._advance()
 
     def take_messages(self, limit: int) -> list[Payload]:
-        """Go over the messages that are due, at most ``limit`` of them, and return them."""
+        """Go over the messages that are due, at most ``limit`` of them, and return them.
+
+        No line of another connection stands within a stretch: where its first message is due, all of them are.
+        """
         batch: list[Payload] = []
         while len(batch) < limit and type(self.due()) is Received:
-            events, start = self._events, self._index
-            barrier = self._barrier(self) - self._first_line
-            index, stop = start, min(len(events), start + limit - len(batch), barrier)
+            events, index = self._events, self._index
+            stop = min(len(events), index + limit - len(batch))
             while index < stop and type(event := events[index]) is Received:
                 text = event.text
                 batch.append(event.payload if text is None else text)

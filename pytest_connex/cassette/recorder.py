@@ -107,13 +107,12 @@ class Recorder:
 
     def finish(self) -> None:
         """End what is still open: the test is over, and its client is gone without a close frame."""
+        now = self._start or 0.0  # it becomes that of the last event, because time never runs backwards
         for conn, opened in list(self._alive.items()):
             if opened:
-                self.closed(conn, self._start_plus_last(), "client", 1006, "")
+                self.closed(conn, now, "client", 1006, "")
             else:
-                gone = TimeoutError("the client gave up during the handshake")
-                self.refused(conn, self._start_plus_last(), gone)
-        self.flush()
+                self.refused(conn, now, TimeoutError("the client gave up during the handshake"))
 
     def flush(self) -> None:
         """Pass on the messages that wait."""
@@ -155,9 +154,6 @@ class Recorder:
         if elapsed > self._last:
             self._last = elapsed
         return int(self._last * 1e6 + 0.5) / 1e6  # quicker than round(), and the same
-
-    def _start_plus_last(self) -> float:
-        return (self._start or 0.0) + self._last
 
 
 def _split(message: Payload) -> tuple[str | None, bytes | None]:

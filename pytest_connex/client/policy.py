@@ -53,7 +53,7 @@ class Patience(Retry):
         """Return how long to wait before the next attempt; what ``Retry-After`` says comes first."""
         named = None
         if response is not None and self.respect_retry_after_header:
-            with suppress(InvalidHeader):
+            with suppress(InvalidHeader, ValueError):  # or it has more digits than Python reads
                 named = self.get_retry_after(response)
         return self.get_backoff_time() if named is None else named
 

@@ -94,8 +94,8 @@ class Tape:
 Write = Callable[[Tape], Path]
 
 
-def write_tape(path: Path, tape: Tape) -> Path:
-    writer = CassetteWriter(path, HEADER, Redactor({}))
+def write_tape(path: Path, tape: Tape, header: Header = HEADER) -> Path:
+    writer = CassetteWriter(path, header, Redactor({}))
     for event in tape.events:
         writer.write(event)
     writer.finish()

@@ -32,10 +32,27 @@ def learned(*pairs: tuple[str, str], paths: tuple[str, ...] = ("id", "data.ref")
         (f'{{"id": "{RECORDED}"}}', f'{{"id": "{NOW}"}}', f'{{"{RECORDED}": {{}}}}', f'{{"{NOW}": {{}}}}'),
         (f'{{"id": "{RECORDED}"}}', f'{{"id": "{NOW}"}}', f'{{"c":"x{RECORDED}"}}', f'{{"c":"x{RECORDED}"}}'),
         ('{"id": "schlüssel1"}', '{"id": "schlüssel2"}', '{"c": "schl\\u00fcssel1"}', '{"c": "schl\\u00fcssel2"}'),
+        ('{"id": "a/b-recorded"}', '{"id": "a/b-now"}', '["a\\/b-recorded"]', '["a/b-now"]'),
+        ('{"id": "12345678"}', '{"id": "87654321"}', '["12345678", 12345678]', '["87654321", 12345678]'),
+        ('{"id": "1234567"}', '{"id": "7654321"}', '["1234567"]', '["1234567"]'),
+        ('{"id": 1, "nonce": 5}', '{"id": 2, "nonce": 6}', '{"id": 1, "nonce": 5}', '{"id": 2, "nonce": 5}'),
     ],
 )  # fmt: skip
 def test_an_answer_carries_the_new_value(recorded, sent, answer, given):
     assert learned((recorded, sent)).apply(answer) == given
+
+
+@pytest.mark.parametrize(
+    ("recorded", "sent", "given"),
+    [
+        ('{"id": 1, "data": {"ref": []}}', '{"id": 5, "data": {"ref": 9}}', '{"id": 5, "ref": 3}'),
+        ('{"id": 1, "data": {"ref": 3}}', '{"id": 5, "data": {"ref": {}}}', '{"id": 5, "ref": 3}'),
+        ('{"id": 1, "data": {"ref": [3, 4]}}', '{"id": 5, "data": {"ref": [9]}}', '{"id": 5, "ref": 9}'),
+        ('{"data": {"ref": 3}, "id": 1}', '{"id": 5, "data": {"ref": 9}}', '{"id": 5, "ref": 9}'),
+    ],
+)
+def test_a_value_is_that_of_its_own_place(recorded, sent, given):
+    assert learned((recorded, sent)).apply('{"id": 1, "ref": 3}') == given
 
 
 def test_every_other_byte_of_an_answer_stays():
@@ -53,6 +70,11 @@ def test_the_latest_value_counts():
     assert echoes.apply('{"id": 1}') == '{"id": 1}'
 
 
+def test_what_teaches_nothing_leaves_what_was_learned():
+    echoes = learned(('{"id": 1}', '{"id": 2}'), ("ping", "ping"))
+    assert echoes.apply('{"id": 1}') == '{"id": 2}'
+
+
 def test_many_values_are_all_given_back():
     pairs = [(f'{{"id": "recorded-{n}"}}', f'{{"id": "now-{n}"}}') for n in range(100)]
     assert learned(*pairs).apply('["recorded-99", "recorded-0"]') == '["now-99", "now-0"]'
@@ -60,7 +82,16 @@ def test_many_values_are_all_given_back():
 
 @pytest.mark.parametrize(
     ("recorded", "sent"),
-    [("a", "b"), (b'{"id": 1}', b'{"id": 2}'), ('{"id": null}', '{"id": 1}'), ('{"id": [1]', '{"id": [2]')],
+    [
+        ("a", "b"),
+        (b'{"id": 1}', b'{"id": 2}'),
+        ('{"id": 1}', b'{"id": 2}'),
+        ('{"id": null}', '{"id": 1}'),
+        ('{"id": [1]', '{"id": [2]'),
+        ('{"id": 1}', "ping"),
+        ("ping", '{"id": 1}'),
+        ('{"id": 1}', '{"id": 1}'),
+    ],
 )
 def test_what_holds_no_value_teaches_nothing(recorded, sent):
     assert not learned((recorded, sent))

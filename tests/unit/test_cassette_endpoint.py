@@ -11,8 +11,10 @@ from websockets.http11 import Request
 from pytest_connex.cassette.connect import connector
 from pytest_connex.cassette.endpoint import Endpoint
 from pytest_connex.cassette.events import Payload
+from pytest_connex.faults import Faults
 
 from .conftest import URL
+from .loopback import framed, handshake, masked
 
 
 class Script:
@@ -274,3 +276,66 @@ async def test_bytes_that_are_no_handshake_end_the_connection():
         transport.abort()
         await asyncio.sleep(0)
     assert answer.startswith(b"HTTP/1.1 400 ") or answer == b""
+
+
+class Wiretap(asyncio.Transport):
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """There is nothing to tell it."""
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+async def test_a_close_after_the_client_s_own_in_the_same_bytes_is_none():
+    class Closing(Script):
+        def received(self, message: Payload) -> None:
+            super().received(message)
+            self.endpoint.close(1012, "restart")
+
+    script, tap = Closing(), Wiretap()
+    endpoint = Endpoint(script)
+    endpoint.connection_made(tap)
+    endpoint.data_received(handshake())
+    endpoint.data_received(masked(b"bye") + masked(b"\x03\xe8", 0x88))
+    assert framed(tap.written.partition(b"\r\n\r\n")[2], "nothing") == ([], "CLOSE 1000")
+    assert (script.messages, script.ends, tap.closed) == (["bye"], [], True)
+
+
+@pytest.mark.parametrize("by", ["the client", "the server", "nobody"])
+async def test_an_end_that_is_timed_is_not_waited_for_once_the_connection_is_gone(monkeypatch, by):
+    loop = asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
+    call_later = loop.call_later
+
+    def noted(*args: object) -> asyncio.TimerHandle:
+        timers.append(call_later(*args))
+        return timers[-1]
+
+    monkeypatch.setattr(loop, "call_later", noted)
+    faults, script = Faults(), Script()
+    faults.drop_after(seconds=3600)
+    endpoint = Endpoint(script)
+    endpoint.connection_made(Wiretap())
+    endpoint.disturb(faults.connection())
+    endpoint.data_received(handshake())
+    assert [timer.cancelled() for timer in timers] == [False]
+    if by == "the client":
+        endpoint.data_received(masked(b"\x03\xe8", 0x88))
+    elif by == "the server":
+        endpoint.close(1000, "")
+    endpoint.connection_lost(None)
+    assert [timer.cancelled() for timer in timers] == [True]
+    assert (faults.happened(), faults.pending()) == ([], 0)

@@ -162,3 +162,19 @@ def test_nothing_is_found_where_nothing_is_secret():
 def test_random_messages_pass():
     source = random.Random(7)
     assert not any(SEARCH.finds(source.randbytes(200)) for _ in range(200))
+
+
+@pytest.mark.parametrize("secret", ["schlüssel", "schlüssel-鍵", "鍵鍵鍵鍵", "😀😀😀😀"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16"])
+def test_a_secret_beyond_ascii_is_found_in_utf_16(secret, encoding):
+    search = Search([Spellings(secret)])
+    assert search.finds(b"<" + f"{secret}".encode(encoding) + b">")
+    assert search.finds(b64(f"the key is {secret}".encode(encoding)))
+
+
+@pytest.mark.parametrize("secret", ['ab\\"cdefgh', '\\"abcdefgh', 'abcdefgh\\"', '\\\\"abcdefgh'])
+def test_a_secret_with_an_escaped_quote_in_it_is_found(secret):
+    search = Search([Spellings(secret)])
+    assert search.finds(f"the key is {secret} ".encode())
+    assert search.finds(json.dumps({"key": secret}).encode())
+    assert not search.finds(secret[:-1].encode())

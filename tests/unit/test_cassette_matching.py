@@ -70,6 +70,9 @@ pairs = st.tuples(messages, messages) | messages.flatmap(_edited)
         ('"\\u00e9"', '"é"'),
         ('"a/b"', '"a\\/b"'),
         ("[1.10]", "[ 1.10 ]"),
+        ("NaN", " NaN "),
+        ('{"p": NaN}', '{"p":NaN}'),
+        ('{"p": -Infinity}', '{"p":-Infinity}'),
         ("not json", "not json"),
         (b"\x00\xff", b"\x00\xff"),
         ("", ""),
@@ -92,6 +95,10 @@ def test_messages_of_the_same_value_match(expected, actual):
         ('{"p": false}', '{"p": 0}', [("p", "false", "0")]),
         ('{"p": 1}', '{"p": "1"}', [("p", "1", "'1'")]),
         ('{"p": null}', '{"p": ""}', [("p", "null", "''")]),
+        ('{"p": NaN}', '{"p": null}', [("p", "NaN", "null")]),
+        ('{"p": NaN, "q": 1}', '{"p": NaN, "q": 2}', [("q", "1", "2")]),
+        ('{"p": NaN}', '{"p": "NaN"}', [("p", "NaN", "'NaN'")]),
+        ('{"p": Infinity}', '{"p": -Infinity}', [("p", "Infinity", "-Infinity")]),
         ('{"p": null}', "{}", [("p", "null", "nothing")]),
         ("{}", '{"p": null}', [("p", "nothing", "null")]),
         ('{"a": {"b": 1}}', '{"a": {"c": 1}}', [("a.b", "1", "nothing"), ("a.c", "nothing", "1")]),
@@ -101,6 +108,9 @@ def test_messages_of_the_same_value_match(expected, actual):
         ("[1, 2]", "[2, 1]", [("[0]", "1", "2"), ("[1]", "2", "1")]),
         ("[]", "{}", [("", "[]", "{}")]),
         ('{"a": [1]}', '{"a": {"0": 1}}', [("a", "[1]", '{"0": 1}')]),
+        ('{"a": 1}', '{"a": ["1"]}', [("a", "1", '["1"]')]),
+        ('{"a": ["1"]}', '{"a": 1}', [("a", '["1"]', "1")]),
+        ('{"a": {"x": 1, "y": [2]}}', '{"a": 0}', [("a", '{"x": 1, "y": [2]}', "0")]),
         ('{"a": [1.10, "x", null]}', '{"a": 0}', [("a", '[1.10, "x", null]', "0")]),
         ('{"a": 1, "b": 2}', '{"a": 2, "b": 1}', [("a", "1", "2"), ("b", "2", "1")]),
     ],
@@ -116,10 +126,16 @@ def test_every_place_that_differs_is_found(expected, actual, found):
         ("ping", "Ping"),
         ("{]", "{] "),
         ("ping", '"ping"'),
+        ('"ping"', "ping"),
+        ('{"a": 1}', b'{"a":1}'),
+        (b'{"a": 1}', '{"a":1}'),
         (b"\x00\x01", b"\x00\x02"),
         (b"ping", "ping"),
         ("ping", b"ping"),
         (b'{"a": 1}', b'{"a":1}'),
+        ('{"a": 1, "a": 2}', '{"a": 2}'),
+        ('{"a": 1, "a": 2}', '{"a":1,"a":2}'),
+        ('{"b": [{"a": 2}]}', '{"b": [{"a": 1, "a": 2}]}'),
         ("[" * 2000, "[" * 2001),
     ],
 )
@@ -172,6 +188,8 @@ def test_a_difference_prints_what_a_reader_needs():
     assert str(Difference("a.b", "1", "nothing")) == "a.b: expected 1, actual nothing"
     [found] = differences('{"a": "' + "x" * 300 + '"}', '{"a": 1}')
     assert str(found) == f"a: expected '{'x' * 199}... (+102 characters), actual 1"
+    [found] = differences('{"a": "' + "x" * 198 + '"}', '{"a": 1}')
+    assert str(found) == f"a: expected '{'x' * 198}', actual 1"
 
 
 @given(json_values)
@@ -203,6 +221,9 @@ def test_any_two_messages_are_compared_the_same_in_both_directions(left, right):
 @example(('{"a": 1, "a": 2}', '{"a": 2}'), set())
 @example(("[[1], 2]", "[1, [], 2]"), set())
 @example(("[[1], 2]", "[[1, 2]]"), set())
+@example(("[1, [2]]", "[[1, 2]]"), set())
+@example(("[NaN]", "[ NaN ]"), set())
+@example(('["NaN"]', "[NaN]"), set())
 @example(("[true]", "[1]"), set())
 @example(('["1"]', "[1]"), set())
 @example(("1", b"1"), set())

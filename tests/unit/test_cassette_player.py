@@ -332,6 +332,17 @@ def test_differing_deliveries_bind_a_playback(tape, play):
     first.sent("x")
 
 
+@pytest.mark.parametrize("other", [{"headers": {"X-Node": "2"}}, {"subprotocol": "v1"}])
+def test_a_playback_stays_with_the_answer_that_its_client_got(tape, play, other):
+    first, second = tape.dial(), tape.dial()
+    tape.opened(first, headers={"X-Node": "1"}).sent(first, "x").closed(first)
+    tape.opened(second, **{"headers": {"X-Node": "1"}, **other}).sent(second, "y").closed(second)
+    playback = play(tape).dial(URL)
+    assert playback.answer.headers == {"X-Node": "1"}
+    with pytest.raises(CassetteMismatch, match="expected: 'x'"):
+        playback.sent("y")
+
+
 def test_two_playbacks_never_end_on_one_recorded_connection(tape, play):
     tape.connection(("sent", "x")).connection(("sent", "y"))
     player = play(tape)
@@ -468,6 +479,18 @@ def test_strict_forbids_unread_messages(tape, play):
     error = player.unplayed()
     assert "line 7: 1 received messages were never read on connection 1" in str(error)
     playback.read()
+    assert player.unplayed() is None
+
+
+def test_what_is_read_before_a_playback_is_bound_counts_for_whatever_it_becomes(tape, play):
+    for symbol in ("x", "y"):
+        tape.connection(("received", "welcome"), ("sent", symbol))
+    player = play(tape, strict=True)
+    for symbol in ("y", "x"):
+        playback = player.dial(URL)
+        assert playback.deliver(MANY) == ["welcome"]
+        playback.read()
+        playback.sent(symbol)
     assert player.unplayed() is None
 
 

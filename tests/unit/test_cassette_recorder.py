@@ -126,6 +126,26 @@ def test_nothing_counts_before_a_connection_is_open_or_after_it_ended(recorder, 
     assert [type(event) for event in events[1:]] == [Dial, Open, Closed]
 
 
+def test_where_a_redirect_leads_has_the_host_that_recordings_carry(recorder, events):
+    conn = recorder.dial(0.0, GATEWAY)
+    recorder.rejected(conn, 0.0, 302, {"LOCATION": f"{GATEWAY}?a=1", "X-From": GATEWAY}, "")
+    assert events[-1].headers == {"LOCATION": f"{URL}?a=1", "X-From": GATEWAY}
+
+
+def test_a_rejected_dial_has_ended(recorder, events):
+    recorder.rejected(recorder.dial(0.0, GATEWAY), 0.0, 401, {}, "")
+    recorder.finish()
+    assert [type(event) for event in events] == [Dial, Rejected]
+
+
+def test_finish_passes_on_what_waits(recorder, events):
+    conn = recorder.dial(0.0, GATEWAY)
+    recorder.opened(conn, 0.0, None, {})
+    recorder.sent(conn, 0.0, "last")
+    recorder.finish()
+    assert [type(event) for event in events] == [Dial, Open, Sent, Closed]
+
+
 def test_finish_ends_what_is_open_and_what_was_never_answered(recorder, events):
     opened, dialled, closed = (recorder.dial(5.0, GATEWAY) for _ in range(3))
     recorder.opened(opened, 6.0, None, {})
@@ -137,3 +157,15 @@ def test_finish_ends_what_is_open_and_what_was_never_answered(recorder, events):
         Closed(opened, 2.0, "client", 1006),
         Refused(dialled, 2.0, "TimeoutError", None, "the client gave up during the handshake"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [("x" * 123, "x" * 123), ("x" * 124, "x" * 123), ("é" * 62, "é" * 61), ("é" * 61, "é" * 61)],
+    ids=["fits", "too long", "too many bytes", "fits in bytes"],
+)
+def test_a_reason_is_kept_as_far_as_a_close_can_hold_it(recorder, events, reason, kept):
+    conn = recorder.dial(0.0, GATEWAY)
+    recorder.opened(conn, 0.0, None, {})
+    recorder.closed(conn, 0.0, "server", 1000, reason)
+    assert events[-1].reason == kept

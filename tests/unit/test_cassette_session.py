@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from msgspec.structs import replace
 from vcr.cassette import Cassette
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.asyncio.server import ServerConnection, serve
@@ -23,13 +24,14 @@ from pytest_connex.errors import (
     CassetteExhausted,
     CassetteMismatch,
     CassetteMissing,
+    CassetteStale,
     CassetteUnplayed,
     ReplayAborted,
     SecretFound,
 )
 from pytest_connex.protocol import Dialect
 
-from .conftest import URL, Tape, write_tape
+from .conftest import HEADER, URL, Tape, write_tape
 
 KEY, SECRET = "AKfYcbwXYZ0123456789abcd", "s3cr3t/with+special=chars=="
 AGAIN = "record it again: pytest --again"
@@ -160,6 +162,22 @@ def test_what_is_to_be_recorded_is_not_read(make, recorded):
     assert (session.verdict, session.account.read) == (None, [])
 
 
+@pytest.mark.parametrize(("stale", "counted"), [("fail", 1), ("warn", 2)])
+def test_recordings_that_are_too_old_are_told_of_and_the_first_of_them_is_the_verdict(make, stem, stale, counted):
+    stem.parent.mkdir(parents=True)
+    old = stem.with_name("test_y.ws.jsonl"), stem.with_name("test_y.yaml")
+    write_tape(old[0], Tape(), replace(HEADER, recorded_at="2020-01-01T00:00:00Z"))
+    old[1].write_text(f"connex:\n  recorded_at: '2020-01-01T00:00:00Z'\n{HTTP.partition(chr(10))[2]}")
+    session = make("replay", max_age=30, stale=stale)
+    assert session.account.stale == list(map(str, old[:counted]))
+    if stale == "warn":
+        assert session.verdict is None
+    else:
+        assert (type(session.verdict), session.verdict.path) == (CassetteStale, old[0])
+        for _ in range(PATIENCE):  # nothing was asked for so far
+            session.fail(first())
+
+
 @pytest.mark.parametrize(("scripted", "records"), [(False, True), (True, False)])
 def test_scripted_answers_are_not_recorded(make, scripted, records):
     assert (make("record", scripted_http=scripted).http is not None) is records
@@ -230,6 +248,43 @@ async def test_hanging_up_ends_what_a_recording_test_left_open(make, exchange):
     await session.hang_up()
     await asyncio.wait_for(ws.wait_closed(), 5)
     assert ws.close_code == 1006
+    session.close()
+    session.discard()
+
+
+async def test_hanging_up_ends_what_waits_for_the_close_of_a_server_that_sends_none(make):
+    class Mute:
+        """A connection to a server that says nothing."""
+
+        response = subprotocol = None
+
+        def __init__(self) -> None:
+            self.transport = self
+            self.closing = asyncio.Event()
+            self.aborted = False
+
+        async def recv(self) -> str:
+            return await asyncio.Future()
+
+        async def close(self, code: int, reason: str) -> None:
+            self.closing.set()
+            await asyncio.Future()
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    mute = Mute()
+
+    async def dialled(url: str, **options: object) -> Mute:
+        return mute
+
+    before = asyncio.all_tasks()
+    session = make("record", ConnexConfig(mode="sandbox", ws_url=URL, api_key=KEY, api_secret=SECRET))
+    ws = await session.connect(dialled)(URL)
+    await ws.close()
+    await mute.closing.wait()
+    await session.hang_up()
+    assert (mute.aborted, asyncio.all_tasks() - before) == (True, set())
     session.close()
     session.discard()
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pytest_connex.cassette import store
 from pytest_connex.cassette.events import Closed, Dial, End, Open, Received, Refused, Rejected, Sent
 from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteError
@@ -32,6 +33,7 @@ def lines_of(*events: object) -> list[bytes]:
 
 
 GOOD = lines_of(*EVENTS)
+NO_CLOSE_CODES = (-1, 0, 999, 1004, 1015, 2999, 5000)
 
 
 @pytest.fixture
@@ -159,6 +161,13 @@ def test_a_file_that_is_no_complete_recording_is_refused_with_its_line(path, dat
         ([*EVENTS[:2], Received(1, 0.2)], 4, "a message is either text or binary"),
         ([*EVENTS[:4], Received(1, 0.3, "x", b"x")], 6, "a message is either text or binary"),
         ([*EVENTS[:2], Sent(1, 0.2)], 4, "a message is either text or binary"),
+        ([*EVENTS[:4], Closed(1, 0.4, "server", 1000, "x" * 124)], 6, "the reason of a close has at most 123 bytes"),
+        ([*EVENTS[:4], Closed(1, 0.4, "server", 1000, "é" * 62)], 6, "the reason of a close has at most 123 bytes"),
+        *[([*EVENTS[:4], Closed(1, 0.4, "server", code)], 6, f"{code} is no close code") for code in NO_CLOSE_CODES],
+        ([Dial(1, 0.0, URL), Rejected(1, 0.0, 199)], 3, "199 is no status that a handshake is rejected with"),
+        ([Dial(1, 0.0, URL), Rejected(1, 0.0, 600)], 3, "600 is no status that a handshake is rejected with"),
+        ([Dial(1, 0.0, "https://ws.connex.invalid/")], 2, "what is dialled is no URL"),
+        ([Dial(1, 0.0, "wss://[")], 2, "what is dialled is no URL"),
         (EVENTS[:4], 6, "connection 1 never ends"),
         ([Dial(1, 0.0, URL)], 3, "connection 1 never ends"),
     ],
@@ -262,3 +271,63 @@ def test_nothing_is_read_for_what_was_never_sent(write: Write):
     [connection] = Recording(path).connections
     path.unlink()
     assert list(connection.sent()) == []
+
+
+@pytest.mark.parametrize("reason", ["x" * 123, "é" * 61 + "x"], ids=["characters", "bytes"])
+def test_a_reason_of_as_many_bytes_as_a_close_can_hold_is_read(path, reason):
+    path.write_bytes(b"\n".join(lines_of(*EVENTS[:4], Closed(1, 0.4, "server", 1000, reason))))
+    [connection] = Recording(path).connections
+    assert connection.closing.reason == reason
+
+
+@pytest.mark.parametrize("kept", [0, 1, 65_536, 1 << 30])
+@pytest.mark.parametrize("before", [0, 1, 300, 3_000])
+def test_a_message_is_read_wherever_in_the_file_it_stands(write: Write, monkeypatch, kept, before):
+    """Also where all of it, a part, or nothing is kept in memory."""
+    monkeypatch.setattr(store, "_KEPT", kept)
+    tape = Tape()
+    conns = [tape.dial(), tape.dial()]
+    for conn in conns:
+        tape.opened(conn).received(conn, *["x" * 100] * before)
+    for conn in (1, 2, 1):
+        tape.sent(conn, f"{conn} at {len(tape.events)}").received(conn, *["y" * 100] * before)
+    for conn in conns:
+        tape.closed(conn)
+    for connection in Recording(write(tape)).connections:
+        expected = [
+            (line, event) for line, event in enumerate(tape.events, start=2) if event.conn == connection.number
+        ]
+        sent = [(line, event) for line, event in expected if isinstance(event, Sent)]
+        assert list(connection.events()) == expected[1:]
+        assert list(connection.sent()) == sent
+        assert (connection.first_sent_line, connection.sent_count) == (sent[0][0], len(sent))
+
+
+def test_connections_overlap_that_were_there_at_the_same_time(write: Write):
+    tape = Tape()
+    conns = [tape.dial(), tape.dial()]
+    tape.opened(1).opened(2).closed(1)
+    conns.append(tape.dial())
+    tape.opened(3).closed(2).closed(3)
+    connections = Recording(write(tape)).connections
+    overlapping = {(one.number, two.number) for one in connections for two in connections if one.overlaps(two)}
+    assert overlapping - {(conn, conn) for conn in conns} == {(1, 2), (2, 1), (2, 3), (3, 2)}
+
+
+@pytest.mark.parametrize("code", [1000, 1003, 1005, 1006, 1014, 3000, 4999])
+def test_the_code_of_a_close_is_read(path, code):
+    path.write_bytes(b"\n".join(lines_of(*EVENTS[:4], Closed(1, 0.4, "server", code))))
+    [connection] = Recording(path).connections
+    assert connection.closing == Closed(1, 0.4, "server", code)
+
+
+@pytest.mark.parametrize("answer", [Rejected(1, 0.0, 200), Rejected(1, 0.0, 599), Refused(1, 0.0, "OSError")])
+def test_an_answer_that_ends_its_connection_is_no_close(path, answer):
+    path.write_bytes(b"\n".join(lines_of(Dial(1, 0.0, URL), answer)))
+    [connection] = Recording(path).connections
+    assert (connection.answer, connection.closing, connection.last_line) == (answer, None, 3)
+
+
+def test_a_line_that_cannot_be_read_is_told_with_its_cause(path):
+    error = refusal(path, b"\n".join([*GOOD[:3], b"garbage", *GOOD[4:]]))
+    assert (error.line, type(error.__cause__)) == (4, msgspec.DecodeError)

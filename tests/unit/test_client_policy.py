@@ -113,7 +113,7 @@ def test_a_wait_of_zero_named_by_the_answer_is_none(waits):
     assert (policy.seconds(answer), waits) == (0, [])
 
 
-@pytest.mark.parametrize("value", ["soon", "", "1.5"])
+@pytest.mark.parametrize("value", ["soon", "", "1.5", "²", "٣", pytest.param("9" * 5_000, id="endless")])
 def test_a_wait_that_cannot_be_read_leaves_the_back_off(waits, value):
     assert failed(made(waits), 2).seconds(HTTPResponse(headers={"Retry-After": value})) == 10.0
 

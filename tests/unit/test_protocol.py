@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import re
 import textwrap
 from collections import Counter
@@ -602,7 +603,18 @@ def test_status_401_is_an_authentication_error_with_its_code():
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("2", 2.0), (" 30 ", 30.0), (None, None), ("", None), ("Wed, 21 Oct 2026", None), ("-1", None)],
+    [
+        ("2", 2.0),
+        (" 30 ", 30.0),
+        (None, None),
+        ("", None),
+        ("Wed, 21 Oct 2026", None),
+        ("-1", None),
+        ("²", None),
+        ("1²", None),
+        ("٣", None),
+        pytest.param("9" * 5000, math.inf, id="endless"),
+    ],
 )
 def test_status_429_carries_the_wait_in_seconds(header, seconds):
     error = DIALECT.rest_error(429, '{"error": "rate_limited"}', header, "https://x")

@@ -27,6 +27,9 @@ from .loopback import (
     ask_http_client,
     by_a_socket,
     handshake,
+    listened,
+    masked,
+    raw,
 )
 
 README = Path(__file__).parents[2] / "README.md"
@@ -98,6 +101,13 @@ def never_and_then(served: Served) -> object:
     return asked(served).body
 
 
+def stalled(served: Served) -> Seen:
+    """Not even a ping is answered."""
+    with raw(served.ws_url) as sock:
+        sock.sendall(masked(b"", 0x89))
+        return listened(sock, 2)
+
+
 def second_message(served: Served) -> tuple[int, bool]:
     """How long the second message is, and whether it is the one that was said."""
     said = messages(served).messages[1]
@@ -116,9 +126,7 @@ EFFECTS = {
     "close_after": Effect(
         "close_after:frames=2,code=1012,reason=restart", messages, (["one", "two"], "CLOSE 1012 restart")
     ),
-    "stall_after": Effect(
-        "stall_after:frames=2", lambda served: by_a_socket(served.ws_url, 2), (["one", "two"], "TimeoutError")
-    ),
+    "stall_after": Effect("stall_after:frames=2", stalled, (["one", "two"], "TimeoutError")),
     "truncate": Effect("truncate:frame=2", messages, (["one", "t", "three", "four"], "CLOSE 1000")),
     "corrupt": Effect("corrupt:frame=2", second_message, (3, False)),
     "invalid_utf8": Effect("invalid_utf8:frame=2", second_message, (len(r"two\xff"), False)),

@@ -83,11 +83,10 @@ class _Track:
         self._index = 0
         self._first_line = 0
         self._expected = connection.sent()
-        self._last_at = self._gate_at = connection.dial.at
+        self._last_at = self._gate_at = connection.answer.at
         self.expected = next(self._expected, None)
         self._advance()
         if isinstance(connection.answer, Open):  # any other answer is the end of its connection
-            self._last_at = self._gate_at = connection.answer.at
             self._advance()
 
     @property
@@ -101,10 +100,7 @@ class _Track:
         return self._first_line + self._index
 
     def due(self) -> Event | None:
-        """Return the next event that may happen now: a message, or the end; None before a gate.
-
-        The client's own close may always happen.
-        """
+        """Return what the server does now, a message or the end; None where it is the client's turn."""
         while type(event := self._events[self._index]) is Sent:
             if self.gates_passed == self.sent:
                 return None
@@ -112,7 +108,7 @@ class _Track:
             self._last_at = self._gate_at = event.at
             self._advance()
         if isinstance(event, Closed) and event.by == "client":
-            return event
+            return None
         return event if self.line < self._barrier(self) else None
 
     def payload(self, event: Received) -> Payload:
@@ -222,8 +218,7 @@ class Playback:
         """Say what has to happen next, after :meth:`deliver` returned nothing."""
         track = self.track
         event = track.due()
-        ending = event if isinstance(event, Closed) and event.by != "client" else None
-        return Waiting(ending, track.line)
+        return Waiting(event if isinstance(event, Closed) else None, track.line)
 
     def gap(self) -> float:
         """Return how long it took, when it was recorded, from the last event to the next one; in seconds."""
@@ -268,8 +263,7 @@ class Playback:
     @property
     def blocked(self) -> bool:
         """Whether nothing is due before the client sends or closes."""
-        event = self.track.due()
-        return event is None or (isinstance(event, Closed) and event.by == "client")
+        return self.track.due() is None
 
     def expectation(self) -> str:
         """Say what the recording waits for, for a message."""

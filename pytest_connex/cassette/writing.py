@@ -113,19 +113,19 @@ class Writer:
             if self._backup.exists():
                 os.replace(self._backup, self._target)
             else:
-                self._target.unlink(missing_ok=True)
+                self._target.unlink()
 
     def settle(self) -> None:
         """Let go of what was there before."""
         with suppress(OSError):
-            self._backup.unlink(missing_ok=True)
+            self._backup.unlink()
 
     def discard(self) -> None:
         """Throw away what was written; a recording that was there before is as it was."""
         with suppress(OSError):
             self._file.close()
         with suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+            self._temporary.unlink()
 
     def _beside(self, ending: str) -> Path:
         return self._target.with_name(f".{self._target.name}.{os.getpid()}.{ending}")

@@ -74,6 +74,7 @@ WRAPPED = {
     "base64-of-gzip-percent": escape_base64(gzip.compress(DENSE), "%2B", "%2F"),
     "base64-of-gzip-json": escape_base64(gzip.compress(DENSE), "\\u002B", "\\/"),
     "base64-of-gzip-html": escape_base64(gzip.compress(DENSE), "&#43;", "&#x2F;"),
+    "base64-in-lines-of-old": lines_of_76(gzip.compress(LONG)).replace(b"\n", b"\r"),
     "base64-of-gzip": b64(gzip.compress(INSIDE)),
     "base64-of-gzip-in-lines": lines_of_76(gzip.compress(LONG)),
     "base64-of-zlib": b64(zlib.compress(INSIDE)),
@@ -91,6 +92,7 @@ WRAPPED = {
     "zlib-after-bytes": b"\0\1 some header \xff" + zlib.compress(INSIDE),
     "deflate": deflate(INSIDE),
     "deflate-after-a-length": len(INSIDE).to_bytes(4) + deflate(INSIDE),
+    "deflate-after-eight-bytes": len(INSIDE).to_bytes(8) + deflate(INSIDE),
     "html": html.escape(SECRET).encode(),
     "in-an-event": b'{"event":"received","binary":"' + b64(gzip.compress(INSIDE)) + b'"}',
 } | {f"zlib-{wbits}": deflate(INSIDE, wbits) for wbits in range(9, 15)}
@@ -178,3 +180,81 @@ def test_a_secret_with_an_escaped_quote_in_it_is_found(secret):
     assert search.finds(f"the key is {secret} ".encode())
     assert search.finds(json.dumps({"key": secret}).encode())
     assert not search.finds(secret[:-1].encode())
+
+
+ESCAPES = {
+    "json": "\\u{:04x}",
+    "python": "\\x{:02x}",
+    "python-long": "\\U{:08x}",
+    "percent": "%{:02X}",
+    "html": "&#{};",
+    "html-hex": "&#x{:x};",
+}
+
+
+@pytest.mark.parametrize("escape", ESCAPES.values(), ids=ESCAPES)
+def test_what_is_encoded_is_found_with_every_character_escaped(escape):
+    encoded = b64(gzip.compress(INSIDE))
+    assert SEARCH.finds("".join(map(escape.format, encoded)).encode())
+
+
+@pytest.mark.parametrize("times", [1, 2, 5, 9])
+def test_a_secret_is_found_however_often_it_is_escaped(times):
+    percent, text = SECRET, SECRET
+    for _ in range(times):
+        percent, text = quote(percent, safe=""), json.dumps(text)[1:-1]
+    assert SEARCH.finds(percent.encode())
+    assert SEARCH.finds(text.encode())
+
+
+@pytest.mark.parametrize("pack", [b64, lambda data: data.hex().encode()])
+def test_five_encodings_are_undone_and_the_sixth_is_a_spelling(pack):
+    data = INSIDE
+    for _ in range(6):
+        data = pack(data)
+    assert SEARCH.finds(data)
+    assert not SEARCH.finds(pack(data))
+
+
+@pytest.mark.parametrize("pack", [b64, lambda data: data.hex().encode()])
+def test_a_short_secret_is_found_in_two_encodings(pack):
+    search = Search([Spellings("abcdefgh")])
+    assert search.finds(pack(b"abcdefgh".hex().encode()))
+    assert search.finds(pack(b64(b"abcdefgh")))
+
+
+# --- Lines that are documents of their own ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrapped", [name for name, data in WRAPPED.items() if not {*b"\r\n"} & {*data}])
+def test_a_secret_is_found_in_a_document_that_is_one_line(wrapped):
+    assert SEARCH.finds(WRAPPED[wrapped], separate=True)
+
+
+def test_what_is_wrapped_into_lines_is_no_one_s_where_each_is_a_document_of_its_own():
+    lines = b"\n".join(b64(gzip.compress(INSIDE))[start : start + 20] for start in range(0, 400, 20))
+    assert SEARCH.finds(lines)
+    assert not SEARCH.finds(lines, separate=True)
+
+
+@pytest.mark.parametrize("line", [b'{"a": 1.10, "b": [true, null, "some text"]}', b"", b"1:2-3", b"x" * 15])
+def test_lines_without_anything_that_could_hide_a_secret_pass(line):
+    assert SEARCH.passes(line)
+    assert SEARCH.passes(line + b"\n" + line)
+
+
+@pytest.mark.parametrize(
+    "secret", ["abcdefgh", "ab-cd_ef", "ab+cd/ef", "abcdefghabcdefgh", "ab cd ef", 'ab"cdefg', "äöüäöü"]
+)
+def test_lines_with_a_secret_do_not_pass(secret):
+    search = Search([Spellings(secret)])
+    raw = secret.encode()
+    for written in (raw, b64(raw), b64(b"?" + raw), *(raw.hex(*part).encode() for part in ((), ":", "-", " "))):
+        assert not search.passes(b"a line\n[" + written + b"]\n")
+        assert not search.passes(b"a line\n[" + written.upper() + b"]\n") or not search.finds(written.upper())
+
+
+@given(st.sampled_from(sorted(WRAPPED)), st.binary(max_size=20))
+def test_what_passes_holds_nothing_that_is_found(wrapped, before):
+    data = before + WRAPPED[wrapped]
+    assert not (SEARCH.passes(data) and SEARCH.finds(data, separate=True))

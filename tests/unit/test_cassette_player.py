@@ -74,6 +74,54 @@ def test_no_more_than_the_limit_is_delivered_at_a_time(tape, play):
     assert [playback.deliver(2), playback.deliver(2), playback.deliver(2)] == [["0", "1"], ["2", "3"], ["4"]]
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 6])
+def test_no_more_than_the_limit_is_delivered_over_what_the_client_sent_early(tape, play, limit):
+    before, after = [("received", one) for one in "abc"], [("received", one) for one in "def"]
+    playback = play(tape.connection(*before, ("sent", "x"), *after)).dial(URL)
+    playback.sent("x")
+    batches = list(iter(lambda: playback.deliver(limit), []))
+    assert [len(batch) for batch in batches[:-1]] == [limit] * (len(batches) - 1)
+    assert "".join(message for batch in batches for message in batch) == "abcdef"
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
+def test_no_more_than_the_limit_is_delivered_of_what_several_recordings_have(tape, play, limit):
+    for symbol in ("x", "y"):
+        tape.connection(*[("received", message) for message in ("1", "2", "3", symbol, symbol)], ("sent", symbol))
+    playback = play(tape).dial(URL)
+    batches = list(iter(lambda: playback.deliver(limit), []))
+    assert [len(batch) for batch in batches[:-1]] == [limit] * (len(batches) - 1)
+    assert [message for batch in batches for message in batch] == ["1", "2", "3", "x", "x"]
+
+
+def test_gap_and_patience_are_from_the_last_event_and_from_the_last_message_of_the_client(tape, play):
+    script = [
+        ("received", "1"),
+        ("received", "2"),
+        ("sent", "a"),
+        ("received", "3"),
+        ("received", "4"),
+        ("sent", "b"),
+    ]
+    playback = play(tape.connection(*script)).dial(URL)  # a millisecond from one to the next
+    found = []
+    for act in (None, 1, 1, "a", 1, 1, "b"):
+        if isinstance(act, int):
+            playback.deliver(act)
+        elif act is not None:
+            playback.sent(act)
+        found.append((round(playback.gap() * 1000), round(playback.patience() * 1000)))
+    assert found == [(1, 1), (1, 2), (1, 3), (1, 1), (1, 2), (1, 3), (1, 1)]
+
+
+def test_a_message_more_than_recorded_is_told_of_where_the_recording_stands(tape, play):
+    playback = play(tape.connection(*[("received", str(number)) for number in range(5)])).dial(URL)
+    playback.deliver(2)
+    with pytest.raises(CassetteMismatch) as caught:
+        playback.sent("x")
+    assert caught.value.line == 6
+
+
 def test_waiting_names_the_line_and_the_recorded_gap(tape, play):
     player = play(tape.connection(("received", "1"), ("sent", "a"), ("received", "2")))
     playback = player.dial(URL)
@@ -202,6 +250,15 @@ def test_identical_connections_that_are_open_at_once_get_their_own_values(tape, 
     assert player.unplayed() is None
 
 
+def test_a_value_comes_back_also_where_several_recordings_fit(tape, play):
+    for symbol in ("x", "y"):
+        tape.connection(("sent", '{"id": 1}'), ("received", '{"id": 1}'), ("sent", symbol))
+    playback = play(tape).dial(URL)
+    assert conversation(playback, '{"id": 2}') == ['{"id": 2}']
+    playback.sent("y")
+    assert playback.track.connection.number == 2
+
+
 # --- The end ---------------------------------------------------------------------------------------------
 
 
@@ -233,6 +290,18 @@ def test_close_codes_that_travelled_from_client_to_client_are_compared_and_no_ot
     playback = play(tape.connection(("sent", "a"), by=by, code=recorded)).dial(URL)
     playback.sent("a")
     assert playback.closed(code) is None
+
+
+@pytest.mark.parametrize("refuse", [True, False])
+def test_a_dial_that_became_no_connection_has_no_close_to_compare(tape, play, refuse):
+    conn = tape.dial()
+    playback = play(tape.refused(conn) if refuse else tape.rejected(conn, 401, {}, "")).dial(URL)
+    assert playback.closed(1006) is playback.closed(1000) is None
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_playback_says_whether_everything_must_be_used_up(tape, play, strict):
+    assert play(tape.connection(), strict=strict).dial(URL).strict is strict
 
 
 # --- Matching --------------------------------------------------------------------------------------------
@@ -341,6 +410,20 @@ def test_a_playback_stays_with_the_answer_that_its_client_got(tape, play, other)
     assert playback.answer.headers == {"X-Node": "1"}
     with pytest.raises(CassetteMismatch, match="expected: 'x'"):
         playback.sent("y")
+
+
+@pytest.mark.parametrize("first_sends", [True, False])
+def test_a_client_that_closes_where_another_sends_is_told_apart_by_what_is_sent(tape, play, first_sends):
+    """Whichever was dialled first when they were recorded, and whichever is now."""
+    tape.connection(("received", "welcome")).connection(("received", "welcome"), ("sent", "x"))
+    player = play(tape)
+    playbacks = [player.dial(URL), player.dial(URL)]
+    assert [playback.deliver(MANY) for playback in playbacks] == [["welcome"], ["welcome"]]
+    sending, closing = playbacks if first_sends else reversed(playbacks)
+    sending.sent("x")
+    assert closing.closed(1000) is None
+    assert (sending.track.connection.number, closing.track.connection.number) == (2, 1)
+    assert player.unplayed() is None
 
 
 def test_two_playbacks_never_end_on_one_recorded_connection(tape, play):

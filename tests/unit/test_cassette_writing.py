@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import errno
+import os
+import re
 from pathlib import Path
 
 import pytest
 
+from pytest_connex.cassette import writing
 from pytest_connex.cassette.events import Closed, Dial, Open, Sent
 from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.cassette.store import Recording
-from pytest_connex.cassette.writing import CassetteWriter, TextWriter, Writer
+from pytest_connex.cassette.writing import CassetteWriter, TextWriter, Writer, put_in_place
 from pytest_connex.errors import CassetteError, SecretFound
 
 from .conftest import HEADER, URL
@@ -118,6 +123,28 @@ def test_a_full_disk_is_an_error_with_the_path(path, monkeypatch):
     assert left_in(path.parent) == []
 
 
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [
+        (errno.ENOSPC, "No space left on device. Make room, or choose another folder"),
+        (errno.EDQUOT, "Disk quota exceeded. Make room, or choose another folder"),
+        (errno.EACCES, "Permission denied. Make the folder writable, or choose another"),
+    ],
+)
+def test_what_stops_the_writing_is_told_with_its_cure(path, monkeypatch, number, cure):
+    writer = CassetteWriter(path, HEADER, NOTHING)
+    writer.finish()
+
+    def failing(*paths: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(writing.os, "replace", failing)
+    with pytest.raises(CassetteError, match=re.escape(cure)):
+        writer.commit()
+    monkeypatch.undo()
+    writer.discard()
+
+
 def test_a_secret_is_refused_with_file_and_line_and_not_said(path):
     writer = CassetteWriter(path, HEADER, REDACTOR)
     writer.write(EVENTS[0])
@@ -186,3 +213,113 @@ def test_many_lines_are_searched_at_once_and_the_one_with_a_secret_is_named(path
         write_all()
     assert (writer.lines < 3_000, caught.value.line) == (True, 702)
     writer.discard()
+
+
+FOLDED = "correct horse battery staple"
+
+
+def test_a_secret_is_refused_that_only_what_the_text_means_shows(tmp_path):
+    """YAML breaks lines at spaces."""
+    path = tmp_path / "test_y.yaml"
+    text = f"connex: 1\nbody: {FOLDED.replace(' battery', chr(10) + '  battery')}\n"
+    assert FOLDED not in text
+    writer = TextWriter(path, text, Redactor({FOLDED: "connex-recorded-secret"}))
+    with pytest.raises(SecretFound) as caught:
+        writer.finish()
+    assert (caught.value.path, caught.value.line) == (path, 2)
+    writer.discard()
+    assert left_in(tmp_path) == []
+
+
+def test_a_secret_is_refused_in_binary_data_that_is_as_deep_as_can_be_searched(tmp_path):
+    data = FOLDED.encode()
+    for _ in range(7):  # five are undone, the last is a spelling of its own, and one is YAML's
+        data = base64.b64encode(data)
+    writer = TextWriter(
+        tmp_path / "x.yaml", f"body: !!binary {data.decode()}\n", Redactor({FOLDED: "connex-recorded"})
+    )
+    with pytest.raises(SecretFound):
+        writer.finish()
+    writer.discard()
+
+
+# --- What is put in its place, and taken back ---------------------------------------------------------------
+
+
+def finished(path: Path, text: str) -> TextWriter:
+    writer = TextWriter(path, text, NOTHING)
+    writer.finish()
+    return writer
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> list[Path]:
+    return [tmp_path / "one.yaml", tmp_path / "two.yaml"]
+
+
+@pytest.mark.parametrize("before", [None, "old: 1\n"])
+def test_files_get_into_their_places_and_nothing_else_is_left(places, before):
+    obsolete = places[0].with_name("obsolete.yaml")
+    missing = places[0].with_name("missing.yaml")
+    obsolete.write_text("x")
+    for path in places if before else []:
+        path.write_text(before)
+    removed = put_in_place([finished(path, "new: 1\n") for path in places], [obsolete, missing])
+    assert removed == [obsolete]
+    assert left_in(places[0].parent) == ["one.yaml", "two.yaml"]
+    assert [path.read_text() for path in places] == ["new: 1\n"] * 2
+
+
+@pytest.mark.parametrize("before", [None, "old: 1\n"])
+def test_where_one_file_cannot_have_its_place_every_other_is_as_it_was(places, before):
+    if before:
+        places[0].write_text(before)
+    (places[1] / "in-the-way").mkdir(parents=True)
+    obsolete = places[0].with_name("obsolete.yaml")
+    obsolete.write_text("x")
+    writers = [finished(path, "new: 1\n") for path in places]
+    with pytest.raises(CassetteError) as caught:
+        put_in_place(writers, [obsolete])
+    for writer in writers:
+        writer.discard()
+    assert caught.value.path == places[1]
+    assert left_in(places[0].parent) == ["obsolete.yaml", *(["one.yaml"] if before else []), "two.yaml"]
+    assert not before or places[0].read_text() == before
+
+
+def test_what_is_taken_back_is_what_was_there_last(tmp_path):
+    """Not what a commit that nobody settled has left."""
+    path = tmp_path / "one.yaml"
+    for text in ("first: 1\n", "second: 1\n"):
+        finished(path, text).commit()
+    writer = finished(path, "third: 1\n")
+    writer.commit()
+    writer.roll_back()
+    assert path.read_text() == "second: 1\n"
+    assert left_in(tmp_path) == ["one.yaml"]
+
+
+GONE, ALIVE, OF_SOMEBODY_ELSE = 111, 222, 333
+
+
+def test_what_killed_runs_have_left_of_a_recording_is_removed_and_nothing_else(tmp_path, monkeypatch):
+    def kill(process: int, signal: int) -> None:
+        assert signal == 0
+        if process == GONE:
+            raise ProcessLookupError
+        if process == OF_SOMEBODY_ELSE:
+            raise PermissionError
+
+    monkeypatch.setattr(writing.os, "kill", kill)
+    removed = [f".one.yaml.{GONE}.tmp", f".one.yaml.{GONE}.old.tmp"]
+    kept = [
+        *(f".one.yaml.{process}.{ending}" for process in (ALIVE, OF_SOMEBODY_ELSE) for ending in ("tmp", "old.tmp")),
+        f".two.yaml.{GONE}.tmp",
+        f".one.yaml.{GONE}.yaml",
+        ".one.yaml.nobody.tmp",
+        f"one.yaml.{GONE}.tmp",
+    ]
+    for name in (*removed, *kept):
+        (tmp_path / name).write_text("x")
+    finished(tmp_path / "one.yaml", "new: 1\n").discard()
+    assert left_in(tmp_path) == sorted(kept)

@@ -451,8 +451,7 @@ class Player:
                 continue
             seen.add(number)
             holder, _ = self._holders[number]
-            if len(holder.tracks) > 1 and self._place(holder, seen):
-                self._release_other(holder, number)
+            if self._place(holder, seen):
                 self._hold(playback, track)
                 return True
         return False
@@ -473,10 +472,6 @@ class Player:
         if track is not None:
             line = track.expected[0] if track.expected else None
         self._expectations.expect(connection, line)
-
-    def _release_other(self, holder: Playback, number: int) -> None:
-        if self._holders.get(number, (None,))[0] is holder:
-            self._release(number)
 
     def _no_candidate(self, url: str, subprotocols: list[str]) -> CassetteMismatch:
         recorded = "".join(

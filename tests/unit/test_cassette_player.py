@@ -79,9 +79,9 @@ def test_no_more_than_the_limit_is_delivered_over_what_the_client_sent_early(tap
     before, after = [("received", one) for one in "abc"], [("received", one) for one in "def"]
     playback = play(tape.connection(*before, ("sent", "x"), *after)).dial(URL)
     playback.sent("x")
-    batches = list(iter(lambda: playback.deliver(limit), []))
-    assert [len(batch) for batch in batches[:-1]] == [limit] * (len(batches) - 1)
-    assert "".join(message for batch in batches for message in batch) == "abcdef"
+    messages = list("abcdef")
+    expected = [messages[start : start + limit] for start in range(0, 6, limit)]
+    assert list(iter(lambda: playback.deliver(limit), [])) == expected
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
@@ -89,9 +89,17 @@ def test_no_more_than_the_limit_is_delivered_of_what_several_recordings_have(tap
     for symbol in ("x", "y"):
         tape.connection(*[("received", message) for message in ("1", "2", "3", symbol, symbol)], ("sent", symbol))
     playback = play(tape).dial(URL)
-    batches = list(iter(lambda: playback.deliver(limit), []))
-    assert [len(batch) for batch in batches[:-1]] == [limit] * (len(batches) - 1)
-    assert [message for batch in batches for message in batch] == ["1", "2", "3", "x", "x"]
+    messages = ["1", "2", "3", "x", "x"]
+    expected = [messages[start : start + limit] for start in range(0, 5, limit)]
+    assert list(iter(lambda: playback.deliver(limit), [])) == expected
+
+
+def test_the_gap_is_from_the_last_message_that_several_recordings_have(tape, play):
+    for symbol in ("x", "y"):
+        tape.connection(*[("received", message) for message in "123"], ("sent", symbol))
+    playback = play(tape).dial(URL)
+    playback.deliver(2)
+    assert round(playback.gap() * 1000) == 1
 
 
 def test_gap_and_patience_are_from_the_last_event_and_from_the_last_message_of_the_client(tape, play):
@@ -201,6 +209,42 @@ def test_the_wait_for_another_connection_names_it_and_the_line(trading, play):
     fills = play(trading).dial(URL)
     conversation(fills, "subscribe")
     assert fills.expectation() == "the client sends on connection 2 what it sends on line 8"
+
+
+@pytest.fixture
+def watching(tape: Tape) -> Tape:
+    """What arrives on the last connection waits for ``auth`` on the two before it, which are alike until ``x``."""
+    conns = [tape.dial(), tape.dial()]
+    watch = tape.dial(f"{URL}?watch")
+    for conn in (*conns, watch):
+        tape.opened(conn)
+    for conn in conns:
+        tape.sent(conn, "auth").received(watch, f"{conn} is there")
+    for conn, symbol in zip(conns, ("x", "y"), strict=True):
+        tape.sent(conn, symbol)
+    for conn in (*conns, watch):
+        tape.closed(conn)
+    return tape
+
+
+def test_a_claim_that_moves_takes_along_what_its_client_has_sent(watching, play):
+    player = play(watching)
+    watch, first, second = player.dial(f"{URL}?watch"), player.dial(URL), player.dial(URL)
+    first.sent("auth")
+    second.sent("auth")
+    second.sent("x")
+    assert (first.track.connection.number, second.track.connection.number) == (2, 1)
+    assert watch.deliver(MANY) == ["1 is there", "2 is there"]
+
+
+def test_a_connection_whose_claim_has_moved_on_is_waited_for_again(watching, play):
+    player = play(watching)
+    watch, first = player.dial(f"{URL}?watch"), player.dial(URL)
+    first.sent("auth")
+    first.sent("y")
+    assert watch.deliver(MANY) == []
+    player.dial(URL).sent("auth")
+    assert watch.deliver(MANY) == ["1 is there", "2 is there"]
 
 
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
@@ -525,6 +569,33 @@ def test_a_dial_too_many_lists_what_is_recorded(tape, play):
     )
 
 
+def test_a_dial_too_many_is_one_also_where_no_claim_is_settled(tape, play):
+    player = play(tape.connection(("sent", "x")).connection(("sent", "y")))
+    playbacks = [player.dial(URL), player.dial(URL)]
+    with pytest.raises(CassetteMismatch, match="no recorded connection is left"):
+        player.dial(URL)
+    assert sorted(playback.track.connection.number for playback in playbacks) == [1, 2]
+
+
+@pytest.mark.parametrize("opened_first", [True, False])
+def test_an_open_connection_is_never_a_rejected_one(tape, play, opened_first):
+    for opens in (opened_first, not opened_first):
+        if opens:
+            tape.connection(("sent", "a"))
+        else:
+            tape.rejected(tape.dial(), 429, {}, "")
+    player = play(tape)
+    assert [isinstance(player.dial(URL).answer, Open) for _ in range(2)] == [opened_first, not opened_first]
+
+
+def test_an_end_of_the_server_tells_recordings_apart(tape, play):
+    tape.connection(("received", "1"), by="server", code=1012).connection(("received", "1"), ("received", "2"))
+    player = play(tape)
+    first, second = player.dial(URL), player.dial(URL)
+    assert (first.deliver(MANY), first.waiting().closed.code) == (["1"], 1012)
+    assert second.deliver(MANY) == ["1", "2"]
+
+
 def test_a_dial_of_an_empty_recording_is_a_mismatch(tape, play):
     with pytest.raises(CassetteMismatch, match="recorded are: none"):
         play(tape).dial(URL)
@@ -543,6 +614,13 @@ def test_a_connection_never_opened_and_a_message_never_sent_are_unplayed(tape, p
         "  line 5: never sent: 'b'\n  line 7: connection 2 was never opened\nrecord it again: pytest --again"
     )
     assert (error.path, error.line) == (player.recording.path, 5)
+
+
+def test_everything_that_is_unplayed_is_listed(tape, play):
+    tape.connection(url=f"{URL}?a=1").connection(("sent", "b"))
+    player = play(tape)
+    player.dial(URL)
+    assert "line 2: connection 1 was never opened\n  line 7: never sent: 'b'" in str(player.unplayed())
 
 
 def test_received_messages_after_the_last_sent_one_may_stay_unread(tape, play):

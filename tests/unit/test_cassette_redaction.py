@@ -368,3 +368,16 @@ def test_a_secret_within_a_placeholder_is_refused_with_the_reason(values, placeh
         redactor.check(redactor.text(f'{{"token": "x", "key": "{next(iter(values))}"}}').encode(), PATH, 3)
     assert f"A secret is a part of {placeholder!r}" in str(caught.value)
     assert str(caught.value).endswith("so that no recording can be without it: record with another one")
+
+
+@pytest.mark.parametrize("text", ["Pz8/Pj4+YWI=", "Pz8_Pj4-YWI=", "Pz8%2FPj4%2BYWI=", r"Pz8\/Pj4\u002bYWI="])
+def test_base64_is_replaced_also_where_plus_and_slash_are_escaped(text):
+    assert Redactor({"???>>>ab": "connex-recorded-value"}).text(f"key={text}") == "key=UkVEQUNURUQ="
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [("a-known-key", "connex-recorded-key"), ("another-key", "connex-recorded-x-key")]
+)
+def test_a_known_value_in_a_secret_header_has_the_placeholder_of_the_value(value, shown):
+    redactor = Redactor({"a-known-key": "connex-recorded-key", "a-known-secret": "x"}, headers=("X-Key",))
+    assert redactor.header("x-key", value) == shown

@@ -331,3 +331,10 @@ def test_an_answer_that_ends_its_connection_is_no_close(path, answer):
 def test_a_line_that_cannot_be_read_is_told_with_its_cause(path):
     error = refusal(path, b"\n".join([*GOOD[:3], b"garbage", *GOOD[4:]]))
     assert (error.line, type(error.__cause__)) == (4, msgspec.DecodeError)
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:8080/ws", "wss://ws.connex.invalid"])
+def test_a_dial_has_one_of_two_schemes(path, url):
+    path.write_bytes(b"\n".join(lines_of(Dial(1, 0.0, url), *EVENTS[1:])))
+    [connection] = Recording(path).connections
+    assert connection.dial.url == url

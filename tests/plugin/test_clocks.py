@@ -115,7 +115,8 @@ def test_the_example_of_the_documentation_works(project):
     project.test(example)
     project.record().assert_outcomes(passed=1)
     project.run().assert_outcomes(passed=1)
-    project.run("--connex-clock=virtual").assert_outcomes(passed=1)
+    for mode in ([], ["--connex-sandbox"]):
+        project.run("--connex-clock=virtual", *mode).assert_outcomes(passed=1)
 
 
 FROZEN_WEBSOCKET = """

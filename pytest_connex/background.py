@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from .clock import RealTimeLoop
+
 _Result = TypeVar("_Result")
 
 
@@ -18,7 +20,7 @@ class BackgroundLoop:
     """
 
     def __init__(self, name: str) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = RealTimeLoop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
 
     @property

@@ -25,6 +25,15 @@ PROXY_NEEDS_TCP = "connex_proxy needs real TCP, which a virtual clock cannot wai
 NEEDS_FUNCTION_LOOP = (
     'a test on a virtual clock has an event loop of its own: drop its loop_scope, or set it to "function"'
 )
+NEEDS_PYTEST_ASYNCIO = (
+    "a virtual clock is given through pytest-asyncio, which does not run this test: drop its other runner (the "
+    'marker anyio or trio, IsolatedAsyncioTestCase) or mark it asyncio; or set clock="real"'
+)
+NEEDS_REAL_TIME = (
+    "the clock of looptime does not wait for connections: drop its marker looptime, or say looptime(False), and use "
+    '@pytest.mark.connex(clock="virtual")'
+)
+_CONNECTING = ("connex_connect", "connex_proxy", "connex_rest_async")
 
 
 class _Factories:
@@ -75,6 +84,8 @@ def skip_impossible(items: list[pytest.Item]) -> None:
     """Skip what cannot have the virtual clock it asks for; refuse markers that cannot be read."""
     for item in filter(uses_connex, items):
         wishes(item, item.config.stash[RUN].options)
+        if _is_on_looptime(item) and any(name in _CONNECTING for name in getattr(item, "fixturenames", ())):
+            raise pytest.UsageError(f"{item.nodeid}: {NEEDS_REAL_TIME}")
         if is_virtual(item) and (reason := obstacle(item)):
             item.add_marker(pytest.mark.skip(reason=reason))
 
@@ -83,7 +94,7 @@ def obstacle(item: pytest.Item) -> str | None:
     """Return why a test cannot have the virtual clock it asks for, or None.
 
     Raises:
-        pytest.UsageError: It asks for a loop that is not its own besides.
+        pytest.UsageError: It asks for a loop that is not its own besides, or is run by somebody else.
     """
     if not hasattr(item.config.hook, "pytest_asyncio_loop_factories"):
         return NEEDS_ASYNCIO
@@ -91,8 +102,30 @@ def obstacle(item: pytest.Item) -> str | None:
     scope = next(filter(None, scopes), item.config.getini("asyncio_default_test_loop_scope"))
     if scope != "function":
         raise pytest.UsageError(f"{item.nodeid}: {NEEDS_FUNCTION_LOOP}")
+    if _has_other_runner(item):
+        raise pytest.UsageError(f"{item.nodeid}: {NEEDS_PYTEST_ASYNCIO}")
     if "connex_proxy" in getattr(item, "fixturenames", ()):
         return PROXY_NEEDS_TCP
     mode = item.config.stash[RUN].options.mode
     sandboxed = owns_sandbox(item) or mode == "sandbox"
     return NEEDS_NO_TCP if sandboxed and "connex_rest_async" in getattr(item, "fixturenames", ()) else None
+
+
+def _has_other_runner(item: pytest.Item) -> bool:
+    """Tell whether somebody else than pytest-asyncio runs a test, so that its loop is not ours to give."""
+    from .clock import VirtualLoop
+
+    callspec = getattr(item, "callspec", None)
+    given = callspec is not None and any(value is VirtualLoop for value in callspec.params.values())
+    on_anyio = item.get_closest_marker("anyio") or "anyio_backend" in getattr(item, "fixturenames", ())
+    return bool(on_anyio) or not given
+
+
+def _is_on_looptime(item: pytest.Item) -> bool:
+    """Tell whether looptime replaces the clock of an asynchronous test, by its own rules."""
+    if not hasattr(item.config.option, "looptime") or not iscoroutinefunction(getattr(item, "obj", None)):
+        return False
+    flag = item.config.option.looptime
+    markers = list(item.iter_markers("looptime"))
+    told = [bool(marker.args[0]) for marker in markers if marker.args]
+    return told[0] if told else flag is not False and bool(markers or flag)

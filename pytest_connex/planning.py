@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shlex
 import sys
 from dataclasses import replace
@@ -12,28 +10,32 @@ from pathlib import Path
 
 import pytest
 
+from .cassette.places import digest, file_name, files_at
 from .cassette.session import Action, Plan
 from .marker import wishes
 from .options import RunOptions
 from .requirements import known_secrets
-from .run import Run, owns_sandbox
+from .run import UNUSED, Run, owns_sandbox
 from .verifying import aside
 
-_NAME_LIMIT = 120
+_CONFIGURATIONS = ("pytest.toml", "pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg", "setup.py")
+"""Files by which pytest finds a rootdir."""
 
 
 def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
     """Return what the run wants of the recordings of a test."""
     options = run.options
     asked = wishes(item, options)
+    stem = recording_stem(item, options)
     made = Plan(
         action="pass",
         test=item.nodeid,
-        stem=recording_stem(item, options),
+        stem=stem,
         source=options.mode,
         generator=generator,
         replay_timeout=options.replay_timeout,
         again=_recording_command(item, options),
+        renaming=_renaming(item, stem, options),
         secrets=known_secrets(run),
         max_age=options.max_age,
         stale=options.stale,
@@ -60,8 +62,28 @@ def action(item: pytest.Item, run: Run, plan_exists: bool) -> Action:
 
 
 def recording_stem(item: pytest.Item, options: RunOptions) -> Path:
-    """Return where the recordings of a test are, without their suffixes."""
-    return options.cassette_dir / _module_folder(item) / _file_name(item)
+    """Return where the recordings of a test are, or will be, without their suffixes.
+
+    That is below the rootdir. Where nothing is there, a run with another rootdir may have made them: then they are
+    where they are when a folder above the test's module is the rootdir, the closest first.
+    """
+    usual = usual_stem(item, options)
+    if files_at(usual):
+        return usual
+    others = (_stem_below(root, item, options) for root in item.path.parents)
+    return next((stem for stem in others if stem is not None and files_at(stem)), usual)
+
+
+def usual_stem(item: pytest.Item, options: RunOptions) -> Path:
+    """Return where the recordings of a test are as long as the rootdir stays what it is.
+
+    A module outside of the rootdir has its own project: the closest folder above it with a configuration.
+    """
+    rootdir = item.config.rootpath
+    if item.path.is_relative_to(rootdir):
+        return options.cassette_dir / item.path.with_suffix("").relative_to(rootdir) / _file_name(item)
+    own = next((root for root in item.path.parents if _is_project(root)), item.path.parent)
+    return _stem_below(own, item, options) or options.cassette_dir / _distinct_folder(item) / _file_name(item)
 
 
 def allowed_hosts(item: pytest.Item) -> tuple[str, ...]:
@@ -95,22 +117,33 @@ def _module_of(value: object) -> str:
     return str(getattr(value, "__module__", None) or type(value).__module__)
 
 
-def _module_folder(item: pytest.Item) -> Path:
-    path = item.path.with_suffix("")
-    root = item.config.rootpath
-    if path.is_relative_to(root):
-        return path.relative_to(root)
-    return Path(f"{path.name}-{_digest(os.path.relpath(path, root))}")
+def _stem_below(root: Path, item: pytest.Item, options: RunOptions) -> Path | None:
+    """Return the place of a test's recordings where ``root`` is the rootdir; None where all share one folder."""
+    rootdir, folder = item.config.rootpath, options.cassette_dir
+    if not folder.is_relative_to(rootdir):
+        return None
+    return root / folder.relative_to(rootdir) / item.path.with_suffix("").relative_to(root) / _file_name(item)
+
+
+def _is_project(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _CONFIGURATIONS)
+
+
+def _distinct_folder(item: pytest.Item) -> str:
+    """Return the folder of a module that the rootdir cannot name."""
+    return f"{item.path.stem}-{digest(os.path.relpath(item.path.with_suffix(''), item.config.rootpath))}"
 
 
 def _file_name(item: pytest.Item) -> str:
     owner = getattr(item, "cls", None)
-    name = f"{owner.__qualname__}.{item.name}" if owner else item.name
-    safe = re.sub(r"[^A-Za-z0-9._=+,@\[\]-]", "-", name)[:_NAME_LIMIT]
-    if safe == name:
-        return name
-    return f"{safe}-{_digest(name)}"
+    return file_name(f"{owner.__qualname__}.{item.name}" if owner else item.name)
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def _renaming(item: pytest.Item, stem: Path, options: RunOptions) -> str:
+    """Return a hint for a test without recordings, where a recording without a test may be its own."""
+    unused = item.config.stash.get(UNUSED, [])
+    if not unused or files_at(stem):
+        return ""
+    from .cassette.library import rename_hint
+
+    return rename_hint(stem, unused, options.cassette_dir)

@@ -44,6 +44,8 @@ from .model import (
 )
 
 MAX_NESTING = 100
+NONCE_WINDOW_MS = 30_000
+"""Milliseconds that a nonce may be from the gateway's clock [S]."""
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from .options import REPORT_OPTION, RunOptions
-from .planning import recording_stem
+from .planning import recording_stem, usual_stem
 from .run import RUN, UNUSED, UNUSED_KEY, uses_connex
 
 
@@ -30,15 +30,15 @@ def _unused(config: pytest.Config, items: list[pytest.Item]) -> list[Path]:
     options: RunOptions = config.stash[RUN].options
     if not options.cassette_dir.is_dir():
         return []
-    from .cassette.library import HTTP_SUFFIX, WEBSOCKET_SUFFIX, recordings_in
+    from .cassette.library import recordings_in
+    from .cassette.places import files_at
 
     used: set[Path] = set()
     modules: dict[Path, Path] = {}
     for item in items:
-        stem = recording_stem(item, options)
-        modules[stem.parent] = item.path
+        modules[usual_stem(item, options).parent] = item.path
         if uses_connex(item):
-            used |= {stem.with_name(f"{stem.name}{suffix}") for suffix in (WEBSOCKET_SUFFIX, HTTP_SUFFIX)}
+            used.update(files_at(recording_stem(item, options)))
     partly = {Path(argument.partition("::")[0]).name for argument in config.args if "::" in argument}
     whole = {folder for folder, module in modules.items() if module.name not in partly}
     return [
@@ -49,6 +49,11 @@ def _unused(config: pytest.Config, items: list[pytest.Item]) -> list[Path]:
 
 
 def _is_orphaned(path: Path, rootpath: Path, options: RunOptions) -> bool:
-    """Tell whether the module of a recording is gone."""
+    """Tell whether the module of a recording is gone.
+
+    That is not known of a folder outside of the rootdir, which other projects may share.
+    """
+    if not options.cassette_dir.resolve().is_relative_to(rootpath.resolve()):
+        return False
     module = rootpath / path.parent.relative_to(options.cassette_dir)
     return not module.with_name(f"{module.name}.py").exists() and not module.is_dir()

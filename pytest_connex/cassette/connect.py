@@ -13,6 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import InvalidStatus, SecurityError
 
+from ..clock import Timer
 from .endpoint import Behaviour, Endpoint
 from .relay import MAX_REDIRECTS, TRANSPORT_OPTIONS
 
@@ -97,7 +98,7 @@ def _keep_reading(connection: ClientConnection) -> None:
     if connection.transport.is_closing():
         return
     connection.transport.resume_reading()
-    asyncio.get_running_loop().call_later(_MOMENT, _keep_reading, connection)
+    Timer(asyncio.get_running_loop(), _MOMENT, _keep_reading, connection)
 
 
 def _counting(

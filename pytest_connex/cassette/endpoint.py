@@ -20,6 +20,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from ..clock import Timer
 from ..faults import Ending, Trouble
 from ..loopback.wire import Wire
 from .events import Payload
@@ -101,7 +102,7 @@ class Endpoint(asyncio.Protocol):
         self._broken_off = False
         self._lost = False
         self._trouble: Trouble | None = None
-        self._end_timer: asyncio.TimerHandle | None = None
+        self._end_timer: Timer | None = None
         self._bytes_sent = 0
         self.frames = 0
         self.on_sent: Callable[[], None] | None = None
@@ -243,7 +244,7 @@ class Endpoint(asyncio.Protocol):
         elif trouble.end_due(0):
             self._break_off()
         elif trouble.ending is not None and trouble.ending.seconds is not None:
-            self._end_timer = self._loop.call_later(trouble.ending.seconds, self._break_off)
+            self._end_timer = Timer(self._loop, trouble.ending.seconds, self._break_off)
 
     def _send_in_trouble(self, messages: Sequence[Payload], trouble: Trouble) -> None:
         for message in messages:

@@ -27,8 +27,9 @@ from vcr.serialize import deserialize, serialize
 from ..config import RECORDED_REST_URL, ConnexConfig, canonical_url, origin
 from ..errors import CassetteError, CassetteMismatch, CassetteMissing, CassetteUnplayed
 from ..protocol import Dialect
+from .generated import advice, generated
 from .http_file import read_http
-from .matching import differences, fingerprint
+from .matching import Difference, differences, fingerprint
 from .redaction import Redactor
 
 _Message = TypeVar("_Message")
@@ -303,16 +304,37 @@ class HttpRecording:
                 for index, other in enumerate(cassette.requests)
             ]
         )
-        differing = "".join(
-            f"\n  {name}: {detail}"
-            for _, _, failed in cassette.find_requests_with_most_matches(request)[:1]
-            for name, detail in failed
-        )
+        differing = hint = ""
+        for closest, _, failed in cassette.find_requests_with_most_matches(request)[:1]:
+            differing = "".join(f"\n  {name}: {detail}" for name, detail in failed)
+            hint = "".join(f"\n{line}" for line in self._hints(closest, request, {name for name, _ in failed}))
         return CassetteMismatch(
             f"{asked} is not recorded, or was played already\nrecorded are:{recorded}"
-            f"{differing and chr(10) + 'the closest differs in:' + differing}\n{self._again}",
+            f"{differing and chr(10) + 'the closest differs in:' + differing}{hint}\n{self._again}",
             self.path,
         )
+
+    def _hints(self, recorded: Request, actual: Request, failed: set[str]) -> list[str]:
+        """Return what to do about differences, if every one of them looks made up."""
+        if not failed or failed - {"query", "body"}:
+            return []
+        left, right = self._parameters(recorded), self._parameters(actual)
+        if [name for name, _ in left] != [name for name, _ in right]:
+            return []
+        query = [
+            Difference(name, repr(before), repr(after))
+            for (name, before), (_, after) in zip(left, right, strict=True)
+            if before != after
+        ]
+        body = differences(_body_text(recorded), _body_text(actual), self._settings()[1].volatile_body)
+        names = {"volatile_query": generated(query), "volatile_body": generated(body)}
+        if bool(query) != bool(names["volatile_query"]) or bool(body) != bool(names["volatile_body"]):
+            return []
+        return [
+            advice(found, f"{member} = (*Dialect.{member}, {{}}) in the dialect of your connex_dialect")
+            for member, found in names.items()
+            if found
+        ]
 
 
 class _Read:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,13 +14,15 @@ from typing import TextIO
 from ..errors import SecretFound
 from .events import Closed, Dial, Event, Open, Received, Refused, Rejected, Sent
 from .http_file import read_http
+from .places import HTTP_SUFFIX, WEBSOCKET_SUFFIX, stem_of
 from .redaction import Redactor
 from .store import Recording
 
-WEBSOCKET_SUFFIX = ".ws.jsonl"
-HTTP_SUFFIX = ".yaml"
+DEFAULT_FOLDER = "cassettes"
 
 _HEAD_LINES = 20
+_LISTED = 10
+"""So many recordings are listed in a hint."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,26 @@ def recordings_in(folder: Path) -> list[Path]:
     websocket = folder.rglob(f"*{WEBSOCKET_SUFFIX}")
     http = (path for path in folder.rglob(f"*{HTTP_SUFFIX}") if _is_ours(path))
     return sorted([*websocket, *http])
+
+
+def rename_hint(stem: Path, unused: Iterable[Path], folder: Path) -> str:
+    """Return the command that gives a test recordings that no test uses, or an empty text.
+
+    Args:
+        stem: Where its own recordings would be, without their suffixes.
+        unused: Recordings that no test uses; those of the same module count, and those of the same name.
+        folder: The folder of the recordings.
+    """
+    places = dict.fromkeys(map(stem_of, unused))
+    likely = [place for place in places if place.parent == stem.parent or place.name == stem.name]
+    if not likely:
+        return ""
+    old, new, where = (shlex.quote(os.path.relpath(path)) for path in (likely[0], stem, folder))
+    option = "" if where == DEFAULT_FOLDER else f"--dir {where} "
+    if len(likely) == 1:
+        return f"did you rename a test? connex cassettes mv {option}{old} {new}"
+    listing = "".join(f"\n  {os.path.relpath(place)}" for place in likely[:_LISTED])
+    return f"did you rename a test? connex cassettes mv {option}OLD {new}, where OLD may be:{listing}"
 
 
 def recorded_at(path: Path) -> datetime | None:

@@ -27,7 +27,8 @@ from ..errors import CassetteMismatch, CassetteUnplayed
 from .causality import Awaited, Expectations
 from .echoes import Echoes
 from .events import Answer, Closed, Event, Open, Payload, Received, Sent
-from .matching import differences, fingerprint
+from .generated import advice, generated
+from .matching import Difference, differences, fingerprint
 from .redaction import Redactor
 from .store import RecordedConnection, Recording
 
@@ -292,12 +293,12 @@ class Playback:
             if track.expected and self._player.fingerprint(track.expected[0], track.expected[1].payload) in actual
         ]
 
-    def _differences(self, expected: Sent, message: Payload) -> list[str]:
+    def _differences(self, expected: Sent, message: Payload) -> list[Difference]:
         rules = self._player.rules
         if not differences(expected.payload, message, rules.volatile):
             return []
         redacted = rules.redactor.payload(message)
-        return [str(found) for found in differences(expected.payload, redacted, rules.volatile)]
+        return differences(expected.payload, redacted, rules.volatile)
 
     def _agree(self) -> bool:
         """Tell whether the next thing to happen is the same on every track that still fits."""
@@ -318,10 +319,12 @@ class Playback:
                 track.line,
             )
         line, expected = track.expected
-        listing = "".join(f"\n  {found}" for found in self._differences(expected, message))
+        found = self._differences(expected, message)
+        listing = "".join(f"\n  {one}" for one in found)
+        hint = advice(generated(found), "@pytest.mark.connex(volatile=[{}])\n")
         return CassetteMismatch(
             "the client sent another message than the recording expects\n"
-            f"  expected: {expected.payload!r}\n  actual:   {actual!r}{listing}\n{rules.again}",
+            f"  expected: {expected.payload!r}\n  actual:   {actual!r}{listing}\n{hint}{rules.again}",
             path,
             line,
         )

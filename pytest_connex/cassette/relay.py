@@ -13,6 +13,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus, SecurityError
 from websockets.http11 import Request
 
+from ..clock import time_of
 from ..config import origin
 from .endpoint import REPLAYABLE, SILENT, Behaviour, Endpoint
 from .events import Payload
@@ -120,7 +121,7 @@ class Relay:
 
     def received(self, message: Payload) -> None:
         """Pass on a message of the client."""
-        self._recorder.sent(self._conn, self._loop.time(), message)
+        self._recorder.sent(self._conn, time_of(self._loop), message)
         self._outgoing.put_nowait(message)
 
     def came_late(self, message: Payload) -> None:
@@ -135,9 +136,9 @@ class Relay:
         if self._task is not None and not self._opened:
             self._task.cancel()
             gone = TimeoutError("the client gave up during the handshake")
-            self._recorder.refused(self._conn, self._loop.time(), gone)
+            self._recorder.refused(self._conn, time_of(self._loop), gone)
             return
-        self._recorder.closed(self._conn, self._loop.time(), "client", code, reason)
+        self._recorder.closed(self._conn, time_of(self._loop), "client", code, reason)
         self._over = True
         self._writable.set()
         self._closing = (code, reason)
@@ -155,19 +156,19 @@ class Relay:
             response = exc.response
             body = (response.body or b"").decode("utf-8", "replace")
             headers = dict(response.headers.raw_items())
-            self._recorder.rejected(self._conn, self._loop.time(), response.status_code, headers, body)
+            self._recorder.rejected(self._conn, time_of(self._loop), response.status_code, headers, body)
             self._endpoint.reject(response.status_code, headers, body)
             return
         except Exception as exc:  # noqa: BLE001  (handed to the client, which raises it from its dial)
             # The client gets the error that replay will raise.
             self.refusal = error = exc if isinstance(exc, OSError) and type(exc) in REPLAYABLE else _aborted(exc)
-            self._recorder.refused(self._conn, self._loop.time(), error)
+            self._recorder.refused(self._conn, time_of(self._loop), error)
             self._endpoint.abort()
             return
         headers = dict(upstream.response.headers.raw_items()) if upstream.response else {}
         self._opened = True
         kept = {k: v for k, v in headers.items() if not _is_handshake_header(k)}
-        self._recorder.opened(self._conn, self._loop.time(), upstream.subprotocol, kept)
+        self._recorder.opened(self._conn, time_of(self._loop), upstream.subprotocol, kept)
         self._endpoint.accept(upstream.subprotocol, kept)
         forward = self._loop.create_task(self._forward(upstream))
         try:
@@ -182,7 +183,7 @@ class Relay:
                 message = await upstream.recv()
                 if self._over:
                     continue  # the client has closed: nothing can be written to it any more
-                self._recorder.received(self._conn, self._loop.time(), message)
+                self._recorder.received(self._conn, time_of(self._loop), message)
                 self._endpoint.send((message,))
                 if not self._endpoint.writing and not self._over:
                     self._writable.clear()
@@ -190,10 +191,10 @@ class Relay:
         except ConnectionClosed as exc:
             frame = exc.rcvd
             if frame is None:
-                self._recorder.closed(self._conn, self._loop.time(), "network", 1006, "")
+                self._recorder.closed(self._conn, time_of(self._loop), "network", 1006, "")
                 self._endpoint.abort()
             else:
-                self._recorder.closed(self._conn, self._loop.time(), "server", frame.code, frame.reason)
+                self._recorder.closed(self._conn, time_of(self._loop), "server", frame.code, frame.reason)
                 self._endpoint.close(frame.code, frame.reason)
 
     async def _forward(self, upstream: ClientConnection) -> None:
@@ -263,7 +264,7 @@ class RelayDialler:
         """
         loop = asyncio.get_running_loop()
         headers = {name: str(value) for name, value in Headers(dial.get("additional_headers") or {}).raw_items()}
-        conn = self._recorder.dial(loop.time(), url, dial.get("subprotocols") or (), headers)
+        conn = self._recorder.dial(time_of(loop), url, dial.get("subprotocols") or (), headers)
 
         async def upstream() -> ClientConnection:
             passed_on = {

@@ -12,6 +12,7 @@ from typing import Any
 
 from websockets.http11 import Request
 
+from ..clock import Timer, time_of
 from ..errors import CassetteError, CassetteExhausted, CassetteMismatch
 from .endpoint import REPLAYABLE, Behaviour, Endpoint
 from .events import Payload, Refused, Rejected
@@ -43,8 +44,8 @@ class Replay:
         self._verdict = verdict
         self._pace = pace
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._moment = self._sent_at = self._loop.time()
+        self._timer: Timer | None = None
+        self._moment = self._sent_at = time_of(self._loop)
         self._gates_passed = 0
         self._condemned = False
         self._over = False
@@ -64,7 +65,7 @@ class Replay:
 
     def received(self, message: Payload) -> None:
         """Hold a message of the client against the recording, and deliver what was waiting for it."""
-        self._sent_at = self._loop.time()
+        self._sent_at = time_of(self._loop)
         try:
             self._playback.sent(message)
         except CassetteMismatch as exc:
@@ -110,8 +111,9 @@ class Replay:
         """Do ``action`` when as much time has passed as ``gap`` becomes at this pace; at once where that is over."""
         self._stop()
         moment = self._moment + gap * self._pace
-        if self._pace and moment > self._loop.time():
-            self._timer = self._loop.call_at(moment, self._reach, moment, action)
+        left = moment - time_of(self._loop)
+        if self._pace and left > 0:
+            self._timer = Timer(self._loop, left, self._reach, moment, action)
         else:
             self._reach(moment, action)
 
@@ -177,7 +179,7 @@ class Replay:
             recorded = self._playback.gap() if self._pace >= 1 else self._playback.patience()
             delay = recorded + self._timeout
             self._waits_for_client = True
-            self._timer = self._loop.call_later(delay, self._exhausted, waiting.line)
+            self._timer = Timer(self._loop, delay, self._exhausted, waiting.line)
         elif waiting.closed.by == "network" or waiting.closed.code == 1006:
             self._endpoint.abort()
         else:

@@ -65,6 +65,7 @@ class Plan:
         generator: What makes them, with its version.
         replay_timeout: How long a client may wait beyond the recorded gap, in seconds.
         again: The command that records the test.
+        renaming: What to do where the test has been renamed; empty where nothing looks like that.
         secrets: Values to replace besides the credentials.
         max_age: How many days old a recording may be, or None.
         stale: What becomes of an older one.
@@ -82,6 +83,7 @@ class Plan:
     generator: str
     replay_timeout: float = 5.0
     again: str = ""
+    renaming: str = ""
     secrets: tuple[str, ...] = ()
     max_age: float | None = None
     stale: Literal["warn", "fail"] = "warn"
@@ -286,6 +288,8 @@ class CassetteSession:
             return
         verdict.advise(self.plan.again)
         self.verdict = verdict
+        if isinstance(verdict, CassetteMissing):
+            verdict.advise(self.plan.renaming)
         if isinstance(verdict, CassetteMissing) and verdict.path is not None:
             self.account.missing.append(str(verdict.path))
         self.ending.begin()

@@ -92,6 +92,24 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command("mv")
+def move(
+    old: Annotated[str, typer.Argument(help="A test, as tests/test_a.py::test_x; or a module, or a recording.")],
+    new: Annotated[str, typer.Argument(help="What it is called now, in the same way.")],
+    folder: Folder = _DEFAULT,
+) -> None:
+    """Give the recordings of a renamed test, or of a renamed module, their new names."""
+    from ..cassette.moving import move_all, plan_moves
+
+    try:
+        moves = plan_moves(folder, old, new)
+        move_all(moves)
+    except CassetteError as exc:
+        _fail("mv", str(exc))
+    for one in moves:
+        typer.echo(f"{one.old} -> {one.new}")
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def prune(
     context: typer.Context,

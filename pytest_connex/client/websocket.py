@@ -7,7 +7,9 @@ Connex says and expects.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -19,28 +21,44 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from ..config import API_KEY, API_SECRET, WS_URL, ConnexConfig, mask_key
 from ..errors import AuthenticationError, ConfigError, ConnectionLost, DataFormatError, LoopScopeError
 from ..model import JSON, Authenticated, ErrorEvent, Frame, Pong, Subscribed, Unsubscribed
-from ..protocol import Dialect, excerpt
+from ..protocol import NONCE_WINDOW_MS, Dialect, excerpt
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 _NORMAL = (1000, 1001)
 _FAREWELL = 1.0  # seconds
+_NONCES_KEPT = 10_000
+"""So many nonces of a key are remembered, those of the latest moments."""
 REJECTED = 4001
 """The close code after rejected credentials [S]."""
 _Answer = TypeVar("_Answer", Authenticated, Subscribed, Unsubscribed, Pong)
 
 
 class Nonces:
-    """Makes nonces: the time in epoch milliseconds, but always above the last one of the same key."""
+    """Makes nonces: the time in epoch milliseconds, but always above the last one of the same key.
+
+    What was used far ahead of the clock, half as far as a gateway lets a nonce be from its own, belongs to another
+    clock, as tests have that freeze time, and does not count as the last. So nonces rise as long as the clock is not
+    set back by more than that (15 s), and none is used twice where a clock comes to a moment again.
+    """
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
-        self._last: dict[str, int] = {}
+        self._used: dict[str, list[int]] = {}
+        self._lock = threading.Lock()
 
     def next(self, api_key: str) -> str:
         """Return a nonce for ``api_key``, in decimal digits."""
-        nonce = self._last[api_key] = max(self._now_ms(), self._last.get(api_key, 0) + 1)
+        with self._lock:
+            now = self._now_ms()
+            used = self._used.setdefault(api_key, [])
+            place = bisect_left(used, now + NONCE_WINDOW_MS // 2)
+            nonce = max(now, used[place - 1] + 1) if place else now
+            while place < len(used) and used[place] == nonce:
+                place, nonce = place + 1, nonce + 1
+            used.insert(place, nonce)
+            del used[:-_NONCES_KEPT]
         return str(nonce)
 
 

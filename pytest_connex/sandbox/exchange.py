@@ -16,13 +16,12 @@ from typing import NamedTuple
 
 from ..errors import DataFormatError
 from ..model import JSON
-from ..protocol import Dialect, decode_json
+from ..protocol import NONCE_WINDOW_MS, Dialect, decode_json
 from .market import Market
 
 EXCHANGES = ("binance", "okx")
 SYMBOLS = ("ETH/USDT", "ETH/USDC", "BTC/USDT")
 MAX_DEPTH = 100
-NONCE_WINDOW_MS = 30_000
 HEARTBEAT_MS = 5_000
 REJECTED = 4001
 

@@ -430,3 +430,56 @@ async def test_it(connex_ws_connect):
 """,
         "--connex-sandbox",
     )
+
+
+# --- Tests that somebody else runs -----------------------------------------------------------------------
+
+OTHER_RUNNER = (
+    "*ERROR: test_it.py::{test}: a virtual clock is given through pytest-asyncio, which does not run this test: drop "
+    'its other runner (the marker anyio or trio, IsolatedAsyncioTestCase) or mark it asyncio; or set clock="real"'
+)
+
+
+@pytest.mark.parametrize("mode", ["auto", "strict"])
+@pytest.mark.parametrize(
+    "test",
+    [
+        "@pytest.mark.anyio\nasync def test_it(connex_config): pass",
+        "async def test_it(anyio_backend, connex_config): pass",
+    ],
+)
+def test_a_test_of_anyio_is_refused(project, mode, test):
+    project.test(f"{ON_VIRTUAL}\n@pytest.fixture\ndef anyio_backend(): return 'asyncio'\n\n{test}\n")
+    result = project.run("-o", f"asyncio_mode={mode}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([OTHER_RUNNER.format(test="test_it")])
+
+
+def test_a_test_of_anyio_keeps_its_clock_where_it_asks_for_the_real_one(project):
+    project.test(
+        """
+        import pytest
+
+        @pytest.fixture
+        def anyio_backend(): return "asyncio"
+
+        @pytest.mark.anyio
+        @pytest.mark.connex(clock="real")
+        async def test_it(connex_config): pass
+        """
+    )
+    project.run("--connex-clock=virtual").assert_outcomes(passed=1)
+
+
+def test_a_test_of_unittest_is_refused(project):
+    result = on_virtual(
+        project,
+        """
+        import unittest
+
+        class TestX(unittest.IsolatedAsyncioTestCase):
+            async def test_y(self): pass
+        """.replace("\n        ", "\n"),
+    )
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([OTHER_RUNNER.format(test="TestX::test_y")])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .conftest import BOTH, Project
+from .conftest import BOTH, INI, Project
 
 COMMAND = [sys.executable, "-c", "from pytest_connex.cli import app; app()"]
 WS, HTTP = "cassettes/test_it/test_ws.ws.jsonl", "cassettes/test_it/test_rest.yaml"
@@ -273,3 +273,168 @@ def test_no_recording_is_stale_where_no_age_is_given(recorded):
     result = recorded.run("--connex-stale-cassette=fail")
     result.assert_outcomes(passed=2)
     result.stdout.no_fnmatch_line("  stale: *")
+
+
+# --- Renamed tests ---------------------------------------------------------------------------------------
+
+
+def hints(result: pytest.RunResult) -> list[str]:
+    lines = [line.removeprefix("E   ").strip() for line in result.outlines]
+    return [line for line in lines if line.startswith("did you rename a test?")]
+
+
+@pytest.mark.parametrize("name", ["test_rest", "test_ws"])
+def test_a_renamed_test_is_told_how_to_move_its_recording(recorded, name):
+    recorded.test(BOTH.replace(f"def {name}(", f"def {name}_anew("))
+    stem = f"cassettes/test_it/{name}"
+    [hint] = hints(recorded.run())
+    assert hint == f"did you rename a test? connex cassettes mv {stem} {stem}_anew"
+    ran = connex(recorded, *shlex.split(hint)[7:])
+    assert (ran.returncode, ran.stderr) == (0, "")
+    recorded.run().assert_outcomes(passed=2)
+    assert f"test_it.py::{name}_anew" in connex(recorded, "ls").stdout
+
+
+def test_a_renamed_module_is_told_how_to_move_its_recordings(recorded):
+    (recorded.path / "test_it.py").rename(recorded.path / "test_new.py")
+    assert sorted(hints(recorded.run())) == [
+        f"did you rename a test? connex cassettes mv cassettes/test_it/{name} cassettes/test_new/{name}"
+        for name in ("test_rest", "test_ws")
+    ]
+    ran = connex(recorded, "mv", "test_it.py", "test_new.py")
+    assert (ran.returncode, sorted(ran.stdout.splitlines())) == (
+        0,
+        [f"{path} -> {path.replace('test_it', 'test_new')}" for path in (HTTP, WS)],
+    )
+    recorded.run().assert_outcomes(passed=2)
+
+
+def test_where_several_recordings_are_unused_all_are_named(recorded):
+    recorded.test(BOTH.replace("def test_rest(", "def test_a(").replace("def test_ws(", "def test_b("))
+    result = recorded.run("-k", "test_a")
+    assert hints(result) == [
+        "did you rename a test? connex cassettes mv OLD cassettes/test_it/test_a, where OLD may be:"
+    ]
+    result.stdout.fnmatch_lines(["*  cassettes/test_it/test_rest", "*  cassettes/test_it/test_ws"])
+
+
+def test_the_hint_names_another_folder(recorded):
+    (recorded.path / "cassettes").rename(recorded.path / "my tapes")
+    recorded.test(BOTH.replace("def test_ws(", "def test_b("))
+    assert hints(recorded.run("--connex-cassette-dir=my tapes")) == [
+        "did you rename a test? connex cassettes mv --dir 'my tapes' 'my tapes/test_it/test_ws' "
+        "'my tapes/test_it/test_b'"
+    ]
+
+
+@pytest.mark.parametrize(
+    "source", [BOTH + "\ndef test_more(connex_rest): connex_rest.get('/v1/status')\n", only("test_rest")]
+)
+def test_a_test_that_is_new_or_recorded_gets_no_hint(recorded, source):
+    recorded.test(source)
+    assert hints(recorded.run()) == []
+
+
+def test_a_run_of_one_test_does_not_guess(recorded):
+    recorded.test(BOTH.replace("def test_ws(", "def test_b("))
+    result = recorded.run("test_it.py::test_b")
+    assert (result.parseoutcomes(), hints(result)) == ({"failed": 1}, [])
+
+
+def test_a_recording_that_cannot_be_moved_is_told(recorded):
+    ran = connex(recorded, "mv", "test_it.py::test_rest", "test_it.py::test_ws")
+    assert (ran.returncode, ran.stderr) == (0, "")  # one is HTTP, the other not
+    ran = connex(recorded, "mv", "test_it.py::test_ws", "test_it.py::test_ws")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == f"connex mv: {WS}: there is a recording already; nothing was moved\n"
+
+
+# --- Another rootdir -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def monorepo(project: Project) -> Project:
+    """Two packages, each with its ini and a test of its own, and none above them."""
+    (project.path / "tox.ini").unlink()
+    for name in ("a", "b"):
+        package = project.path / "packages" / name
+        (package / "tests").mkdir(parents=True)
+        (package / "pytest.ini").write_text(INI)
+        (package / "tests" / f"test_{name}.py").write_text(BOTH)
+        (package / "tests" / "__init__.py").touch()
+        (package / "__init__.py").touch()
+    return project
+
+
+RUNS = {
+    "in the package": ("packages/a", []),
+    "in its tests": ("packages/a/tests", []),
+    "from the top": (".", ["packages/a"]),
+    "one test from the top": (".", ["packages/a/tests/test_a.py::test_ws", "packages/a/tests/test_a.py::test_rest"]),
+    "with --rootdir": (".", ["--rootdir=.", "packages/a"]),
+    "with another ini": (".", ["-c", "other.ini", "packages/a"]),
+    "with a package before": (".", ["packages/b", "packages/a"]),
+}
+
+
+def run_in(project: Project, monkeypatch: pytest.MonkeyPatch, place: str, args: list[str]) -> pytest.RunResult:
+    (project.path / "other.ini").write_text(INI)
+    with monkeypatch.context() as patched:
+        patched.chdir(project.path / place)
+        return project.run("--import-mode=importlib", *args)
+
+
+@pytest.mark.parametrize("replayed", RUNS)
+@pytest.mark.parametrize("recorded", ["in the package", "from the top", "with --rootdir", "with a package before"])
+def test_recordings_are_found_with_another_rootdir(monorepo, monkeypatch, recorded, replayed):
+    place, args = RUNS[recorded]
+    made = run_in(monorepo, monkeypatch, place, ["--connex-sandbox", "--connex-record=once", *args])
+    assert made.ret == 0, made.stdout.str()
+    place, args = RUNS[replayed]
+    result = run_in(monorepo, monkeypatch, place, [*args, "-k", "test_a"])
+    assert result.parseoutcomes()["passed"] == 2, result.stdout.str()
+    assert unused(result) == []
+
+
+def test_the_recordings_of_the_rootdir_come_first_and_then_the_closest(monorepo, monkeypatch):
+    for place, args in (RUNS["in the package"], RUNS["with --rootdir"]):
+        run_in(monorepo, monkeypatch, place, ["--connex-sandbox", "--connex-record=rewrite", *args, "-k", "test_ws"])
+        if place != ".":
+            (monorepo.path / "packages/a/cassettes").rename(monorepo.path / "packages/a/aside")
+    (monorepo.path / "packages/a/aside").rename(monorepo.path / "packages/a/cassettes")
+    top, package = (monorepo.path / folder / "cassettes" for folder in (".", "packages/a"))
+    spoilt = top / "packages/a/tests/test_a/test_ws.ws.jsonl"
+    spoilt.write_text(spoilt.read_text().replace("one", "two"))
+    assert (package / "tests/test_a/test_ws.ws.jsonl").exists()
+    passed, failed = (
+        run_in(monorepo, monkeypatch, *RUNS[name][:1], [*RUNS[name][1], "-k", "test_ws"]).parseoutcomes()
+        for name in ("in the package", "with --rootdir")
+    )
+    assert (passed.get("passed"), failed.get("failed")) == (1, 1)
+    other = run_in(monorepo, monkeypatch, "packages", ["--rootdir=.", "a", "-k", "test_ws"])
+    assert other.parseoutcomes().get("passed") == 1
+
+
+def test_a_recording_is_made_again_where_it_is(monorepo, monkeypatch):
+    for name in ("in the package", "with --rootdir"):
+        place, args = RUNS[name]
+        run_in(monorepo, monkeypatch, place, ["--connex-sandbox", "--connex-record=rewrite", *args])
+    found = sorted(str(path.relative_to(monorepo.path)) for path in monorepo.path.rglob("test_ws.ws.jsonl"))
+    assert found == ["packages/a/cassettes/tests/test_a/test_ws.ws.jsonl"]
+
+
+def test_recordings_in_a_folder_that_others_share_are_not_taken_for_orphans(monorepo, monkeypatch):
+    shared = monorepo.path / "shared"
+    option = f"--connex-cassette-dir={shared}"
+    run_in(monorepo, monkeypatch, "packages/a", ["--connex-sandbox", "--connex-record", option])
+    assert len(list(shared.rglob("test_*.*"))) == 2
+    result = run_in(monorepo, monkeypatch, "packages/b", [option])
+    assert unused(result) == []
+
+
+def test_the_recording_of_another_test_is_never_taken(monorepo, monkeypatch):
+    run_in(monorepo, monkeypatch, "packages/a", ["--connex-sandbox", "--connex-record=once"])
+    (monorepo.path / "packages/b/tests/test_b.py").rename(monorepo.path / "packages/b/tests/test_a.py")
+    result = run_in(monorepo, monkeypatch, ".", ["packages/b"])
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*CassetteMissing: *packages/b/cassettes/tests/test_a/test_*"])

@@ -40,6 +40,20 @@ async def test_ws(connex_config, connex_connect):
 """
 
 
+NOTED = """
+import requests, uuid
+
+async def test_ws(connex_config, connex_connect):
+    async with connex_connect(connex_config.ws_url) as ws:
+        await ws.send('{{"action": "ping", "ref": "%s", "note": "{note}"}}' % uuid.uuid4())
+        await ws.recv()
+
+def test_rest(connex_config):
+    params, body = {{"at": uuid.uuid4(), "exchange": "{note}"}}, {{"a": {{"ref": str(uuid.uuid4())}}}}
+    requests.post(connex_config.rest_url + "/v1/symbols", params=params, json=body)
+"""
+
+
 def failed(result: pytest.RunResult, *lines: str) -> None:
     """One test FAILED; it is not an error of its setup or teardown."""
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -205,3 +219,52 @@ def test_a_recorded_test_cannot_reach_the_network(recorded):
         """
     )
     recorded.run().assert_outcomes(passed=4)
+
+
+# --- Values that clients make up -------------------------------------------------------------------------
+
+
+def test_a_value_that_looks_made_up_is_named_for_the_marker_and_the_dialect(project):
+    project.test(NOTED.format(note="one"))
+    project.record()
+    result = project.run()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*  ref: expected '*-*-*-*-*', actual '*-*-*-*-*'",
+            '*if ref is made up anew in every run: @pytest.mark.connex(volatile=[[]"ref"[]])',
+            "*record it: *test_it.py::test_ws*",
+            '*if at is made up anew in every run: volatile_query = (*Dialect.volatile_query, "at") in the dialect *',
+            '*if a.ref is made up anew *: volatile_body = (*Dialect.volatile_body, "a.ref") in the dialect *',
+            "*record it: *test_it.py::test_rest*",
+        ]
+    )
+
+
+def test_the_hints_are_right(project):
+    project.test(NOTED.format(note="one"))
+    project.record()
+    hinted = """
+import pytest
+from pytest_connex import Dialect
+
+pytestmark = pytest.mark.connex(volatile=["ref"])
+
+@pytest.fixture(scope="session")
+def connex_dialect():
+    return Dialect(
+        volatile_query=(*Dialect.volatile_query, "at"),
+        volatile_body=(*Dialect.volatile_body, "a.ref"),
+    )
+"""
+    project.test(hinted + NOTED.format(note="one"))
+    project.run().assert_outcomes(passed=2)
+
+
+def test_where_something_else_differs_too_nothing_is_hinted(project):
+    project.test(NOTED.format(note="one"))
+    project.record()
+    project.test(NOTED.format(note="two"))
+    result = project.run()
+    result.assert_outcomes(failed=2)
+    result.stdout.no_fnmatch_line("*made up anew*")

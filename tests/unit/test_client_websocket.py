@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from websockets.asyncio.server import serve
@@ -254,6 +255,43 @@ def test_nonces_rise_even_when_the_clock_does_not():
     clock = iter([5, 5, 4, 9])
     nonces = Nonces(lambda: next(clock))
     assert [nonces.next("a"), nonces.next("a"), nonces.next("b"), nonces.next("a")] == ["5", "6", "4", "9"]
+
+
+def nonces_at(*moments: int) -> list[int]:
+    """The nonces of one key, with the clock at these moments."""
+    clock = iter(moments)
+    nonces = Nonces(lambda: next(clock))
+    return [int(nonces.next("a")) for _ in moments]
+
+
+def test_nonces_rise_where_the_clock_is_set_back_a_little():
+    assert nonces_at(100_000, 99_000, 85_001) == [100_000, 100_001, 100_002]
+
+
+def test_nonces_follow_a_clock_that_is_frozen_in_the_past():
+    frozen, now = 1_000_000, 9_000_000
+    assert nonces_at(now, frozen, now + 5) == [now, frozen, now + 5]
+
+
+def test_nonces_follow_the_real_clock_after_one_that_was_frozen_in_the_future():
+    frozen, now = 9_000_000, 1_000_000
+    assert nonces_at(frozen, now, now) == [frozen, now, now + 1]
+
+
+def test_no_nonce_is_used_twice_where_a_clock_is_frozen_at_the_same_moment_again():
+    frozen, now = 1_000_000, 9_000_000
+    assert nonces_at(frozen, now, frozen, now, frozen) == [frozen, now, frozen + 1, now + 1, frozen + 2]
+
+
+def test_a_clock_that_is_set_back_further_begins_anew():
+    assert nonces_at(100_000, 85_000, 84_000) == [100_000, 85_000, 85_001]
+
+
+def test_threads_get_different_nonces():
+    nonces = Nonces(lambda: 5)
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(nonces.next, ["a"] * 2_000))
+    assert sorted(map(int, got)) == list(range(5, 2_005))
 
 
 def test_no_repr_shows_a_secret():

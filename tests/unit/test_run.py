@@ -431,6 +431,19 @@ def test_modules_outside_the_rootdir_have_folders_of_their_own(made_with, tmp_pa
     assert folders[0] != folders[1]
 
 
+@pytest.mark.parametrize("project", ["", "there"])
+def test_modules_outside_the_rootdir_are_recorded_in_their_own_project(made_with, tmp_path, project):
+    item = made_with()
+    outside = tmp_path.parent / f"outside-{tmp_path.name}"
+    item.path = outside / "there" / "deep" / "test_x.py"
+    item.path.parent.mkdir(parents=True)
+    if project:
+        (outside / project / "setup.cfg").touch()
+    below = Run(replace(OPTIONS, cassette_dir=item.config.rootpath / "tapes"))
+    expected = outside / "there" / ("tapes/deep/test_x" if project else "deep/tapes/test_x") / "test_it"
+    assert plan(item, below, "").stem == expected
+
+
 def test_the_class_of_a_test_is_in_its_name(pytester):
     assert stems(pytester, "class TestA:\n    def test_it(self): pass\ndef test_it(): pass") == [
         "TestA.test_it",

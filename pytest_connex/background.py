@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from .sockets import require_sockets
+
 _Result = TypeVar("_Result")
 
 
@@ -15,9 +17,13 @@ class BackgroundLoop:
 
     Args:
         name: The name of the thread.
+
+    Raises:
+        Exception: What refuses sockets raised it.
     """
 
     def __init__(self, name: str) -> None:
+        require_sockets()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
 

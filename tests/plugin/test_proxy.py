@@ -41,8 +41,7 @@ async def test_async(connex_proxy):
 
 @pytest.fixture
 def clients(project: Project) -> Project:
-    project.test(BLOCKING)
-    project.record()
+    project.test_recorded(BLOCKING)
     return project
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
+import time
 from collections.abc import Generator
 
 import pytest
@@ -14,8 +16,8 @@ settings.register_profile("quick", max_examples=50, deadline=None, suppress_heal
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=200)
 settings.load_profile("quick")
 
-PATIENCE = 10
-"""Seconds within which a thread that was told to end does so."""
+PATIENCE = 5
+"""Seconds within which the threads of a test that is over end."""
 
 KEPT = pytest.StashKey[set[threading.Thread]]()
 """The threads that may be there between two tests."""
@@ -27,6 +29,12 @@ def pytest_configure(config: pytest.Config) -> None:
         # So does a shell that starts this in the background, and the processes of the tests would inherit it. They
         # do not inherit a function, and this one ignores the signal as well.
         signal.signal(signal.SIGINT, lambda *_: None)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is loaded by now to no garbage collection: every pytest that runs within this one makes five."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -45,10 +53,11 @@ def pytest_fixture_setup(
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test whose thread goes on: it would work, log and draw random numbers in the name of the next."""
     done = yield
-    left = [thread for thread in threading.enumerate() if thread not in item.config.stash[KEPT]]
-    for thread in left:
-        thread.join(PATIENCE)
-    item.config.stash[KEPT].update(thread for thread in left if thread.is_alive())  # told once
-    names = sorted(thread.name for thread in left if thread.is_alive())
-    assert not names, f"threads of this test go on: {', '.join(names)}"
+    kept = item.config.stash[KEPT]
+    ends = time.monotonic() + PATIENCE
+    for thread in set(threading.enumerate()) - kept:
+        thread.join(max(0, ends - time.monotonic()))
+    left = set(threading.enumerate()) - kept
+    kept.update(left)  # so that they fail one test only
+    assert not left, f"threads of this test go on: {', '.join(sorted(thread.name for thread in left))}"
     return done

@@ -250,6 +250,7 @@ DRIFTS: dict[str, tuple[Callable[[Drift], None], set[Change], bool]] = {
 @pytest.fixture
 def verified(project: Project) -> Project:
     """A project with recordings of the sandbox, and with pinned schemas, one of them edited by hand."""
+    project.ini("connex_sandbox_interval = 0.005")
     project.test_recorded(TESTS)
     folder = project.path / "cassettes" / "schemas"
     shutil.copytree(SCHEMAS, folder)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from .clock import RealTimeLoop
+from .sockets import require_sockets
 
 _Result = TypeVar("_Result")
 
@@ -17,9 +18,13 @@ class BackgroundLoop:
 
     Args:
         name: The name of the thread.
+
+    Raises:
+        Exception: What refuses sockets raised it.
     """
 
     def __init__(self, name: str) -> None:
+        require_sockets()
         self._loop = RealTimeLoop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
 

@@ -24,6 +24,8 @@ from functools import partial
 from types import BuiltinFunctionType
 from typing import Any, TypeVar, TypeVarTuple
 
+from .sockets import require_sockets
+
 _Arguments = TypeVarTuple("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -43,7 +45,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     Raises:
         RuntimeError: From whatever would open a connection beyond the loop: its answers could not arrive in time.
+        Exception: When it is made; what refuses sockets raised it.
     """
+
+    def __new__(cls) -> VirtualLoop:
+        """Make none where sockets are refused: a loop reports itself if its making breaks off."""
+        require_sockets()
+        return super().__new__(cls)
 
     def __init__(self) -> None:
         self._now = _START

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_connex.cassette.events import Closed, Dial, End, Event, Open, Received, Refused, Rejected, Sent
@@ -190,13 +190,11 @@ def with_other_values(draw: st.DrawFn, lines: list[bytes]) -> bytes:
 any_bytes = st.binary() | st.lists(st.sampled_from(LINES) | st.binary(max_size=30)).map(b"\n".join)
 
 
-@settings(max_examples=200, deadline=None)
 @given(any_bytes | flipped(GOOD) | rearranged(LINES) | with_other_values(LINES))
 def test_any_bytes_are_events_or_one_error_with_file_and_line(folder: Path, data: bytes) -> None:
     reads_or_refuses(folder / "any.ws.jsonl", data)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(0, len(GOOD) - 2))
 def test_a_recording_cut_anywhere_is_refused(folder: Path, length: int) -> None:
     path = folder / "cut.ws.jsonl"
@@ -210,7 +208,6 @@ OTHERS = "interactions:|- request:|version: 1|&a x|*a|<<: *a|!!int ''|!!bool x|!
 http_tokens = st.sampled_from([*HTTP_LINES, *OTHERS.encode().split(b"|")])
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.binary()
     | st.text(max_size=60).map(str.encode)
@@ -222,7 +219,6 @@ def test_any_bytes_are_interactions_or_one_error_with_the_file(folder: Path, dat
     http_reads_or_refuses(folder / "any.yaml", data)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(0, len(HTTP) - 2))
 def test_an_http_recording_cut_anywhere_is_refused(folder: Path, length: int) -> None:
     path = folder / "cut.yaml"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import shutil
+from hashlib import sha256
 from pathlib import Path
 
-import hypothesis  # noqa: F401
 import pytest
 
 import pytest_connex
@@ -41,11 +42,17 @@ async def test_ws(connex_config, connex_connect):
 
 
 class Project:
-    """Runs pytest in a folder of its own, which begins without any Connex variable."""
+    """Runs pytest in a folder of its own, which begins without any Connex variable.
 
-    def __init__(self, pytester: pytest.Pytester) -> None:
+    Args:
+        pytester: Runs it.
+        shelf: The folder with what was recorded once for several projects.
+    """
+
+    def __init__(self, pytester: pytest.Pytester, shelf: Path) -> None:
         self.pytester = pytester
         self.path = pytester.path
+        self._shelf = shelf
         pytester.makeini(INI)
 
     def test(self, source: str) -> None:
@@ -65,6 +72,16 @@ class Project:
         assert result.ret == 0, result.stdout.str()
         return result
 
+    def test_recorded(self, source: str) -> None:
+        """Begin with ``source`` and its recordings, which are made when it is asked for the first time."""
+        self.test(source)
+        folder, kept = self.path / "cassettes", self._shelf / sha256(source.encode()).hexdigest()
+        if kept.exists():
+            shutil.copytree(kept, folder)
+        else:
+            self.record()
+            shutil.copytree(folder, kept)
+
     @property
     def ws(self) -> Path:
         return self.path / "cassettes" / "test_it" / "test_ws.ws.jsonl"
@@ -74,16 +91,20 @@ class Project:
         return self.path / "cassettes" / "test_it" / "test_rest.yaml"
 
 
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shelf")
+
+
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, shelf: Path) -> Project:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    return Project(pytester)
+    return Project(pytester, shelf)
 
 
 @pytest.fixture
 def recorded(project: Project) -> Project:
     """A project whose two tests are recorded."""
-    project.test(BOTH)
-    project.record()
+    project.test_recorded(BOTH)
     return project

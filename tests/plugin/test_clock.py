@@ -246,8 +246,7 @@ def test_asynchronous_rest_replays(project):
 @pytest.fixture
 def book(project: Project) -> Project:
     """A project whose one test, which reads a snapshot and 20 updates within a second, is recorded."""
-    project.test(ON_VIRTUAL + BOOK)
-    project.record()
+    project.test_recorded(ON_VIRTUAL + BOOK)
     return project
 
 

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
+from contextlib import chdir
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import Result
 
+from ..unit.commands import run
 from .conftest import BOTH, INI, Project
 
-COMMAND = [sys.executable, "-c", "from pytest_connex.cli import app; app()"]
 WS, HTTP = "cassettes/test_it/test_ws.ws.jsonl", "cassettes/test_it/test_rest.yaml"
 FOREIGN = "interactions: []\nversion: 1\n"
 
 
-def connex(project: Project, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, "cassettes", *args], cwd=project.path, capture_output=True, text=True, timeout=120, check=False
-    )
+def connex(project: Project, *args: str) -> Result:
+    with chdir(project.path):
+        return run("cassettes", *args)
 
 
 def files(project: Project) -> list[str]:
@@ -57,7 +56,7 @@ def test_recordings_are_listed(recorded):
     aged(recorded.ws, 40)
     put_foreign(recorded)
     ran = connex(recorded, "ls")
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.exit_code, ran.stderr) == (0, "")
     assert [line.split() for line in ran.stdout.splitlines()] == [
         ["0", "d", "1", str(recorded.http.stat().st_size), "sandbox", HTTP, "test_it.py::test_rest"],
         ["40", "d", "2", str(recorded.ws.stat().st_size), "sandbox", WS, "test_it.py::test_ws"],
@@ -67,7 +66,7 @@ def test_recordings_are_listed(recorded):
 def test_a_damaged_recording_is_listed_as_that(recorded):
     recorded.ws.write_text("")
     ran = connex(recorded, "ls")
-    assert (ran.returncode, len(ran.stdout.splitlines())) == (1, 1)
+    assert (ran.exit_code, len(ran.stdout.splitlines())) == (1, 1)
     assert ran.stderr.startswith(f"damaged: {WS}:1: not the header of a connex-ws recording: ")
 
 
@@ -75,20 +74,20 @@ def test_a_damaged_recording_is_listed_as_that(recorded):
 def test_another_folder_is_named(recorded, command):
     (recorded.path / "cassettes").rename(recorded.path / "elsewhere")
     ran = connex(recorded, command)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (
         1,
         "",
         "connex cassettes: cassettes is not a folder; name the folder of the recordings with --dir\n",
     )
     ran = connex(recorded, command, "--dir", "elsewhere")
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.exit_code, ran.stderr) == (0, "")
     assert ("elsewhere/test_it/test_ws.ws.jsonl" in ran.stdout) == (command == "ls")
 
 
 def test_a_recording_is_shown(recorded):
     ran = connex(recorded, "show", WS)
     lines = [line.split(maxsplit=2)[-1] for line in ran.stdout.splitlines()[1:]]
-    assert ran.returncode == 0
+    assert ran.exit_code == 0
     assert ran.stdout.startswith("test_it.py::test_ws: WebSocket, from sandbox, 20")
     assert lines[:3] == ["dial wss://ws.connex.invalid/", "open", '-> {"action": "ping", "id": 7, "note": "one"}']
     assert lines[-1] == "closed by the client with 1000"
@@ -96,7 +95,7 @@ def test_a_recording_is_shown(recorded):
 
 def test_what_cannot_be_shown_is_refused(recorded):
     ran = connex(recorded, "show", "cassettes/nowhere.ws.jsonl")
-    assert (ran.returncode, ran.stdout) == (1, "")
+    assert (ran.exit_code, ran.stdout) == (1, "")
     assert ran.stderr == (
         "connex show: cassettes/nowhere.ws.jsonl: the recording cannot be read: No such file or directory\n"
     )
@@ -104,7 +103,7 @@ def test_what_cannot_be_shown_is_refused(recorded):
 
 def test_good_recordings_are_checked(recorded):
     ran = connex(recorded, "check")
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "2 checked, 0 damaged or with secrets\n", "")
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "2 checked, 0 damaged or with secrets\n", "")
 
 
 def test_a_damaged_recording_and_a_secret_are_told_with_file_and_line(recorded):
@@ -113,7 +112,7 @@ def test_a_damaged_recording_and_a_secret_are_told_with_file_and_line(recorded):
     recorded.http.write_text(recorded.http.read_text().replace("version: 1\n", ""))
     last = len(recorded.http.read_text().splitlines())
     ran = connex(recorded, "check")
-    assert (ran.returncode, ran.stdout) == (1, "2 checked, 2 damaged or with secrets\n")
+    assert (ran.exit_code, ran.stdout) == (1, "2 checked, 2 damaged or with secrets\n")
     assert ran.stderr.splitlines() == [
         f"{HTTP}:{last}: the recording is truncated: its last line must be the version",
         f"{WS}:4: a secret was left in this line; nothing was written",
@@ -123,8 +122,8 @@ def test_a_damaged_recording_and_a_secret_are_told_with_file_and_line(recorded):
 def test_only_the_named_files_are_checked(recorded):
     recorded.ws.write_text("")
     ran = connex(recorded, "check", HTTP)
-    assert (ran.returncode, ran.stdout) == (0, "1 checked, 0 damaged or with secrets\n")
-    assert connex(recorded, "check", HTTP, WS).returncode == 1
+    assert (ran.exit_code, ran.stdout) == (0, "1 checked, 0 damaged or with secrets\n")
+    assert connex(recorded, "check", HTTP, WS).exit_code == 1
 
 
 def test_the_pre_commit_hook_names_a_command_that_works(recorded):
@@ -134,20 +133,20 @@ def test_the_pre_commit_hook_names_a_command_that_works(recorded):
     assert (program, sorted(given)) == ("connex", ["cassettes/test_it/test_rest.yaml", WS])
     assert connex(recorded, *args[1:], *given).stdout == "2 checked, 0 damaged or with secrets\n"
     recorded.ws.write_text("")
-    assert (args[0], connex(recorded, *args[1:], *given).returncode) == ("cassettes", 1)
+    assert (args[0], connex(recorded, *args[1:], *given).exit_code) == ("cassettes", 1)
 
 
 def test_unused_recordings_are_shown_and_removed_when_asked(recorded):
     foreign = put_foreign(recorded)
     recorded.test(only("test_rest"))
     shown = connex(recorded, "prune")
-    assert (shown.returncode, shown.stdout.splitlines()) == (
+    assert (shown.exit_code, shown.stdout.splitlines()) == (
         0,
         [WS, "1 recordings are used by no test; remove them with: connex cassettes prune --yes"],
     )
     assert files(recorded) == sorted([WS, HTTP, foreign])
     removed = connex(recorded, "prune", "--yes")
-    assert (removed.returncode, removed.stdout.splitlines()) == (0, [WS, "1 recordings removed"])
+    assert (removed.exit_code, removed.stdout.splitlines()) == (0, [WS, "1 recordings removed"])
     assert files(recorded) == sorted([HTTP, foreign])
     assert connex(recorded, "prune").stdout == "every recording is used\n"
 
@@ -156,7 +155,7 @@ def test_recordings_of_a_module_that_is_gone_are_removed_and_foreign_ones_are_no
     foreign = put_foreign(recorded)
     (recorded.path / "test_it.py").unlink()
     ran = connex(recorded, "prune", "--yes")
-    assert (ran.returncode, ran.stdout.splitlines()) == (0, [HTTP, WS, "2 recordings removed"])
+    assert (ran.exit_code, ran.stdout.splitlines()) == (0, [HTTP, WS, "2 recordings removed"])
     assert files(recorded) == [foreign]
 
 
@@ -164,7 +163,7 @@ def test_where_not_every_test_is_collected_nothing_is_known(recorded):
     recorded.test(only("test_rest"))
     (recorded.path / "test_broken.py").write_text("import nowhere_to_be_found\n")
     ran = connex(recorded, "prune", "--yes")
-    assert (ran.returncode, ran.stdout) == (1, "")
+    assert (ran.exit_code, ran.stdout) == (1, "")
     assert ran.stderr.startswith(
         "connex prune: pytest could not collect every test, so nothing is known to be unused:\n"
     )

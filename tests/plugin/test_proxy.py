@@ -41,8 +41,7 @@ async def test_async(connex_proxy):
 
 @pytest.fixture
 def clients(project: Project) -> Project:
-    project.test(BLOCKING)
-    project.record()
+    project.test_recorded(BLOCKING)
     return project
 
 
@@ -160,7 +159,7 @@ def test_a_failure_shows_what_went_wrong_on_purpose(project):
 
 
 LAST = """
-import os
+import socket
 from websockets.sync.client import connect
 
 def test_ws(connex_proxy):
@@ -168,7 +167,7 @@ def test_ws(connex_proxy):
     ws.send('{"action": "ping", "id": 7}')
     ws.recv()
     ws.send('{"action": "unsubscribe", "channel": "orderbook", "symbol": "ETH/USDT"}')
-    ws.socket.close()
+    ws.socket.shutdown(socket.SHUT_RDWR)  # without a close frame; its threads see it too
 """
 
 

@@ -47,8 +47,7 @@ def mixed(more: str = "pass") -> str:
 @pytest.fixture
 def both(project):
     """A project whose one test asks for the status itself, and for the symbols through the proxy."""
-    project.test(mixed())
-    project.record()
+    project.test_recorded(mixed())
     return project
 
 

@@ -38,8 +38,7 @@ def pin(project: Project) -> str:
 @pytest.fixture
 def pinned(project: Project) -> Project:
     """A project whose messages are recorded and pinned."""
-    project.test(CAPTURE)
-    project.record()
+    project.test_recorded(CAPTURE)
     assert "orderbook.update" in pin(project)
     project.test(TEST)
     return project

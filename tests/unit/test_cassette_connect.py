@@ -138,12 +138,14 @@ async def test_a_refusal_found_later_is_raised_in_place_of_the_loss_it_looks_lik
 
 
 async def test_a_cancelled_dial_leaves_no_socket_behind():
+    dialled = asyncio.Event()
+
     class Silent(Desk):
         def dialled(self, endpoint: Endpoint, request: Request) -> None:
-            pass
+            dialled.set()
 
     task = asyncio.ensure_future(connector(Silent())(URL))
-    await asyncio.sleep(0.01)
+    await asyncio.wait_for(dialled.wait(), 5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

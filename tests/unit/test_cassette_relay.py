@@ -251,19 +251,21 @@ async def test_pings_of_the_client_are_answered_and_not_recorded():
 
 
 async def test_frames_that_arrive_after_the_client_s_close_are_not_recorded():
+    over = asyncio.Event()
+
     async def talk(ws: ServerConnection) -> None:
         try:
             while True:
                 await ws.send("tick")
                 await asyncio.sleep(0)
         except ConnectionClosed:
-            pass
+            over.set()
 
     async with exchange(talk) as studio:
         async with studio.connect(studio.url) as ws:
             await ws.recv()
         await studio.closed()
-        await asyncio.sleep(0.02)
+        await asyncio.wait_for(over.wait(), 5)
     assert isinstance(studio.events[-1], Closed)
 
 

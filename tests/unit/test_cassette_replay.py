@@ -19,7 +19,7 @@ from pytest_connex.clock import VirtualLoop
 from pytest_connex.errors import CassetteError, CassetteExhausted, CassetteMismatch
 
 from .conftest import URL, Tape, Write
-from .stopwatch import Stopwatch
+from .stopwatch import Stopwatch, on_a_virtual_clock
 
 
 class Stage:
@@ -247,6 +247,7 @@ async def test_a_verdict_has_nothing_else_to_say():
     assert (verdict.received("a"), verdict.writable(), verdict.ended(1000, ""), verdict.refusal) == (None,) * 4
 
 
+@on_a_virtual_clock
 async def test_a_client_that_waits_for_more_gets_4901(tape, stage):
     on = stage(tape.connection(("sent", "a"), ("received", "1")), timeout=0.02)
     async with on.connect(URL) as ws:
@@ -262,6 +263,7 @@ async def test_a_client_that_waits_for_more_gets_4901(tape, stage):
     assert "waited 0.02 s longer than recorded" in str(verdict)
 
 
+@on_a_virtual_clock
 async def test_a_client_that_does_not_send_what_is_expected_gets_4901(tape, stage):
     on = stage(tape.connection(("sent", "subscribe"), ("received", "1")), timeout=0.02)
     async with on.connect(URL) as ws:
@@ -271,6 +273,7 @@ async def test_a_client_that_does_not_send_what_is_expected_gets_4901(tape, stag
     assert "before the client sends 'subscribe'" in str(on.verdicts[0])
 
 
+@on_a_virtual_clock
 async def test_a_client_that_closes_in_time_is_not_exhausted(tape, stage):
     on = stage(tape.connection(("received", "1")), timeout=0.02)
     async with on.connect(URL) as ws:
@@ -279,6 +282,7 @@ async def test_a_client_that_closes_in_time_is_not_exhausted(tape, stage):
     assert on.verdicts == []
 
 
+@on_a_virtual_clock
 async def test_the_recorded_gap_before_the_client_s_next_message_is_allowed_for(tape, stage):
     loop = asyncio.get_running_loop()
     conn = tape.dial()
@@ -307,6 +311,7 @@ async def test_the_client_s_own_limit_of_message_size_applies(tape, stage):
     assert on.verdicts == []
 
 
+@on_a_virtual_clock
 async def test_a_slow_reader_gets_every_frame_in_order(tape, stage):
     count = 20_000
     on = stage(
@@ -331,6 +336,7 @@ def trading(tape: Tape) -> Tape:
     return tape.closed(fills).closed(orders)
 
 
+@on_a_virtual_clock
 async def test_a_message_on_another_connection_lets_go_what_waited_for_it(tape, stage):
     on = stage(trading(tape))
     async with on.connect(URL) as fills, on.connect(URL) as orders:
@@ -343,6 +349,7 @@ async def test_a_message_on_another_connection_lets_go_what_waited_for_it(tape, 
     assert (on.verdicts, on.player.unplayed()) == ([], None)
 
 
+@on_a_virtual_clock
 async def test_a_wait_for_another_connection_that_lasts_too_long_names_it(tape, stage):
     on = stage(trading(tape), timeout=0.02)
     async with on.connect(URL) as fills:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import requests
@@ -16,6 +18,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from pytest_connex.sandbox.server import Sandbox
+
+from .commands import run
 
 COMMAND = [sys.executable, "-c", "from pytest_connex.cli import app; app()", "proxy"]
 SUBSCRIBE = '{"action": "subscribe", "channel": "orderbook", "symbol": "ETH/USDT", "depth": 5}'
@@ -64,10 +68,9 @@ def proxy(*args: str, folder: Path, lines: int = 2, **environ: str) -> Iterator[
 
 
 def refused(*args: str, folder: Path, **environ: str) -> str:
-    ran = subprocess.run(
-        [*COMMAND, *args], capture_output=True, text=True, timeout=30, cwd=folder, env=environ, check=False
-    )
-    assert (ran.returncode, ran.stdout) == (2, "")
+    with chdir(folder), mock.patch.dict(os.environ, environ, clear=True):
+        ran = run("proxy", *args)
+    assert (ran.exit_code, ran.stdout) == (2, "")
     return ran.stderr
 
 

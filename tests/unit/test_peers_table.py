@@ -66,8 +66,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester) -> Project:
-    return Project(pytester)
+def project(pytester: pytest.Pytester, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(pytester, tmp_path_factory.mktemp("shelf"))
 
 
 @pytest.fixture

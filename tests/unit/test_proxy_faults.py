@@ -131,7 +131,7 @@ def test_whenever_it_ends_the_recording_is_used_up_and_nobody_is_waited_for(
     def listen(opened: Proxy) -> Any:
         return by_websockets_sync(opened.ws_url, messages if end == "TimeoutError" else None)
 
-    seen = in_three_ways(stage, served, script, listen, pace=pace, replay_timeout=0.07)
+    seen = in_three_ways(stage, served, script, listen, pace=pace, replay_timeout=PATIENCE)
     assert [found for found, _, _ in seen] == [(list(SAID[:messages]), end)] * 3
 
 

@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_connex.errors import DataFormatError
@@ -60,7 +60,6 @@ def test_what_a_float_does_to_a_number(text, effect):
     assert float_effect(text) == effect
 
 
-@settings(deadline=None)
 @given(st.decimals(allow_nan=False, allow_infinity=False).filter(lambda value: "E" not in str(value)))
 def test_a_float_changes_the_value_just_when_its_shortest_text_is_another_number(value):
     assert (float_effect(str(value)) == "value") == (Decimal(repr(float(value))) != value)
@@ -200,7 +199,6 @@ def test_what_is_not_json_is_refused(text, said):
         audit(text)
 
 
-@settings(deadline=None)
 @given(st.text() | st.from_regex(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,20})?", fullmatch=True))
 def test_any_string_is_looked_at(value):
     made = audit(json.dumps({"event": "x", "m": value}))

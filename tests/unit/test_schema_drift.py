@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_connex.schema.drift import Change, compare, compare_all
@@ -247,7 +247,6 @@ def test_what_becomes_open_is_breaking():
     assert [(change.kind, change.new, change.breaking) for change in found] == [("type", "anything", True)]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 150), st.integers(1, 12), st.integers(100, 10_000))
 def test_frames_of_any_seed_show_no_change(pinned, start, count, seed):
     frames = market_frames([seed], 200)[start : start + count]

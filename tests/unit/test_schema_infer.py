@@ -7,7 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_connex.errors import DataFormatError
@@ -400,7 +400,6 @@ def written(value: object) -> str:
     return json.dumps(value)
 
 
-@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.text(max_size=5), json_values, max_size=4), min_size=1, max_size=5))
 def test_any_messages_fit_the_schema_that_they_make(payloads):
     inference = Inference()
@@ -412,7 +411,6 @@ def test_any_messages_fit_the_schema_that_they_make(payloads):
         assert checker.violations(decode_json(written(payload))) == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.text(max_size=5), json_values, max_size=4), min_size=1, max_size=5))
 def test_any_messages_fit_the_schema_of_a_few(payloads):
     inference = Inference(slight=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TextIO
 
@@ -19,6 +20,9 @@ WEBSOCKET_SUFFIX = ".ws.jsonl"
 HTTP_SUFFIX = ".yaml"
 
 _HEAD_LINES = 20
+
+_SOURCE_IN_JSON = re.compile(r'"source":\s*"(\w*)"')
+_SOURCE_IN_YAML = re.compile(r"  source:\s*['\"]?(\w+)")
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,16 @@ def recordings_in(folder: Path) -> list[Path]:
 def recorded_at(path: Path) -> datetime | None:
     """Return when a recording was made, from its first lines; None where they do not say."""
     return _moment(_head(path, _HEAD_LINES))
+
+
+def source_of(path: Path) -> str:
+    """Return what a recording was made from, from its first lines; empty where they do not say."""
+    if path.name.endswith(WEBSOCKET_SUFFIX):
+        found = next(map(_SOURCE_IN_JSON.search, _head(path, 1)), None)
+    else:
+        facts = takewhile(lambda line: line.startswith((" ", "connex:")), _head(path, _HEAD_LINES))
+        found = next(filter(None, map(_SOURCE_IN_YAML.match, facts)), None)
+    return found[1] if found else ""
 
 
 def summarize(path: Path) -> Summary:

@@ -45,8 +45,8 @@ def declare(add: Callable[..., object]) -> None:
         *(f"--connex-record={mode}" for mode in RECORD_MODES),
         action=_RecordMode,
         dest="connex_record",
-        help="with --connex-live or --connex-sandbox: write recordings, only missing ones (once), all (rewrite), "
-        "or all and also from the sandbox those that are not from it (replace-live)",
+        help="with --connex-live or --connex-sandbox: write recordings, missing ones (once) or all (rewrite); the "
+        "sandbox replaces what is from live with replace-live only",
     )
 
 

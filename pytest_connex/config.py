@@ -152,6 +152,23 @@ class ConnexConfig:
             raise ConfigError(f"Missing Connex configuration: {', '.join(absent)}")
 
 
+def read_dotenv(path: Path) -> dict[str, str]:
+    """Return the variables that an ``.env`` file sets; none where it does not exist.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values
+
+    try:
+        found = dotenv_values(path)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path} cannot be read: {exc}. It must be a text file in UTF-8") from exc
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def read_environment(dotenv: Path | None = None, environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the Connex variables that are set, an ``.env`` file only filling what the environment lacks.
 
@@ -162,18 +179,28 @@ def read_environment(dotenv: Path | None = None, environ: Mapping[str, str] | No
     Raises:
         ConfigError: The file cannot be read.
     """
-    environ = os.environ if environ is None else environ
-    values: dict[str, str] = {}
-    if dotenv is not None and dotenv.is_file():
-        from dotenv import dotenv_values
-
-        try:
-            found = dotenv_values(dotenv)
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ConfigError(f"{dotenv} cannot be read: {exc}. It must be a text file in UTF-8") from exc
-        values.update({name: value for name, value in found.items() if value is not None})
-    values.update(environ)
+    values = {} if dotenv is None else read_dotenv(dotenv)
+    values.update(os.environ if environ is None else environ)
     return {name: values[name] for name in VARIABLES if values.get(name)}
+
+
+def variable_origins(dotenv: Path, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return, for each Connex variable that is set, where :func:`read_environment` has it from, as words.
+
+    A value that both the environment and the file hold may have been loaded from the file: both are named then.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    written = read_dotenv(dotenv)
+    origins = {}
+    for name, value in read_environment(dotenv, environ).items():
+        places = ["the environment"] if environ.get(name) else []
+        if written.get(name) == value:
+            places.append(dotenv.name)
+        origins[name] = f"from {' and '.join(places)}"
+    return origins
 
 
 def live_config(values: Mapping[str, str], **settings: object) -> ConnexConfig:

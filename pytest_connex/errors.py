@@ -133,18 +133,20 @@ class LoopScopeError(ConnexError, RuntimeError):
 class CassetteError(Exception):
     """A recording cannot be read, or cannot be written.
 
-    ``path`` and ``line`` (counted from 1) say where, as far as they are known.
+    ``path`` and ``line`` (counted from 1) say where, as far as they are known. ``again`` tells whether recording
+    again would help.
     """
 
-    def __init__(self, message: str, path: Path | None = None, line: int | None = None) -> None:
+    def __init__(self, message: str, path: Path | None = None, line: int | None = None, again: bool = True) -> None:
         where = "" if path is None else f"{_shown(path)}: " if line is None else f"{_shown(path)}:{line}: "
         super().__init__(where + message)
         self.path = path
         self.line = line
+        self.again = again
 
     def advise(self, advice: str) -> None:
-        """Add what to do next, unless the message says it already."""
-        if advice and advice not in str(self):
+        """Add how to record again, unless that would not help or the message says it already."""
+        if self.again and advice and advice not in str(self):
             self.args = (f"{self}\n{advice}",)
 
 

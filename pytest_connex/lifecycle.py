@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,29 +19,24 @@ from .planning import allowed_hosts, plan, runs_on_uvloop
 from .run import ACTIVE, OUTCOMES, RUN, SESSION, Run, owns_sandbox, uses_connex
 from .verdict import raise_verdict, task_noted
 
+if TYPE_CHECKING:
+    from .config import ConnexConfig
+    from .protocol import Dialect
+
 _LOOPBACK = (r"127\.0\.0\.1\Z", r"::1\Z", r"localhost\Z")
 _GUARD = pytest.StashKey[ExitStack]()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
-    """Open the recordings of a test before its first fixture; a verdict during setup is left to the call."""
+    """Know the recordings of a test before its first fixture; a verdict during setup is left to the call."""
     if not uses_connex(item):
         return (yield)
     run = item.config.stash[RUN]
-    funcargs: dict[str, Any] = getattr(item, "funcargs", {})
-    session = CassetteSession(
-        plan(item, run, f"pytest-connex {__version__}"),
-        lambda: (funcargs["connex_config"], funcargs["connex_dialect"]),
-    )
+    session = CassetteSession(plan(item, run, f"pytest-connex {__version__}"), lambda: _settings(item))
     item.stash[SESSION] = session
     item.stash[OUTCOMES] = []
     item.config.stash[ACTIVE] = session
-    if run.options.mode == "recorded":
-        guard = item.stash[_GUARD] = ExitStack()
-        guard.enter_context(blocked(allowed_hosts(item), run.options.allow_uvloop))
-    session.open()
-    _mark(item, run, session)
     try:
         with session.ending:
             yield
@@ -53,6 +48,24 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     if session.plan.action == "replay" and not run.options.allow_uvloop and runs_on_uvloop(item):
         pytest.fail(UVLOOP_REFUSED, pytrace=False)
     return None
+
+
+@pytest.hookimpl(tryfirst=True, specname="pytest_runtest_setup")
+def pytest_open_recordings(item: pytest.Item) -> None:
+    """Block the network and open the recordings of a test.
+
+    What fails here fails within the wrappers of other plugins, whose teardown expects their setup to have been.
+    pytest takes no function for a hook whose name does not begin as those of its hooks do.
+    """
+    session = item.stash.get(SESSION, None)
+    if session is None:
+        return
+    run = item.config.stash[RUN]
+    if run.options.mode == "recorded":
+        guard = item.stash[_GUARD] = ExitStack()
+        guard.enter_context(blocked(allowed_hosts(item), run.options.allow_uvloop, run.options.without_recording))
+    session.open()
+    _mark(item, run, session)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -149,6 +162,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def _settings(item: pytest.Item) -> tuple[ConnexConfig, Dialect]:
+    """Return the configuration and the dialect of a test.
+
+    Raises:
+        CassetteError: They are asked for before the fixtures know them, or because one of those failed.
+    """
+    funcargs: dict[str, Any] = getattr(item, "funcargs", {})
+    for name in ("connex_config", "connex_dialect"):
+        if name not in funcargs:
+            raise CassetteError(f"{name} is needed for recordings, and the fixture has not been set up", again=False)
+    return funcargs["connex_config"], funcargs["connex_dialect"]
+
+
 def _faults(item: pytest.Item) -> list[tuple[str, str]]:
     """Return sections that say what went wrong on purpose, and what was to go wrong and has not."""
     sections = []
@@ -170,6 +196,8 @@ def _mark(item: pytest.Item, run: Run, session: CassetteSession) -> None:
         item.add_marker(pytest.mark.default_cassette("connex"), append=False)
     sandboxed = owns_sandbox(item) or run.options.mode == "sandbox"
     wanted = run.options.mode == "recorded" or (sandboxed and item.config.getoption("--block-network", False))
+    if item.config.getoption("--block-network", None) is None:
+        return  # nothing reads markers of pytest-recording, and pytest may refuse unknown ones
     if wanted and item.get_closest_marker("block_network") is None:
         local = sandboxed or "connex_proxy" in getattr(item, "fixturenames", ())
         hosts = {"allowed_hosts": list(_LOOPBACK)} if local else {}

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from .config import is_loopback
+from .config import RECORDED_REST_URL, is_loopback
 
 _DIALS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+_RECORDED_HOST = RECORDED_REST_URL.removeprefix("https://")
 _LOOKUPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"})
 
 UVLOOP_REFUSED = (
@@ -38,6 +39,7 @@ class _Guard:
         self.installed = False
         self.active = False
         self.allowed: tuple[re.Pattern[str], ...] = ()
+        self.without_recording = ""
 
     def install(self) -> None:
         if not self.installed:
@@ -58,6 +60,8 @@ class _Guard:
     def _check(self, host: str, port: str) -> None:
         if is_loopback(host) or any(pattern.match(host) for pattern in self.allowed):
             return
+        if self.without_recording and host == _RECORDED_HOST:
+            raise NetworkBlocked(f"a recorded test reached for {host}{port}: {self.without_recording}")
         raise NetworkBlocked(
             f"a recorded test reached for {host}{port}: recorded runs have no network. Record that traffic through "
             "the connex fixtures, or allow the host with @pytest.mark.block_network(allowed_hosts=[...])"
@@ -68,16 +72,17 @@ _guard = _Guard()
 
 
 @contextmanager
-def blocked(allowed: Collection[str], uvloop: bool) -> Iterator[None]:
+def blocked(allowed: Collection[str], uvloop: bool, without_recording: str = "") -> Iterator[None]:
     """Refuse addresses beyond this machine, but for hosts that match one of the regular expressions ``allowed``.
 
     Args:
         allowed: Matched from the beginning of the host, as pytest-recording does.
         uvloop: Whether uvloop may be used.
+        without_recording: Why recorded HTTP cannot be played, where it cannot.
     """
     _guard.install()
-    before = _guard.active, _guard.allowed
-    _guard.active, _guard.allowed = True, tuple(map(re.compile, allowed))
+    before = _guard.active, _guard.allowed, _guard.without_recording
+    _guard.active, _guard.allowed, _guard.without_recording = True, tuple(map(re.compile, allowed)), without_recording
     try:
         with pytest.MonkeyPatch.context() as patched:
             module = sys.modules.get("uvloop")
@@ -86,7 +91,7 @@ def blocked(allowed: Collection[str], uvloop: bool) -> Iterator[None]:
                     patched.setattr(module, name, _refuse_uvloop)
             yield
     finally:
-        _guard.active, _guard.allowed = before
+        _guard.active, _guard.allowed, _guard.without_recording = before
 
 
 def is_uvloop(loop: object) -> bool:

@@ -7,6 +7,7 @@ values that cannot be used. What a run does with them is :mod:`pytest_connex.plu
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import pytest
 
+from . import typed
+
 if TYPE_CHECKING:
     from .config import Mode
 
 
-RECORD_MODES = ("once", "rewrite")
 MISSING_POLICIES = ("fail", "skip")
 REPORT_OPTION = "--connex-unused"
 """For ``connex cassettes prune``: the file that takes the paths of unused recordings, in JSON."""
@@ -47,10 +49,11 @@ class RunOptions:
         stale: What becomes of an older one.
         pace: What recorded intervals are multiplied with on replay; 0 delivers at once what is due.
         clock: Whether asynchronous tests run on the ``real`` clock or on a ``virtual`` one.
+        without_recording: Why HTTP cannot be recorded and played, and what to do, where it cannot; otherwise empty.
     """
 
     mode: Mode
-    record: Literal["once", "rewrite"] | None
+    record: Literal["once", "rewrite", "replace-live"] | None
     cassette_dir: Path
     replay_timeout: float
     missing: Literal["fail", "skip"]
@@ -64,6 +67,7 @@ class RunOptions:
     clock: Literal["real", "virtual"] = "real"
     verify: bool = False
     verify_report: Path | None = None
+    without_recording: str = ""
 
     @property
     def command(self) -> str:
@@ -184,6 +188,7 @@ _SETTINGS = (
     _Setting("max_retries", "3", _count, "retries of a REST request, attempts of a WebSocket session"),
     _Setting("retry_delay", "5", _delay, "seconds between attempts: attempt k is followed by k times this"),
 )
+_WITHOUT_RECORDING = "HTTP is recorded and played by pytest-recording, which this run is without"
 _CLIENT = ("timeout", "ws_timeout", "max_retries", "retry_delay", "allow_plaintext")
 _WANTED = {
     int: "a whole number",
@@ -198,15 +203,8 @@ _WANTED = {
 def declare(parser: pytest.Parser) -> None:
     """Add every option and ini setting."""
     group = parser.getgroup("connex", "Connex integration tests")
-    group.addoption("--connex-live", action="store_true", help="send traffic to CONNEX_REST_URL and CONNEX_WS_URL")
+    typed.declare(group.addoption)
     group.addoption("--connex-sandbox", action="store_true", help="send traffic to the embedded sandbox")
-    group.addoption(
-        "--connex-record",
-        nargs="?",
-        const="once",
-        metavar="once|rewrite",
-        help="with one of the two above: write recordings, only missing ones (once) or all (rewrite)",
-    )
     group.addoption(
         "--connex-verify",
         action="store_true",
@@ -230,18 +228,17 @@ def read(config: pytest.Config) -> RunOptions:
     Raises:
         pytest.UsageError: A value, or a combination, cannot be used; the message lists the valid ones.
     """
+    typed.refuse_what_was_not_typed(config)
     live, sandbox = config.getoption("--connex-live"), config.getoption("--connex-sandbox")
     record = config.getoption("--connex-record")
+    remedy = _remedy_for_recording(config)
     if live and sandbox:
         raise pytest.UsageError("--connex-live and --connex-sandbox exclude each other: choose one")
-    if record is not None and record not in RECORD_MODES:
-        raise pytest.UsageError(
-            f"--connex-record={record}: choose --connex-record=once or --connex-record=rewrite, with the equals sign"
-        )
+    _refuse_a_mode_without_equals_sign(config)
     if record and not (live or sandbox):
         raise pytest.UsageError("--connex-record needs something to record: add --connex-sandbox or --connex-live")
-    if record and (config.getoption("--disable-recording", False) or not config.pluginmanager.hasplugin("recording")):
-        raise pytest.UsageError("--connex-record needs pytest-recording: drop --disable-recording or -p no:recording")
+    if record and remedy:
+        raise pytest.UsageError(f"--connex-record needs pytest-recording: {remedy}")
     verify, verify_report = config.getoption("--connex-verify"), config.getoption("--connex-verify-report")
     if verify and not (live or sandbox):
         raise pytest.UsageError("--connex-verify needs something to verify: add --connex-live or --connex-sandbox")
@@ -252,8 +249,8 @@ def read(config: pytest.Config) -> RunOptions:
         raise pytest.UsageError("--connex-verify-report needs --connex-verify")
     if report is not None and (report.is_dir() or not report.parent.is_dir()):
         raise pytest.UsageError(f"--connex-verify-report={verify_report}: name a file in a folder that exists")
-    if verify and (config.getoption("--disable-recording", False) or not config.pluginmanager.hasplugin("recording")):
-        raise pytest.UsageError("--connex-verify needs pytest-recording: drop --disable-recording or -p no:recording")
+    if verify and remedy:
+        raise pytest.UsageError(f"--connex-verify needs pytest-recording: {remedy}")
     values = {setting.name: _value(config, setting) for setting in _SETTINGS}
     return RunOptions(
         mode="live" if live else "sandbox" if sandbox else "recorded",
@@ -271,7 +268,25 @@ def read(config: pytest.Config) -> RunOptions:
         client={name: values[name] for name in _CLIENT},
         verify=verify,
         verify_report=report,
+        without_recording=f"{_WITHOUT_RECORDING}: {remedy}" if remedy else "",
     )
+
+
+def _refuse_a_mode_without_equals_sign(config: pytest.Config) -> None:
+    for word in config.args if config.getoption("--connex-record") else ():
+        if word in typed.RECORD_MODES and not (config.invocation_params.dir / word).exists():
+            raise pytest.UsageError(f"--connex-record {word}: type --connex-record={word}, with the equals sign")
+
+
+def _remedy_for_recording(config: pytest.Config) -> str:
+    """Return what brings in pytest-recording, where this run is without it; plugins may be loaded by their module."""
+    if config.getoption("--disable-recording", False):
+        return "drop --disable-recording"
+    plugin = sys.modules.get("pytest_recording.plugin")
+    if plugin is not None and config.pluginmanager.is_registered(plugin):
+        return ""
+    blocked = any(map(config.pluginmanager.is_blocked, ("recording", "pytest_recording.plugin")))
+    return "drop -p no:recording" if blocked else "add -p pytest_recording.plugin"
 
 
 def _value(config: pytest.Config, setting: _Setting) -> Any:

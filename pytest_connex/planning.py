@@ -16,6 +16,7 @@ from .marker import wishes
 from .options import RunOptions
 from .requirements import known_secrets
 from .run import UNUSED, Run, owns_sandbox
+from .typed import REPLACE_LIVE
 from .verifying import aside
 
 _CONFIGURATIONS = ("pytest.toml", "pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg", "setup.py")
@@ -27,6 +28,7 @@ def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
     options = run.options
     asked = wishes(item, options)
     stem = recording_stem(item, options)
+    sources = _sources(stem)
     made = Plan(
         action="pass",
         test=item.nodeid,
@@ -34,7 +36,7 @@ def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
         source=options.mode,
         generator=generator,
         replay_timeout=options.replay_timeout,
-        again=_recording_command(item, options),
+        again=_recording_command(item, options, set(sources.values())),
         renaming=_renaming(item, stem, options),
         secrets=known_secrets(run),
         max_age=options.max_age,
@@ -43,8 +45,11 @@ def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
         pace=asked.pace,
         volatile=asked.volatile,
         scripted_http="connex_respx" in getattr(item, "fixturenames", ()),
+        without_recording=options.without_recording,
     )
     found = action(item, run, made.exists())
+    if found == "record" and (kept := _kept(sources, options)):
+        return replace(made, kept=kept)
     if options.verify and found == "pass" and made.exists() and not owns_sandbox(item):
         return aside(made)
     return replace(made, action=found)
@@ -56,9 +61,8 @@ def action(item: pytest.Item, run: Run, plan_exists: bool) -> Action:
         return "pass"
     if run.options.mode == "recorded":
         return "replay"
-    if run.options.record == "rewrite" or (run.options.record == "once" and not plan_exists):
-        return "record"
-    return "pass"
+    once = run.options.record == "once"
+    return "record" if run.options.record is not None and not (once and plan_exists) else "pass"
 
 
 def recording_stem(item: pytest.Item, options: RunOptions) -> Path:
@@ -101,16 +105,39 @@ def runs_on_uvloop(item: pytest.Item) -> bool:
     return any(_module_of(value).partition(".")[0] == "uvloop" for value in values)
 
 
-def _recording_command(item: pytest.Item, options: RunOptions) -> str:
-    """Return the command, for the folder that pytest was started in, that records a test."""
+def _sources(stem: Path) -> dict[Path, str]:
+    """Return what each recording of a test was made from; empty where it does not say."""
+    from .cassette.library import source_of
+
+    return {path: source_of(path) for path in files_at(stem)}
+
+
+def _kept(sources: dict[Path, str], options: RunOptions) -> dict[Path, str]:
+    """Return those recordings that are not from the sandbox, where it would replace them unasked."""
+    if options.mode != "sandbox" or options.record == REPLACE_LIVE:
+        return {}
+    return {path: source for path, source in sources.items() if source not in ("", "sandbox")}
+
+
+def _recording_command(item: pytest.Item, options: RunOptions, sources: set[str]) -> str:
+    """Return the command, for the folder that pytest was started in, that records a test where it was recorded.
+
+    Args:
+        item: The test.
+        options: What the user asked; a run that records is to be repeated as it is.
+        sources: What its recordings say they were made from.
+    """
     config = item.config
     name = item.nodeid.partition("::")[2]
     place = f"{os.path.relpath(item.path, config.invocation_params.dir)}::{name}"
     given = config.getoption("--connex-cassette-dir", None)
     folder = f" --connex-cassette-dir={shlex.quote(str(given))}" if given is not None else ""
-    return (
-        f"record it: pytest --connex-sandbox --connex-record=rewrite{folder} {shlex.quote(place)} (or --connex-live)"
-    )
+    known = {options.mode} if options.record else sources - {""}
+    switch = "--connex-live" if known - {"sandbox"} else "--connex-sandbox"
+    how = REPLACE_LIVE if options.record == REPLACE_LIVE else "rewrite"
+    other = "" if known else " (or --connex-live)"
+    first = "take off its marker connex_recorded and " if item.get_closest_marker("connex_recorded") else ""
+    return f"{first}record it: pytest {switch} --connex-record={how}{folder} {shlex.quote(place)}{other}"
 
 
 def _module_of(value: object) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Generator
 
 import pytest
 
-from . import fixtures, hooks, options
+from . import fixtures, hooks, options, typed
 from .report.terminal import TerminalSection
 from .run import REFUSAL, RUN, UNUSED, UNUSED_KEY, Run, uses_connex
 
@@ -34,8 +34,9 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests() -> Generator[None]:
-    """Keep what the environment holds out of the error of a conftest.py, which pytest shows before all else."""
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> Generator[None]:
+    """Note what files ask; keep the environment out of the error of a conftest.py, which pytest shows before all."""
+    early_config.stash[typed.ADDED] = typed.added_by_files(early_config, args)
     try:
         return (yield)
     except Exception as exc:
@@ -52,9 +53,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     run = config.stash[RUN] = Run(options.read(config))
     if run.options.mode == "live":
-        from .requirements import configure_live
+        from .requirements import configure_live, origins
 
         run.live = configure_live(config, run.options)
+        run.origins = origins(config)
     config.pluginmanager.register(fixtures, "connex-fixtures")
     section = TerminalSection(config.rootpath, REFUSAL, UNUSED_KEY, lambda: config.stash.get(UNUSED, []))
     config.pluginmanager.register(section, "connex-terminal")
@@ -99,6 +101,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return (yield)
     from . import lifecycle, loops, requirements, unused
 
+    requirements.refuse_threads(config)
     unused.find(config, items)
     loops.skip_impossible(items)
     config.pluginmanager.register(lifecycle, "connex-lifecycle")
@@ -112,8 +115,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _whereabouts(run: Run) -> str:
     if run.options.mode == "sandbox":
         return f"embedded sandbox, seed {run.options.seed}"
-    from .config import mask_key, recorded_config
+    from .config import API_KEY, API_SECRET, REST_URL, WS_URL, mask_key, recorded_config
 
-    shown = run.live or recorded_config()
-    urls = f"REST {shown.rest_url or 'not set'}, WebSocket {shown.ws_url or 'not set'}"
-    return f"{urls}, key {mask_key(shown.api_key)}"
+    if run.live is None:
+        shown = recorded_config()
+        return f"REST {shown.rest_url}, WebSocket {shown.ws_url}, key {mask_key(shown.api_key)}"
+    values = {
+        "REST": (REST_URL, run.live.rest_url or "not set"),
+        "WebSocket": (WS_URL, run.live.ws_url or "not set"),
+        "key": (API_KEY, mask_key(run.live.api_key)),
+        "secret": (API_SECRET, "" if run.live.api_secret else "not set"),
+    }
+    told = ([what, value, run.origins.get(name, "")] for what, (name, value) in values.items())
+    return ", ".join(" ".join(filter(None, words)) for words in told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from .config import (
     ConnexConfig,
     live_config,
     read_environment,
+    variable_origins,
 )
 from .errors import ConfigError
 from .options import RunOptions
@@ -24,6 +26,10 @@ from .run import REFUSAL, RUN, Run, owns_sandbox, skip_reason, uses_connex
 
 _REST_FIXTURES = frozenset({"connex_rest", "connex_rest_async", "connex_respx"})
 _WS_FIXTURES = frozenset({"connex_ws", "connex_ws_connect", "connex_connect", "connex_connect_sync"})
+
+
+_THREADS = {"--tests-per-worker": "pytest-parallel", "--parallel-threads": "pytest-run-parallel"}
+"""Options for the number of threads in which tests run."""
 
 
 def configure_live(config: pytest.Config, options: RunOptions) -> ConnexConfig | None:
@@ -35,7 +41,7 @@ def configure_live(config: pytest.Config, options: RunOptions) -> ConnexConfig |
     if options.mode != "live":
         return None
     try:
-        environment = read_environment(config.rootpath / ".env")
+        environment = read_environment(_dotenv(config))
         if not environment:
             raise pytest.UsageError(
                 f"--connex-live: nothing is configured. Set {', '.join(VARIABLES)}, in the environment or in .env"
@@ -43,6 +49,15 @@ def configure_live(config: pytest.Config, options: RunOptions) -> ConnexConfig |
         return live_config(environment, **options.client)
     except ConfigError as exc:
         raise pytest.UsageError(f"--connex-live: {exc}") from exc
+
+
+def origins(config: pytest.Config) -> dict[str, str]:
+    """Return where each variable of a live run came from, as words."""
+    return variable_origins(_dotenv(config))
+
+
+def _dotenv(config: pytest.Config) -> Path:
+    return config.rootpath / ".env"
 
 
 def prepare(items: list[pytest.Item], run: Run) -> str | None:
@@ -84,6 +99,21 @@ def needs(item: pytest.Item) -> set[str]:
     if names & _WS_FIXTURES:
         found.add(WS_URL)
     return found or {REST_URL, WS_URL}
+
+
+def refuse_threads(config: pytest.Config) -> None:
+    """Refuse tests in several threads of one process, which would share the network block and each other's answers.
+
+    Raises:
+        pytest.UsageError: A plugin was asked for that.
+    """
+    for option, plugin in _THREADS.items():
+        wanted = config.getoption(option, None) or "1"
+        if str(wanted) != "1":
+            raise pytest.UsageError(
+                f"{option}={wanted} of {plugin} runs tests in threads of one process, where Connex tests would get "
+                "each other's recordings: drop it, and spread tests over processes with -n auto of pytest-xdist"
+            )
 
 
 def refuse(config: pytest.Config, items: list[pytest.Item], message: str) -> None:

@@ -34,12 +34,14 @@ class Run:
     Attributes:
         options: What the user asked.
         live: The configuration of a live run; None otherwise.
+        origins: Where each variable of a live run came from, as words.
         extra: Secret values that the hook ``pytest_connex_secrets`` gave.
         masking: Hides secrets in reports and logs, where there are any.
     """
 
     options: RunOptions
     live: ConnexConfig | None = None
+    origins: dict[str, str] = field(default_factory=dict)
     extra: tuple[str, ...] = field(default=(), repr=False)
     masking: Masking | None = field(default=None, repr=False)
 

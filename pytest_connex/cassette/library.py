@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TextIO
 
@@ -23,6 +24,9 @@ DEFAULT_FOLDER = "cassettes"
 _HEAD_LINES = 20
 _LISTED = 10
 """So many recordings are listed in a hint."""
+
+_SOURCE_IN_JSON = re.compile(r'"source":\s*"(\w*)"')
+_SOURCE_IN_YAML = re.compile(r"  source:\s*['\"]?(\w+)")
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,16 @@ def rename_hint(stem: Path, unused: Iterable[Path], folder: Path) -> str:
 def recorded_at(path: Path) -> datetime | None:
     """Return when a recording was made, from its first lines; None where they do not say."""
     return _moment(_head(path, _HEAD_LINES))
+
+
+def source_of(path: Path) -> str:
+    """Return what a recording was made from, from its first lines; empty where they do not say."""
+    if path.name.endswith(WEBSOCKET_SUFFIX):
+        found = next(map(_SOURCE_IN_JSON.search, _head(path, 1)), None)
+    else:
+        facts = takewhile(lambda line: line.startswith((" ", "connex:")), _head(path, _HEAD_LINES))
+        found = next(filter(None, map(_SOURCE_IN_YAML.match, facts)), None)
+    return found[1] if found else ""
 
 
 def summarize(path: Path) -> Summary:

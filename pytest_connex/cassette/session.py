@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -74,6 +74,8 @@ class Plan:
         volatile: Dotted paths of members that differ in every run, besides those of the dialect.
         scripted_http: Whether the test scripts its HTTP answers, so that HTTP is not recorded.
         baseline: Where the recordings are that those of this run are compared with, or None.
+        kept: Recordings that a run would replace, and leaves alone because of their source, which is the value.
+        without_recording: Why HTTP cannot be recorded and played, where it cannot; otherwise empty.
     """
 
     action: Action
@@ -92,6 +94,8 @@ class Plan:
     volatile: tuple[str, ...] = ()
     scripted_http: bool = False
     baseline: Path | None = None
+    kept: Mapping[Path, str] = field(default_factory=dict)
+    without_recording: str = ""
 
     @property
     def websocket_path(self) -> Path:
@@ -118,6 +122,7 @@ class Account:
 
     Attributes:
         read: Files it read; ``written``, ``missing``, ``removed`` and ``stale`` likewise.
+        kept: Files that it would have replaced, had they come from the sandbox, and what they come from.
         compared: Whether they were compared with what arrived.
         drift: The changes that were found, each as a mapping of :class:`~pytest_connex.schema.drift.Change`.
     """
@@ -127,6 +132,7 @@ class Account:
     missing: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
     compared: bool = False
     drift: list[dict[str, Any]] = field(default_factory=list)
 
@@ -161,10 +167,13 @@ class CassetteSession:
 
     def open(self) -> None:
         """Read what is there, before the test starts; a recording that cannot be read is the verdict."""
+        self.account.kept = {str(path): source for path, source in self.plan.kept.items()}
         if self.plan.action == "pass":
             return
         recording = self.plan.action == "record"
-        if not self.plan.scripted_http:
+        if self.plan.without_recording:
+            self._refuse_recorded_http()
+        elif not self.plan.scripted_http:
             from .http import HttpRecording
 
             self.http = HttpRecording(
@@ -193,14 +202,14 @@ class CassetteSession:
     def play_http(self, request: Request) -> dict[str, Any] | None:
         """Return the recorded answer to a request that did not come through VCR; None after the verdict."""
         if self.http is None:
-            self.fail(CassetteError(_SCRIPTED))
+            self.fail(self._no_http())
             return None
         return self.http.play(request)
 
     def record_http(self, request: Request, response: dict[str, Any]) -> None:
         """Record what did not come through VCR."""
         if self.http is None:
-            self.fail(CassetteError(_SCRIPTED))
+            self.fail(self._no_http())
         elif not self._closed:
             self.http.record(request, response)
 
@@ -352,6 +361,15 @@ class CassetteSession:
             self._writer.discard()
 
     # inside
+
+    def _no_http(self) -> CassetteError:
+        """Return why this test has no HTTP recording for its clients."""
+        return CassetteError(self.plan.without_recording or _SCRIPTED, again=False)
+
+    def _refuse_recorded_http(self) -> None:
+        """Fail a test whose HTTP recording nothing can play."""
+        if self.plan.http_path.exists() and not self.plan.scripted_http:
+            self.fail(self._no_http())
 
     def _check_age(self, paths: Iterable[Path], max_age: float) -> None:
         from .library import days_between, recorded_at

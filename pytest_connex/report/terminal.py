@@ -11,6 +11,10 @@ import pytest
 
 _ALWAYS = ("read", "written", "missing")
 _WHEN_ANY = ("removed", "stale")
+_KEPT = (
+    "what is kept is not replaced from the sandbox unasked: record it with --connex-live --connex-record=rewrite, or "
+    "from the sandbox on purpose with --connex-sandbox --connex-record=replace-live"
+)
 
 
 class TerminalSection:
@@ -36,6 +40,7 @@ class TerminalSection:
         self._unused_elsewhere: list[str] = []
         self._modes: Counter[str] = Counter()
         self._files: dict[str, set[str]] = {kind: set() for kind in (*_ALWAYS, *_WHEN_ANY)}
+        self._kept: dict[str, str] = {}
         self._unused = unused
         self._refusal = ""
 
@@ -47,6 +52,7 @@ class TerminalSection:
         self._modes[account["mode"]] += 1
         for kind, files in self._files.items():
             files.update(account.get(kind, ()))
+        self._kept.update(account.get("kept", {}))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -75,6 +81,11 @@ class TerminalSection:
         for kind in ("written", "missing", *_WHEN_ANY):
             for path in self._relative(self._files[kind]):
                 terminalreporter.line(f"  {kind}: {path}")
+        for source in sorted(set(self._kept.values())):
+            for path in self._relative(path for path, its in self._kept.items() if its == source):
+                terminalreporter.line(f"  kept, recorded from {source}: {path}")
+        if self._kept:
+            terminalreporter.line(_KEPT)
         unused = self._relative([*map(str, self._unused()), *self._unused_elsewhere])
         if unused:
             terminalreporter.line(f"{len(unused)} recordings are used by no test: connex cassettes prune")

@@ -46,8 +46,29 @@ def test_the_header_says_where_traffic_goes(project, monkeypatch):
     monkeypatch.setenv("CONNEX_API_KEY", "AKfYcbwXYZ0123456789abcd")
     monkeypatch.setenv("CONNEX_API_SECRET", "a-secret-of-some-length")
     result = project.run("--connex-live")
-    result.stdout.fnmatch_lines(["connex: live: REST not set, WebSocket wss://gateway.example, key AKfY...abcd"])
+    result.stdout.fnmatch_lines(
+        [
+            "connex: live: REST not set, WebSocket wss://gateway.example from the environment, "
+            "key AKfY...abcd from the environment, secret from the environment"
+        ]
+    )
     assert "a-secret" not in result.stdout.str()
+
+
+def test_the_header_of_a_live_run_tells_a_file_from_the_environment(project, monkeypatch):
+    project.test("def test_it(): pass")
+    (project.path / ".env").write_text(
+        "CONNEX_REST_URL=https://elsewhere.example\nCONNEX_WS_URL=wss://elsewhere.example\n"
+        "CONNEX_API_KEY=key-of-the-file\n"
+    )
+    monkeypatch.setenv("CONNEX_WS_URL", "wss://elsewhere.example")
+    monkeypatch.setenv("CONNEX_API_KEY", "AKfYcbwXYZ0123456789abcd")
+    project.run("--connex-live").stdout.fnmatch_lines(
+        [
+            "connex: live: REST https://elsewhere.example from .env, WebSocket wss://elsewhere.example from the "
+            "environment and .env, key AKfY...abcd from the environment, secret not set"
+        ]
+    )
 
 
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "distributed"])

@@ -33,8 +33,8 @@ def test_recording_needs_something_to_record(project):
 def test_an_unknown_record_mode_lists_the_known_ones(project):
     project.test(PASSING)
     refused(
-        project.run("--connex-sandbox", "--connex-record", "test_it.py"),
-        "--connex-record=test_it.py: choose --connex-record=once or --connex-record=rewrite, with the equals sign",
+        project.run("--connex-sandbox", "--connex-record=test_it.py"),
+        "--connex-record=once/--connex-record=rewrite/--connex-record=replace-live: ignored explicit *'test_it.py'",
     )
 
 
@@ -278,7 +278,7 @@ def test_a_clear_connection_beyond_this_machine_is_had_where_that_is_given(proje
     monkeypatch.setenv("CONNEX_REST_URL", "http://gateway.example")
     project.test("def test_it(): pass")
     result = project.run("--connex-live", *give(project, where, "allow_plaintext", "true", "false"))
-    result.stdout.fnmatch_lines(["connex: live: REST http://gateway.example, *"])
+    result.stdout.fnmatch_lines(["connex: live: REST http://gateway.example from the environment, *"])
 
 
 def test_a_clear_connection_is_had_with_the_bare_flag(project, monkeypatch):

@@ -200,7 +200,10 @@ def test_the_header_shows_no_secret(secretive, monkeypatch):
     secretive.test("def test_it(): pass\n")
     result = secretive.run_apart("--connex-live")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["connex: live: REST https://connex.example/***, *ws[?]key=***, key k3y-...path"])
+    result.stdout.fnmatch_lines(
+        ["connex: live: REST https://connex.example/*** from *ws[?]key=*** from *, key k3y-...path from *"]
+    )
+    assert "s3cr3t-not" not in result.stdout.str()
 
 
 # --- Recordings ------------------------------------------------------------------------------------------

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_connex.cassette.library import Summary, check, recorded_at, recordings_in, summarize, transcript
+from pytest_connex.cassette.library import (
+    Summary,
+    check,
+    recorded_at,
+    recordings_in,
+    source_of,
+    summarize,
+    transcript,
+)
 from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.errors import CassetteError, SecretFound
 
@@ -240,3 +248,35 @@ def test_a_missing_recording_is_refused(tmp_path):
     for name in ("test_y.ws.jsonl", "test_z.yaml"):
         with pytest.raises(CassetteError, match="No such file"):
             check(tmp_path / name, REDACTOR)
+
+
+# --- Where a recording is from -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "source"),
+    [
+        ("x.yaml", HTTP, "live"),
+        ("x.yaml", HTTP.replace("live", "'sandbox'"), "sandbox"),
+        ("x.yaml", HTTP.replace("  source: live\n", "").replace("test: tests", "test: tests\n    source: live"), ""),
+        ("x.yaml", HTTP.replace("  source: live\n", "").replace("- request:\n", "  source: live\n", 1), ""),
+        ("x.yaml", FOREIGN, ""),
+        ("x.yaml", "", ""),
+        ("x.ws.jsonl", '{"format":"connex-ws","version":1,"source":"live","test":"x"}\n', "live"),
+        (
+            "x.ws.jsonl",
+            '{"format": "connex-ws", "test": "\\"source\\":\\"live\\"", "source": "sandbox"}\n',
+            "sandbox",
+        ),
+        ("x.ws.jsonl", '{"format":"connex-ws","version":1}\n{"event":"sent","source":"live"}\n', ""),
+        ("x.ws.jsonl", "", ""),
+    ],
+)
+def test_the_first_lines_say_what_a_recording_was_made_from(tmp_path, name, text, source):
+    path = tmp_path / name
+    path.write_text(text)
+    assert source_of(path) == source
+
+
+def test_a_recording_that_is_not_there_was_made_from_nothing(tmp_path):
+    assert source_of(tmp_path / "x.yaml") == ""

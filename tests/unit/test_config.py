@@ -24,6 +24,7 @@ from pytest_connex.config import (
     origin,
     read_environment,
     recorded_config,
+    variable_origins,
 )
 from pytest_connex.errors import ConfigError
 
@@ -308,3 +309,21 @@ RECORDED = "https://rest.connex.invalid"
 )
 def test_only_the_configured_origin_is_made_canonical(url, configured, canonical):
     assert canonical_url(url, configured, RECORDED) == canonical
+
+
+def test_each_variable_that_is_set_tells_where_it_is_from(tmp_path):
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("CONNEX_REST_URL=https://a.example\nCONNEX_WS_URL=wss://a.example\nCONNEX_API_SECRET=b\n")
+    environ = {WS_URL: "wss://a.example", API_KEY: "c", API_SECRET: "d", "PATH": "/"}
+    assert variable_origins(dotenv, environ) == {
+        REST_URL: "from .env",
+        WS_URL: "from the environment and .env",
+        API_KEY: "from the environment",
+        API_SECRET: "from the environment",
+    }
+
+
+def test_a_variable_that_the_environment_empties_is_from_nowhere(tmp_path):
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("CONNEX_API_KEY=key\n")
+    assert variable_origins(dotenv, {API_KEY: ""}) == {}

@@ -93,3 +93,13 @@ def test_a_config_error_of_one_message_prints_as_that_message():
 def test_the_tree_in_the_docstring_names_every_exception():
     drawn = set(re.findall(r"── (\w+)", errors.__doc__))
     assert {kind.__name__ for kind in ALL} == drawn - {"BaseException", "Exception"}
+
+
+def test_a_verdict_takes_advice_once_and_where_recording_again_helps():
+    verdict = CassetteMissing("nothing there")
+    verdict.advise("record it: pytest")
+    verdict.advise("record it: pytest")
+    assert str(verdict) == "nothing there\nrecord it: pytest"
+    hopeless = CassetteError("no player", again=False)
+    hopeless.advise("record it: pytest")
+    assert str(hopeless) == "no player"

@@ -44,6 +44,17 @@ def test_a_connection_beyond_this_machine_is_refused_with_what_to_do():
     )
 
 
+def test_where_http_cannot_be_played_a_recorded_host_is_refused_with_that_reason():
+    with blocked((), False, "it is Tuesday"):
+        with pytest.raises(NetworkBlocked) as caught:
+            socket.getaddrinfo("rest.connex.invalid", 443)
+        with pytest.raises(NetworkBlocked, match="recorded runs have no network"):
+            dial(BEYOND)
+    assert str(caught.value) == "a recorded test reached for rest.connex.invalid: it is Tuesday"
+    with blocked((), False), pytest.raises(NetworkBlocked, match="recorded runs have no network"):
+        socket.getaddrinfo("rest.connex.invalid", 443)
+
+
 def test_so_is_one_that_returns_its_error():
     with socket.socket() as ours, blocked((), False), pytest.raises(NetworkBlocked):
         ours.connect_ex((BEYOND, 9))

@@ -83,9 +83,7 @@ def test_recording_is_once_unless_asked_otherwise(ask, target, option, record):
 def test_another_record_mode_is_refused(ask, value):
     with pytest.raises(pytest.UsageError) as caught:
         ask("--connex-sandbox", f"--connex-record={value}")
-    assert str(caught.value) == (
-        f"--connex-record={value}: choose --connex-record=once or --connex-record=rewrite, with the equals sign"
-    )
+    assert f"ignored explicit argument {value!r}" in str(caught.value)
 
 
 @pytest.mark.parametrize("option", ["--connex-record", "--connex-record=rewrite"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -38,11 +39,24 @@ def shown(section: TerminalSection) -> Screen:
     return screen
 
 
-def report(mode: str = "recorded", when: str = "teardown", **files: list[str]) -> pytest.TestReport:
+def report(mode: str = "recorded", when: str = "teardown", **files: Any) -> pytest.TestReport:
     """The report of a test that read, wrote, missed or removed some files."""
     made = pytest.TestReport("test_x.py::test_y", ("test_x.py", 1, "test_y"), {}, "passed", None, when)
     made.connex = {"mode": mode, **vars(Account(**files))}
     return made
+
+
+def test_what_was_kept_is_listed_with_its_source_and_how_to_replace_it(section):
+    kept = {f"{ROOT}/cassettes/b.yaml": "live", f"{ROOT}/cassettes/a.yaml": "live", f"{ROOT}/c.yaml": "import"}
+    section.pytest_runtest_logreport(report("sandbox", kept=kept))
+    assert shown(section).lines[2:] == [
+        "recordings: 0 read, 0 written, 0 missing",
+        "  kept, recorded from import: c.yaml",
+        "  kept, recorded from live: cassettes/a.yaml",
+        "  kept, recorded from live: cassettes/b.yaml",
+        "what is kept is not replaced from the sandbox unasked: record it with --connex-live "
+        "--connex-record=rewrite, or from the sandbox on purpose with --connex-sandbox --connex-record=replace-live",
+    ]
 
 
 def test_a_run_without_connex_shows_nothing(section):

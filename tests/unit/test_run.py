@@ -302,6 +302,17 @@ def test_short_secrets_are_counted_and_not_said(values, count):
     )
 
 
+def from_sources(item: pytest.Item, folder: Path, sources: dict[str, str], mode: str, record: str | None) -> Run:
+    """A run for whose test there are recordings, by suffix, that say where they are from."""
+    run = Run(replace(OPTIONS, mode=mode, record=record, cassette_dir=folder), ConnexConfig())
+    stem = plan(item, run, "").stem
+    stem.parent.mkdir(parents=True)
+    for suffix, source in sources.items():
+        told = {".yaml": f"connex:\n  source: {source}\n", ".ws.jsonl": f'{{"source":"{source}"}}\n'}[suffix]
+        stem.with_name(stem.name + suffix).write_text(told)
+    return run
+
+
 # --- What becomes of the recordings ----------------------------------------------------------------------
 
 
@@ -360,6 +371,55 @@ def test_a_plan_names_the_test_and_the_command_that_records_it(made_with):
     assert made.again == (
         f"record it: pytest --connex-sandbox --connex-record=rewrite {item.path.name}::test_it (or --connex-live)"
     )
+
+
+@pytest.mark.parametrize(
+    ("sources", "switch", "other"),
+    [
+        ({".yaml": "live"}, "--connex-live", ""),
+        ({".yaml": "sandbox"}, "--connex-sandbox", ""),
+        ({".yaml": "sandbox", ".ws.jsonl": "live"}, "--connex-live", ""),
+        ({".yaml": "live", ".ws.jsonl": ""}, "--connex-live", ""),
+        ({".yaml": "", ".ws.jsonl": "sandbox"}, "--connex-sandbox", ""),
+        ({".yaml": ""}, "--connex-sandbox", " (or --connex-live)"),
+        ({".ws.jsonl": "import"}, "--connex-live", ""),
+    ],
+)
+def test_a_plan_records_where_the_recordings_are_from(made_with, tmp_path, sources, switch, other):
+    item = made_with("connex_ws")
+    made = plan(item, from_sources(item, tmp_path, sources, "recorded", None), "")
+    assert made.again == f"record it: pytest {switch} --connex-record=rewrite {item.path.name}::test_it{other}"
+
+
+@pytest.mark.parametrize(
+    ("mode", "record", "command"),
+    [
+        ("live", "once", "--connex-live --connex-record=rewrite"),
+        ("live", "rewrite", "--connex-live --connex-record=rewrite"),
+        ("sandbox", "rewrite", "--connex-sandbox --connex-record=rewrite"),
+        ("sandbox", "replace-live", "--connex-sandbox --connex-record=replace-live"),
+    ],
+)
+def test_a_run_that_records_advises_itself(made_with, mode, record, command):
+    item = made_with("connex_ws")
+    assert plan(item, run_of(mode, record), "").again == f"record it: pytest {command} {item.path.name}::test_it"
+
+
+@pytest.mark.parametrize(
+    ("mode", "record", "sources", "kept"),
+    [
+        ("sandbox", "rewrite", {".yaml": "live", ".ws.jsonl": "sandbox"}, {".yaml": "live"}),
+        ("sandbox", "rewrite", {".yaml": "proxy", ".ws.jsonl": "import"}, {".yaml": "proxy", ".ws.jsonl": "import"}),
+        ("sandbox", "rewrite", {".yaml": "", ".ws.jsonl": "sandbox"}, {}),
+        ("sandbox", "replace-live", {".yaml": "live"}, {}),
+        ("live", "rewrite", {".yaml": "live"}, {}),
+    ],
+)
+def test_the_sandbox_replaces_what_is_not_from_it_on_purpose_only(made_with, tmp_path, mode, record, sources, kept):
+    item = made_with("connex_ws")
+    made = plan(item, from_sources(item, tmp_path, sources, mode, record), "")
+    assert {path.name.removeprefix("test_it"): source for path, source in made.kept.items()} == kept
+    assert made.action == ("pass" if kept else "record")
 
 
 def test_the_command_that_records_a_test_is_one_that_a_shell_understands(collect):

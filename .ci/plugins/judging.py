@@ -10,6 +10,8 @@ from typing import Any
 
 from combinations import RECORDINGS, SKIPS, TESTS, VERDICTS, Combination
 
+_USAGE_ERROR = 4
+
 _FAULTS = (
     "INTERNALERROR",
     "was never retrieved",
@@ -86,6 +88,9 @@ def outcomes(reports: Sequence[Mapping[str, str]]) -> tuple[dict[str, str], list
 
 def of_recording(combination: Combination, run: Ran, recordings: int) -> Iterator[str]:
     """Say what of a run that recorded falls short, with the number of files that it wrote."""
+    if combination.refused:
+        yield from _of_refusal(combination, run)
+        return
     yield from _of_any(combination, run, 0)
     skips = SKIPS | combination.skips
     for nodeid, outcome in run.tests.items():
@@ -99,6 +104,9 @@ def of_recording(combination: Combination, run: Ran, recordings: int) -> Iterato
 
 def of_replay(combination: Combination, run: Ran) -> Iterator[str]:
     """Say what of a run from recordings falls short."""
+    if combination.refused:
+        yield from _of_refusal(combination, run)
+        return
     yield from _of_any(combination, run, 1)
     verdicts = {**VERDICTS, **combination.verdicts}
     for nodeid, outcome in run.tests.items():
@@ -126,6 +134,14 @@ def gist(outcome: str) -> str:
     """Return an outcome, or of an error the line that says most."""
     lines = [line for line in outcome.splitlines() if line.startswith("E  ")] or outcome.splitlines()
     return lines[0].removeprefix("E").strip()[:200] if lines else outcome
+
+
+def _of_refusal(combination: Combination, run: Ran) -> Iterator[str]:
+    if run.code != _USAGE_ERROR:
+        yield f"exit code {run.code} instead of {_USAGE_ERROR}"
+    if combination.refused not in run.output:
+        yield f"{combination.refused!r} is not in the output"
+    yield from (f"{nodeid} was run" for nodeid in run.tests)
 
 
 def _of_any(combination: Combination, run: Ran, code: int) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from environments import Environments
-from judging import outcomes, word
+from judging import gist, outcomes, word
 from trial import HERE, clean_environment
 
 _REQUIREMENTS = ("pytest-httpbin", "pytest-mock", "requests", "werkzeug")
@@ -70,12 +70,16 @@ def _counts(tests: dict[str, str]) -> str:
 
 
 def _print_differences(beside: dict[str, str], alone: dict[str, str]) -> int:
-    different = 0
-    for nodeid in sorted({*beside, *alone}):
-        ours, theirs = _ending(beside.get(nodeid)), _ending(alone.get(nodeid))
-        if ours != theirs:
-            different += 1
-            print(f"{nodeid}: {ours} with pytest-connex, {theirs} without")
-            print("\n".join(f"    {line}" for line in (beside if ours == "failed" else alone)[nodeid].splitlines()))
-    print(f"{different} of {len({*beside, *alone})} tests end in another way")
+    every = sorted({*beside, *alone})
+    endings = {nodeid: (_ending(beside.get(nodeid)), _ending(alone.get(nodeid))) for nodeid in every}
+    for nodeid in every:
+        if endings[nodeid] == ("failed", "failed"):
+            print(f"{nodeid}: failed in both, which compares nothing: {gist(alone[nodeid])}")
+    different = [nodeid for nodeid in every if len(set(endings[nodeid])) > 1]
+    for nodeid in different:
+        ours, theirs = endings[nodeid]
+        print(f"{nodeid}: {ours} with pytest-connex, {theirs} without")
+        for outcomes_of_one in (beside, alone):
+            print("\n".join(f"    {line}" for line in outcomes_of_one.get(nodeid, "").splitlines()))
+    print(f"{len(different)} of {len(every)} tests end in another way")
     return 1 if different else 0

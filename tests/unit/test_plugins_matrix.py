@@ -143,6 +143,18 @@ def test_a_recording_must_pass_skip_and_write_what_is_expected(matrix):
     ]
 
 
+def test_a_run_that_must_be_refused_says_why_and_runs_nothing(matrix):
+    combination = matrix.combinations.Combination("threads", refused="not in threads")
+    refused = matrix.judging.Ran(4, "ERROR: not in threads", {})
+    went_on = matrix.judging.Ran(0, "", {"test_it.py::test_0": "passed"})
+    shortcomings = ["exit code 0 instead of 4", "'not in threads' is not in the output", "test_it.py::test_0 was run"]
+
+    assert list(matrix.judging.of_recording(combination, refused, 0)) == []
+    assert list(matrix.judging.of_replay(combination, refused)) == []
+    assert list(matrix.judging.of_recording(combination, went_on, 0)) == shortcomings
+    assert list(matrix.judging.of_replay(combination, went_on)) == shortcomings
+
+
 @pytest.mark.parametrize(
     ("nodeid", "name"),
     [

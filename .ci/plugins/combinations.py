@@ -186,9 +186,11 @@ KEPT = (
 _MISMATCH = "CassetteMismatch"
 
 NEW = (
+    # It does not work with pytest-asyncio's mode "auto" by itself.
     Combination(
         "trio",
         ("pytest-trio",),
+        ini={"asyncio_mode": "strict"},
         tests=4,
         recordings=4,
         verdicts={

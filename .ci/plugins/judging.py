@@ -12,6 +12,9 @@ from combinations import RECORDINGS, SKIPS, TESTS, VERDICTS, Combination
 
 _USAGE_ERROR = 4
 
+_RAISED = re.compile(r"((\w+\.)*\w*(Error|Exception)|UNEXPECTED EXCEPTION): .*")
+"""What a traceback ends with that pytest does not mark: that of an exception group, or of a doctest."""
+
 _FAULTS = (
     "INTERNALERROR",
     "was never retrieved",
@@ -131,9 +134,11 @@ def word(outcome: str) -> str:
 
 
 def gist(outcome: str) -> str:
-    """Return an outcome, or of an error the line that says most."""
-    lines = [line for line in outcome.splitlines() if line.startswith("E  ")] or outcome.splitlines()
-    return lines[0].removeprefix("E").strip()[:200] if lines else outcome
+    """Return an outcome, or the line of an error that says most: the first that pytest marks, or what was raised."""
+    marked = [line for line in outcome.splitlines() if line.startswith("E  ")]
+    raised = [found[0] for found in _RAISED.finditer(outcome)]
+    says = [*marked[:1], *raised[-1:], *outcome.splitlines()[:1]]
+    return says[0].removeprefix("E").strip()[:200] if says else outcome
 
 
 def _of_refusal(combination: Combination, run: Ran) -> Iterator[str]:

@@ -143,6 +143,23 @@ def test_a_recording_must_pass_skip_and_write_what_is_expected(matrix):
     ]
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (f"test_it.py:3: in test_0\n{MISMATCH}\nE   after which the test raised KeyError: 3", MISMATCH[4:]),
+        (
+            "  + Exception Group Traceback:\n  | ExceptionGroup: all (1)\n    | RuntimeError: no loop",
+            "RuntimeError: no loop",
+        ),
+        ("001 >>> ask()\nUNEXPECTED EXCEPTION: gaierror(-3)", "UNEXPECTED EXCEPTION: gaierror(-3)"),
+        ("running the test EXITED with status 3", "running the test EXITED with status 3"),
+        ("passed", "passed"),
+    ],
+)
+def test_an_error_is_told_in_the_line_that_says_most(matrix, error, said):
+    assert matrix.judging.gist(error) == said
+
+
 def test_a_run_that_must_be_refused_says_why_and_runs_nothing(matrix):
     combination = matrix.combinations.Combination("threads", refused="not in threads")
     refused = matrix.judging.Ran(4, "ERROR: not in threads", {})

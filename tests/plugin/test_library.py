@@ -289,7 +289,7 @@ def test_a_renamed_test_is_told_how_to_move_its_recording(recorded, name):
     [hint] = hints(recorded.run())
     assert hint == f"did you rename a test? connex cassettes mv {stem} {stem}_anew"
     ran = connex(recorded, *shlex.split(hint)[7:])
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.exit_code, ran.stderr) == (0, "")
     recorded.run().assert_outcomes(passed=2)
     assert f"test_it.py::{name}_anew" in connex(recorded, "ls").stdout
 
@@ -301,7 +301,7 @@ def test_a_renamed_module_is_told_how_to_move_its_recordings(recorded):
         for name in ("test_rest", "test_ws")
     ]
     ran = connex(recorded, "mv", "test_it.py", "test_new.py")
-    assert (ran.returncode, sorted(ran.stdout.splitlines())) == (
+    assert (ran.exit_code, sorted(ran.stdout.splitlines())) == (
         0,
         [f"{path} -> {path.replace('test_it', 'test_new')}" for path in (HTTP, WS)],
     )
@@ -342,9 +342,9 @@ def test_a_run_of_one_test_does_not_guess(recorded):
 
 def test_a_recording_that_cannot_be_moved_is_told(recorded):
     ran = connex(recorded, "mv", "test_it.py::test_rest", "test_it.py::test_ws")
-    assert (ran.returncode, ran.stderr) == (0, "")  # one is HTTP, the other not
+    assert (ran.exit_code, ran.stderr) == (0, "")  # one is HTTP, the other not
     ran = connex(recorded, "mv", "test_it.py::test_ws", "test_it.py::test_ws")
-    assert (ran.returncode, ran.stdout) == (1, "")
+    assert (ran.exit_code, ran.stdout) == (1, "")
     assert ran.stderr == f"connex mv: {WS}: there is a recording already; nothing was moved\n"
 
 

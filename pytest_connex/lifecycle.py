@@ -5,26 +5,63 @@ They are registered by :mod:`pytest_connex.plugin` as soon as such a test is col
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import ExitStack
+import copy
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from . import __version__, verifying
+from .cassette.ending import WIDER
 from .cassette.session import CassetteSession
-from .errors import CassetteError
+from .coroutines import drive_runner, driven_test, is_runner
+from .errors import CassetteError, ReplayAborted
 from .network import UVLOOP_REFUSED, blocked
 from .planning import allowed_hosts, plan, runs_on_uvloop
 from .run import ACTIVE, OUTCOMES, RUN, SESSION, Run, owns_sandbox, uses_connex
-from .verdict import raise_verdict, task_noted
+from .verdict import failed_call, judged, raise_verdict
 
 if TYPE_CHECKING:
     from .config import ConnexConfig
     from .protocol import Dialect
 
 _LOOPBACK = (r"127\.0\.0\.1\Z", r"::1\Z", r"localhost\Z")
-_GUARD = pytest.StashKey[ExitStack]()
+_UNDONE = pytest.StashKey[ExitStack]()
+"""What is undone when a test is over."""
+
+_HELD = pytest.StashKey[tuple[pytest.CallInfo[None], pytest.TestReport]]()
+"""A call that passed, while its recording is not used up: what is left may be for the fixtures that end."""
+
+_Hook = Callable[[threading.ExceptHookArgs], Any]
+_EXCEPTHOOK = pytest.StashKey[_Hook]()
+
+
+def begin(item: pytest.Item, known: dict[str, Any]) -> CassetteSession:
+    """Know the recordings of a test from now on.
+
+    Args:
+        item: The test.
+        known: Where its ``connex_config`` and ``connex_dialect`` are, once they are set up.
+    """
+    run = item.config.stash[RUN]
+    session = CassetteSession(plan(item, run, f"pytest-connex {__version__}"), lambda: _settings(known))
+    item.stash[SESSION] = session
+    item.stash[OUTCOMES] = []
+    item.stash[_UNDONE] = ExitStack()
+    item.config.stash[ACTIVE] = session
+    session.ending.open()
+    return session
+
+
+def open_recordings(item: pytest.Item, session: CassetteSession) -> None:
+    """Block the network, and read or begin the recordings of a test."""
+    run = item.config.stash[RUN]
+    if run.options.mode == "recorded":
+        block = blocked(allowed_hosts(item), run.options.allow_uvloop, run.options.without_recording)
+        item.stash[_UNDONE].enter_context(block)
+    session.open()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -33,15 +70,12 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     if not uses_connex(item):
         return (yield)
     run = item.config.stash[RUN]
-    session = CassetteSession(plan(item, run, f"pytest-connex {__version__}"), lambda: _settings(item))
-    item.stash[SESSION] = session
-    item.stash[OUTCOMES] = []
-    item.config.stash[ACTIVE] = session
+    session = begin(item, getattr(item, "funcargs", {}))
     try:
-        with session.ending:
-            yield
+        yield
     except CassetteError as exc:
-        session.fail(exc)
+        if session.verdict is None:
+            session.fail(exc)
     except BaseException as exc:
         if session.verdict is None or isinstance(exc, (KeyboardInterrupt, pytest.exit.Exception)):
             raise
@@ -58,14 +92,9 @@ def pytest_open_recordings(item: pytest.Item) -> None:
     pytest takes no function for a hook whose name does not begin as those of its hooks do.
     """
     session = item.stash.get(SESSION, None)
-    if session is None:
-        return
-    run = item.config.stash[RUN]
-    if run.options.mode == "recorded":
-        guard = item.stash[_GUARD] = ExitStack()
-        guard.enter_context(blocked(allowed_hosts(item), run.options.allow_uvloop, run.options.without_recording))
-    session.open()
-    _mark(item, run, session)
+    if session is not None:
+        open_recordings(item, session)
+        _mark(item, item.config.stash[RUN], session)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -76,8 +105,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     if session is None:
         return (yield)
     raise_verdict(item, session, None)
+    session.called = True
+    allow_uvloop = item.config.stash[RUN].options.allow_uvloop
     try:
-        with session.ending, task_noted(item, session):
+        with session.ending.phase(session.ending.patience), driven_test(item, session, allow_uvloop):
             result = yield
         session.check_recorded()
     except (KeyboardInterrupt, pytest.exit.Exception):
@@ -85,6 +116,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     except BaseException as exc:
         raise_verdict(item, session, exc)
         raise
+    finally:
+        session.called = False
     raise_verdict(item, session, None)
     return result
 
@@ -97,26 +130,52 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
         return (yield)
     known = session.verdict
     try:
-        with session.ending:
+        with session.ending.phase(None):
             yield
         session.close()
+        item.stash[_UNDONE].close()
         verifying.compare(item, session, item.config.stash[RUN].options.cassette_dir)
         if session.verdict is not None and session.verdict is not known:
             raise session.verdict
-        outcomes = item.stash[OUTCOMES]
-        if outcomes and all(outcomes):
-            if error := session.unplayed():
-                error.advise(session.plan.again)
-                raise error
-            if session.plan.baseline is None:
-                session.commit()
+        _settle(item, session)
+    except ReplayAborted:
+        raise session.verdict or AssertionError("interrupted without a verdict") from None
     finally:
+        if _HELD in item.stash:
+            item.ihook.pytest_runtest_logreport(report=item.stash[_HELD][1])
         session.close()
         session.discard()
+        session.ending.close()
         item.config.stash[ACTIVE] = None
-        if _GUARD in item.stash:
-            item.stash[_GUARD].close()
+        item.stash[_UNDONE].close()
     return None
+
+
+def _settle(item: pytest.Item, session: CassetteSession) -> None:
+    """Write what a passed test recorded, or fail it for what it left unused."""
+    if item.stash[OUTCOMES] and "failed" not in item.stash[OUTCOMES] and session.plan.baseline is None:
+        session.commit()
+    if _HELD in item.stash and (error := session.unplayed()):
+        error.advise(session.plan.again)
+        session.verdict = error
+        call, _ = item.stash[_HELD]
+        item.stash[_HELD] = call, failed_call(item, call, error)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep threads that were ended from being reported: that follows from the verdict."""
+    before = config.stash[_EXCEPTHOOK] = threading.excepthook
+
+    def report(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, ReplayAborted):
+            before(args)
+
+    threading.excepthook = report
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave threads as they were."""
+    threading.excepthook = config.stash[_EXCEPTHOOK]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -126,17 +185,36 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         verifying.clean(active)
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, Any, Any]:
-    """Watch the VCR cassette of a Connex test for misses, and learn what the project's dialect calls secret."""
-    value = yield
-    if fixturedef.argname == "connex_dialect" and (masking := request.config.stash[RUN].masking) is not None:
-        masking.hide_fields(value.secret_fields)
-    if fixturedef.argname == "vcr" and (session := request.config.stash.get(ACTIVE, None)) and session.http:
+    """End the set-up of a fixture that goes on after the verdict, and learn from the values of some."""
+    run, session = request.config.stash[RUN], request.config.stash.get(ACTIVE, None)
+    if session is None:
+        value = yield
+    else:
+        try:
+            with session.ending.phase(_limit(fixturedef, session)):
+                value = yield
+        except ReplayAborted:
+            verdict = session.verdict or CassetteError("the set-up of a fixture was interrupted")
+            # pytest keeps what a fixture raises for the tests that come later, but not a BaseException.
+            fixturedef.cached_result = (None, fixturedef.cache_key(request), (verdict, verdict.__traceback__))  # type: ignore[arg-type]
+            raise verdict from None
+    if is_runner(value):
+        drive_runner(value, lambda: request.config.stash.get(ACTIVE, None), run.options.allow_uvloop)
+    if fixturedef.argname == "connex_dialect" and run.masking is not None:
+        run.masking.hide_fields(value.secret_fields)
+    if fixturedef.argname == "vcr" and session is not None and session.http:
         session.http.attach(value)
     return value
+
+
+def _limit(fixturedef: pytest.FixtureDef[Any], session: CassetteSession) -> float:
+    """Return for how many seconds the set-up of a fixture may go on after the verdict."""
+    patience = session.ending.patience
+    return patience if fixturedef.scope == "function" and session.verdict is None else WIDER * patience
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -147,32 +225,48 @@ def pytest_recording_configure(config: pytest.Config, vcr: Any) -> None:
         session.http.configure(vcr)
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember whether a test passed, and attach what the terminal section counts."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Have a report say the verdict, remember whether a test passed, and attach what the terminal section counts."""
+    raised = call.excinfo.value if call.excinfo else None
     report = yield
     session = item.stash.get(SESSION, None)
-    if session is not None:
-        if report.when == "call":
-            item.stash[OUTCOMES].append(report.passed)  # a subtest reports too, before its test does
-        account = vars(session.account)
-        report.connex = {"mode": item.config.stash[RUN].options.mode, **account}  # type: ignore[attr-defined]
-        if report.failed:
-            report.sections += _faults(item)
+    if session is None:
+        return report
+    if report.when == "call":
+        if session.verdict is not None and not session.called:  # a subtest reports too, while its test is called
+            report = judged(item, call, raised or session.verdict, report)
+        xfailed = report.skipped and hasattr(report, "wasxfail")
+        outcome = "xfailed" if xfailed else "passed" if report.passed else "failed"
+        item.stash[OUTCOMES].append(outcome)
+    report.connex = {"mode": item.config.stash[RUN].options.mode, **vars(session.account)}  # type: ignore[attr-defined]
+    if report.failed:
+        report.sections += _faults(item)
+    if report.when == "call" and not session.called and _HELD not in item.stash and _is_held(item, session):
+        item.stash[_HELD] = call, report
+        report = copy.copy(report)
+        report.when = "setup"  # nobody takes note of a set-up that passed
     return report
 
 
-def _settings(item: pytest.Item) -> tuple[ConnexConfig, Dialect]:
+def _settings(known: dict[str, Any]) -> tuple[ConnexConfig, Dialect]:
     """Return the configuration and the dialect of a test.
 
     Raises:
         CassetteError: They are asked for before the fixtures know them, or because one of those failed.
     """
-    funcargs: dict[str, Any] = getattr(item, "funcargs", {})
     for name in ("connex_config", "connex_dialect"):
-        if name not in funcargs:
+        if name not in known:
             raise CassetteError(f"{name} is needed for recordings, and the fixture has not been set up", again=False)
-    return funcargs["connex_config"], funcargs["connex_dialect"]
+    return known["connex_config"], known["connex_dialect"]
+
+
+def _is_held(item: pytest.Item, session: CassetteSession) -> bool:
+    """Tell whether the report of a call has to wait for the end of the fixtures, which may use up the recording."""
+    outcomes: list[str] = item.stash[OUTCOMES]
+    return set(outcomes) == {"passed"} and session.unplayed() is not None
 
 
 def _faults(item: pytest.Item) -> list[tuple[str, str]]:
@@ -187,6 +281,20 @@ def _faults(item: pytest.Item) -> list[tuple[str, str]]:
         if lines:
             sections.append((f"faults of {name}", "\n".join(lines)))
     return sections
+
+
+@contextmanager
+def _unmarked(item: pytest.Item, session: CassetteSession) -> Iterator[None]:
+    """Do what pytest-recording does for a test with markers, which it has looked for already."""
+    from pytest_recording.network import blocking_context
+
+    with ExitStack() as stack:
+        if session.http is not None:
+            stack.enter_context(session.http.alone())
+        if session.plan.action == "replay" and item.get_closest_marker("block_network") is None:
+            local = "connex_proxy" in getattr(item, "fixturenames", ())
+            stack.enter_context(blocking_context(list(_LOOPBACK) if local else None))
+        yield
 
 
 def _mark(item: pytest.Item, run: Run, session: CassetteSession) -> None:

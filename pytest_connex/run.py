@@ -54,8 +54,8 @@ ACTIVE: pytest.StashKey[CassetteSession | None] = pytest.StashKey()
 """The recordings of the test that is running."""
 
 SESSION: pytest.StashKey[CassetteSession] = pytest.StashKey()
-OUTCOMES = pytest.StashKey[list[bool]]()
-"""Whether the call of a test, and each of its subtests, passed."""
+OUTCOMES = pytest.StashKey[list[str]]()
+"""What became of the call of a test, and of each of its subtests: ``passed``, ``xfailed`` or ``failed``."""
 
 
 def uses_connex(item: pytest.Item) -> bool:

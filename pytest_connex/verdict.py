@@ -1,23 +1,18 @@
-"""How a verdict becomes the result of its test, and which task is the test's.
+"""How a verdict becomes the result of its test.
 
 The verdict is the plugin's, not the client's: whatever the test made of the closed connection or the failed
-request, its call raises the verdict.
+request, and whatever its markers or its framework make of a failure, its report says the verdict.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
-from inspect import iscoroutinefunction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from .errors import CassetteMissing
-from .network import UVLOOP_REFUSED, is_uvloop
+from .errors import CassetteError, CassetteMissing
 from .run import RUN
 
 if TYPE_CHECKING:
@@ -47,29 +42,36 @@ def raise_verdict(item: pytest.Item, session: CassetteSession, cause: BaseExcept
     raise verdict.with_traceback(_own_code(cause.__traceback__, item.config.rootpath)) from None
 
 
-@contextmanager
-def task_noted(item: pytest.Item, session: CassetteSession) -> Iterator[None]:
-    """Have an asynchronous test tell which task it is, so that it can be ended."""
-    function: Any = getattr(item, "obj", None)
-    if not iscoroutinefunction(function) or hasattr(function, "hypothesis"):
-        yield
-        return
+def judged(
+    item: pytest.Item, call: pytest.CallInfo[None], raised: BaseException | None, report: pytest.TestReport
+) -> pytest.TestReport:
+    """Return the report of the call of a test that has a verdict.
 
-    @functools.wraps(function)
-    async def noted(*args: Any, **kwargs: Any) -> Any:
-        import asyncio
+    Args:
+        item: The test.
+        call: Its call.
+        raised: What left the call, before frameworks and markers had their say.
+        report: What they made of it: an expected failure, or what unittest kept.
+    """
+    if not isinstance(raised, (CassetteError, pytest.skip.Exception)):
+        return report
+    if call.excinfo is not None and call.excinfo.value is raised and not hasattr(report, "wasxfail"):
+        return report
+    call.excinfo = pytest.ExceptionInfo.from_exception(raised)
+    return pytest.TestReport.from_item_and_call(item, call)
 
-        session.ending.note_task()
-        refused = session.plan.action == "replay" and not item.config.stash[RUN].options.allow_uvloop
-        if refused and is_uvloop(asyncio.get_running_loop()):
-            pytest.fail(UVLOOP_REFUSED, pytrace=False)
-        return await function(*args, **kwargs)
 
-    item.obj = noted  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        item.obj = function  # type: ignore[attr-defined]
+def failed_call(item: pytest.Item, call: pytest.CallInfo[None], verdict: CassetteError) -> pytest.TestReport:
+    """Return the report of a call that has passed, and whose verdict came when the fixtures were gone."""
+
+    def reveal() -> None:
+        __tracebackhide__ = True
+        raise verdict
+
+    failed = pytest.CallInfo.from_call(reveal, "call")
+    failed.start, failed.stop, failed.duration = call.start, call.stop, call.duration
+    report: pytest.TestReport = item.ihook.pytest_runtest_makereport(item=item, call=failed)
+    return report
 
 
 def _own_code(traceback: TracebackType | None, rootpath: Path) -> TracebackType | None:

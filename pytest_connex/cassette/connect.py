@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import InvalidStatus, SecurityError
 
 from ..clock import Timer
+from ..errors import ReplayAborted
 from .endpoint import Behaviour, Endpoint
 from .relay import MAX_REDIRECTS, TRANSPORT_OPTIONS
 
@@ -63,7 +64,11 @@ async def _dial(
 ) -> ClientConnection:
     local = {name: value for name, value in kwargs.items() if not name.startswith(TRANSPORT_OPTIONS)}
     for _ in range(MAX_REDIRECTS):
-        behaviour = dialler.behaviour(url, kwargs)
+        try:
+            behaviour = dialler.behaviour(url, kwargs)
+        except ReplayAborted:  # a task that dials again and again rests here until it is cancelled
+            await asyncio.get_running_loop().create_future()
+            raise
         ours, theirs = socket.socketpair()
         try:
             ours.setblocking(False)

@@ -1,9 +1,18 @@
-"""Ending a test that goes on after its verdict, whatever it swallows.
+"""Ending a phase of a test that goes on after its verdict, whatever it swallows.
 
-A client that retries for ever must not keep its test from failing. Three means are used, one after the other:
-the task of the test is cancelled, and ended from within where it swallows that; whatever the test asks raises
-:class:`~pytest_connex.errors.ReplayAborted`; and at last a signal raises that in the main thread, wherever it is,
-also where it waits for another thread.
+A client that retries for ever must not keep its test from failing. A phase is the set-up of one fixture, the call
+of the test, or the teardown of its fixtures. When the verdict is there, a thread watches the phase that runs, and
+after a limit presses it to end, until it is over:
+
+1. The coroutine of the phase is cancelled, twice, with time to clean up after each.
+2. A coroutine that swallows both is left behind: it is not resumed, and its task ends (:mod:`.driving`).
+3. Code without a loop, and a task that never suspends, are interrupted by a signal in the main thread, which raises
+   :class:`~pytest_connex.errors.ReplayAborted` there.
+
+Whatever was begun for a phase looks whether that phase is over before it does anything. Background tasks of the
+test are left to the test and its fixtures; what is left of them when their loop is closed is ended then. Code in
+threads of its own cannot be ended; what it asks after the verdict raises :class:`~pytest_connex.errors.ReplayAborted`
+there.
 """
 
 from __future__ import annotations
@@ -11,114 +20,242 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from contextlib import suppress
-from types import FrameType, TracebackType
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Protocol, TypeVar
 
-from ..errors import ReplayAborted
+from .driving import Driven, Tasks, abort, hush
+
+_Result = TypeVar("_Result")
 
 _SIGNAL = signal.SIGUSR2
 """Used only while a test runs, and only where nobody else has a handler for it."""
 
 _AGAIN = 0.05
-"""Seconds between two cancellations: the first may be swallowed."""
+"""Seconds between two interruptions, from the third on."""
 
-_MESSAGE = "the test went on after its verdict"
-_ABORTS = 100
-_SETTLING = 1_000
+WIDER = 12
+"""How many times longer than a call a fixture may take that other tests need too, or that began after the verdict."""
 
-_GRACE = 1.0
-"""Seconds that cancelling gets before the thread of the test is interrupted."""
+
+class Pressed(Protocol):
+    """What a phase runs, and how it is asked to end.
+
+    Attributes:
+        loop: The loop of asyncio that it runs in, if it does.
+        unanswered: Whether what runs it has not come round since it was pressed last.
+        over: Whether it is over, so that pressing it does nothing.
+    """
+
+    unanswered: bool
+    over: bool
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """Where it runs."""
+
+    def press(self) -> None:
+        """Ask once more for the end; from any thread."""
+
+    def in_task(self) -> bool:
+        """Tell whether a task runs at this moment, seen from the thread that runs it."""
+
+
+class _Phase:
+    """One phase.
+
+    Args:
+        limit: Seconds that it may go on after the verdict; None for as long as it does not go on asking.
+    """
+
+    def __init__(self, limit: float | None) -> None:
+        self.limit = limit
+        self.in_main_thread = threading.current_thread() is threading.main_thread()
+        self.driven: list[Pressed] = []
+        self.tasks: Tasks | None = None
+        self.watched = False
+        self.over = False
+        self._news = threading.Event()
+
+    def end(self) -> None:
+        """The phase is over."""
+        self.over = True
+        if self.tasks is not None:
+            self.tasks.over = True
+        self._news.set()
+
+    def pressed_in(self, loop: asyncio.AbstractEventLoop | None) -> Pressed | None:
+        """Return what is to be pressed where ``loop`` runs; None where nothing of the kind runs."""
+        if self.driven and self.driven[-1].loop is loop:
+            return self.driven[-1]
+        if loop is None:
+            return None
+        if self.tasks is None or self.tasks.loop is not loop:
+            self.tasks = Tasks(loop)
+        return self.tasks
+
+    def hurry(self) -> None:
+        """Shorten the wait that is under way."""
+        self._news.set()
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for the end, or until somebody is in a hurry; tell whether it is over."""
+        self._news.wait(seconds)
+        if not self.over:
+            self._news.clear()
+        return self.over
 
 
 class Ending:
-    """Ends one phase of a test; a context manager around it, entered in the thread of the test.
+    """Ends the phases of one test.
 
     Args:
-        patience: Seconds that the test may go on after its verdict.
+        patience: Seconds that a call may go on after the verdict, and that each cancellation gets.
     """
 
     def __init__(self, patience: float) -> None:
-        self._patience = patience
-        self._task: asyncio.Task[object] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._cancelled = False
-        self._interruptible = False
+        self.patience = patience
+        self._verdict: BaseException | None = None
+        self._phases: list[_Phase] = []
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._over = threading.Event()
-        self._over.set()
+        self._signalled = False
+        self._owns_signal = False
+        self._restore: list[Callable[[], None]] = []
 
-    def __enter__(self) -> None:
-        self._thread = threading.current_thread()
-        in_main_thread = self._thread is threading.main_thread()
-        self._interruptible = in_main_thread and signal.getsignal(_SIGNAL) is signal.SIG_DFL
-        self._over.clear()
-        if self._interruptible:
-            signal.signal(_SIGNAL, self._abort_here)
+    def open(self) -> None:
+        """Begin to look after a test, in the thread that runs it."""
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        self._owns_signal = in_main_thread and signal.getsignal(_SIGNAL) is signal.SIG_DFL
+        if self._owns_signal:
+            signal.signal(_SIGNAL, self._interrupted)
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        with self._lock:
-            self._over.set()
-        if self._interruptible:
-            for _ in range(_SETTLING):
-                pass  # what was sent just before is handled by now, and finds that the phase is over
+    def close(self) -> None:
+        """The test is over, with all that it had. Calling it again does nothing."""
+        while self._restore:
+            self._restore.pop()()
+        if self._has_signal():
             signal.signal(_SIGNAL, signal.SIG_DFL)
-        task, loop = self._task, self._loop
-        if self._cancelled and task is not None and not task.done() and loop is not None and not loop.is_running():
-            _abort(task)  # or closing its loop would wait for it
+        self._owns_signal = False
 
-    def note_task(self) -> None:
-        """Remember the current task: it is the test's."""
-        self._task = asyncio.current_task()
-        self._loop = asyncio.get_running_loop()
+    @contextmanager
+    def phase(self, limit: float | None) -> Iterator[None]:
+        """Look after one phase, in the thread that runs it.
 
-    def begin(self) -> None:
-        """The verdict is there: end the test unless it ends by itself in time."""
-        if self._over.is_set():
-            return
-        loop = self._loop or _running_loop()
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(loop.call_later, self._patience, self.cancel, loop)
-        threading.Thread(target=self._interrupt, name="connex-ending", daemon=True).start()
-
-    def cancel(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Cancel the task of the test, or every task of the loop where it cannot be told, until it is over."""
-        if self._over.is_set():
-            return
-        if threading.current_thread() is not self._thread:
-            if self._loop is not None and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self.cancel, self._loop)
-            return
-        loop = loop or _running_loop()
-        if loop is None:
-            return
-        for task in (self._task,) if self._task is not None else asyncio.all_tasks(loop):
-            if self._cancelled and task is not asyncio.current_task(loop):
-                _abort(task)
-            task.cancel()
-        self._cancelled = True
-        loop.call_later(_AGAIN, self.cancel, loop)
-
-    def _interrupt(self) -> None:
-        if not self._interruptible or self._over.wait(self._patience + _GRACE):
-            return
-        main = threading.main_thread().ident
-        while main is not None and not self._over.wait(_AGAIN):
+        Args:
+            limit: Seconds that it may go on after the verdict; None for as long as it does not go on asking.
+        """
+        phase = _Phase(limit)
+        with self._lock:
+            self._phases.append(phase)
+        try:
+            try:
+                self._watch()
+                yield
+            finally:
+                phase.over = True
+        finally:  # also where an interruption came in the last moment of the phase
             with self._lock:
-                if not self._over.is_set():
-                    signal.pthread_kill(main, _SIGNAL)
+                phase.end()
+                self._phases.remove(phase)
+            while self._signalled and phase.in_main_thread and self._has_signal():
+                time.sleep(0)  # it is on its way, and is to find that the phase is over
+            self._watch()
 
-    def _abort_here(self, number: int, frame: FrameType | None) -> None:
-        if not self._over.is_set():
-            raise ReplayAborted(_MESSAGE)
+    def begin(self, verdict: BaseException) -> None:
+        """The verdict is there: end the phase that runs, unless it ends by itself in time."""
+        self._verdict = verdict
+        phase = self._running()
+        if phase is not None and phase.driven and phase.driven[-1].loop is not None:
+            self._restore.append(hush(phase.driven[-1].loop))
+        self._watch()
 
+    def insist(self) -> None:
+        """The phase that runs goes on asking after the verdict: wait no longer."""
+        phase = self._running()
+        if phase is None:
+            return
+        if phase.limit is None:
+            phase.limit = 0.0
+        self._watch()
+        phase.hurry()
 
-def _abort(task: asyncio.Task[object]) -> None:
-    """Raise :class:`ReplayAborted` where a suspended task waits, as often as it swallows that."""
-    coroutine = task.get_coro()
-    with suppress(BaseException):
-        for _ in range(_ABORTS):
-            coroutine.throw(ReplayAborted(_MESSAGE))
+    async def driven(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+        """Await a coroutine of the phase that runs, so that it can be ended.
+
+        Raises:
+            BaseException: What the coroutine raises, or the verdict if it was ended.
+        """
+        driven = Driven(coroutine, lambda: self._verdict or asyncio.CancelledError())
+        if self._verdict is not None:
+            self._restore.append(hush(driven.loop))
+        with self.pressing(driven):
+            result: _Result = await driven
+        return result
+
+    @contextmanager
+    def pressing(self, pressed: Pressed) -> Iterator[None]:
+        """Have ``pressed`` be what is pressed where the phase that runs is to end."""
+        phase = self._running()
+        if phase is not None:
+            phase.driven.append(pressed)
+        try:
+            yield
+        finally:
+            pressed.over = True
+            if phase is not None:
+                phase.driven.remove(pressed)
+
+    # inside
+
+    def _running(self) -> _Phase | None:
+        with self._lock:
+            return self._phases[-1] if self._phases else None
+
+    def _watch(self) -> None:
+        phase = self._running()
+        if phase is None or phase.watched or phase.limit is None or self._verdict is None:
+            return
+        phase.watched = True
+        threading.Thread(target=self._press, args=(phase, phase.limit), name="connex-ending", daemon=True).start()
+
+    def _press(self, phase: _Phase, limit: float) -> None:
+        """Press a phase to end until it is over; in a thread of its own."""
+        waits = iter((limit, self.patience, self.patience))
+        while not phase.ends_within(next(waits, _AGAIN)):
+            driven = phase.driven[-1] if phase.driven else None
+            if self._running() is not phase:
+                continue  # another phase runs within it, and is watched itself
+            if driven is not None and not driven.unanswered:
+                driven.press()
+            elif phase.in_main_thread and self._has_signal():
+                self._signal(phase)
+
+    def _has_signal(self) -> bool:
+        """Tell whether the signal is ours, and nobody has taken it meanwhile."""
+        return self._owns_signal and signal.getsignal(_SIGNAL) == self._interrupted
+
+    def _signal(self, phase: _Phase) -> None:
+        main = threading.main_thread().ident
+        with self._lock:
+            if not phase.over and not self._signalled and main is not None:
+                self._signalled = True
+                signal.pthread_kill(main, _SIGNAL)
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        """Handle the signal: end what the main thread does, if it is still what the signal was meant for."""
+        self._signalled = False
+        phase = self._phases[-1] if self._phases else None
+        if phase is None or phase.over or not phase.watched:
+            return
+        pressed = phase.pressed_in(_running_loop())
+        if pressed is None:
+            abort()
+        elif not pressed.unanswered:
+            pressed.press()
+        elif pressed.in_task():
+            abort()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..config import MIN_SECRET, RECORDED_KEY, RECORDED_SECRET, RECORDED_WS_URL, ConnexConfig, canonical_url
-from ..errors import CassetteError, CassetteMissing, CassetteStale, ReplayAborted
+from ..errors import CassetteError, CassetteMissing, CassetteStale
 from ..protocol import Dialect
+from .driving import abort
 from .ending import Ending
 from .redaction import Redactor
 from .writing import TextWriter, Writer, put_in_place
@@ -149,6 +150,7 @@ class CassetteSession:
         self.plan = plan
         self.account = Account()
         self.verdict: CassetteError | None = None
+        self.called = False
         self.http: HttpRecording | None = None
         self._settings = settings
         self._redactor: Redactor | None = None
@@ -301,7 +303,7 @@ class CassetteSession:
             verdict.advise(self.plan.renaming)
         if isinstance(verdict, CassetteMissing) and verdict.path is not None:
             self.account.missing.append(str(verdict.path))
-        self.ending.begin()
+        self.ending.begin(verdict)
 
     # the end of the test
 
@@ -486,5 +488,5 @@ class CassetteSession:
     def _ask_again(self) -> None:
         self._asked_again += 1
         if self._asked_again > PATIENCE:
-            self.ending.cancel()
-            raise ReplayAborted(f"the test went on after its verdict: {self.verdict}")
+            self.ending.insist()
+            abort()

@@ -36,6 +36,9 @@ _SIGNAL = signal.SIGUSR2
 _AGAIN = 0.05
 """Seconds between two interruptions, from the third on."""
 
+_SWALLOWING = frozenset({"__del__", "_remove"})
+"""Functions whose exceptions the interpreter prints: ``_remove`` is that of weak collections."""
+
 WIDER = 12
 """How many times longer than a call a fixture may take that other tests need too, or that began after the verdict."""
 
@@ -239,15 +242,15 @@ class Ending:
     def _signal(self, phase: _Phase) -> None:
         main = threading.main_thread().ident
         with self._lock:
-            if not phase.over and not self._signalled and main is not None:
-                self._signalled = True
+            if not phase.over and main is not None:
+                self._signalled = True  # again, where the last one came a moment before the thread began to wait
                 signal.pthread_kill(main, _SIGNAL)
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         """Handle the signal: end what the main thread does, if it is still what the signal was meant for."""
         self._signalled = False
         phase = self._phases[-1] if self._phases else None
-        if phase is None or phase.over or not phase.watched:
+        if phase is None or phase.over or not phase.watched or _is_swallowed(frame):
             return
         pressed = phase.pressed_in(_running_loop())
         if pressed is None:
@@ -256,6 +259,15 @@ class Ending:
             pressed.press()
         elif pressed.in_task():
             abort()
+
+
+def _is_swallowed(frame: FrameType | None) -> bool:
+    """Tell whether what is raised here is only printed: in finalizers and in callbacks of weak references."""
+    while frame is not None:
+        if frame.f_code.co_name in _SWALLOWING:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

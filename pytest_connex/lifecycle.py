@@ -55,6 +55,16 @@ def begin(item: pytest.Item, known: dict[str, Any]) -> CassetteSession:
     return session
 
 
+def begin_unmarked(item: pytest.Item, known: dict[str, Any]) -> None:
+    """Know the recordings of a test that is being set up or called already; see :mod:`pytest_connex.late`."""
+    open_recordings(item, begin(item, known))
+
+
+def open_unmarked(item: pytest.Item) -> None:
+    """Do what pytest-recording does for a test with markers, now that the settings of the test are known."""
+    item.stash[_UNDONE].enter_context(_unmarked(item, item.stash[SESSION]))
+
+
 def open_recordings(item: pytest.Item, session: CassetteSession) -> None:
     """Block the network, and read or begin the recordings of a test."""
     run = item.config.stash[RUN]
@@ -285,7 +295,7 @@ def _faults(item: pytest.Item) -> list[tuple[str, str]]:
 
 @contextmanager
 def _unmarked(item: pytest.Item, session: CassetteSession) -> Iterator[None]:
-    """Do what pytest-recording does for a test with markers, which it has looked for already."""
+    """Let VCR play or record, and block the network beyond what the guard does."""
     from pytest_recording.network import blocking_context
 
     with ExitStack() as stack:

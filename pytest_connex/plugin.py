@@ -10,7 +10,7 @@ from collections.abc import Generator
 
 import pytest
 
-from . import fixtures, hooks, options, typed
+from . import fixtures, hooks, late, options, typed
 from .report.terminal import TerminalSection
 from .run import REFUSAL, RUN, UNUSED, UNUSED_KEY, Run, uses_connex
 
@@ -58,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
         run.live = configure_live(config, run.options)
         run.origins = origins(config)
     config.pluginmanager.register(fixtures, "connex-fixtures")
+    config.pluginmanager.register(late, "connex-late")
     section = TerminalSection(config.rootpath, REFUSAL, UNUSED_KEY, lambda: config.stash.get(UNUSED, []))
     config.pluginmanager.register(section, "connex-terminal")
     if run.options.verify:

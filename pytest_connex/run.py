@@ -37,6 +37,7 @@ class Run:
         origins: Where each variable of a live run came from, as words.
         extra: Secret values that the hook ``pytest_connex_secrets`` gave.
         masking: Hides secrets in reports and logs, where there are any.
+        item: The test that runs.
     """
 
     options: RunOptions
@@ -44,6 +45,7 @@ class Run:
     origins: dict[str, str] = field(default_factory=dict)
     extra: tuple[str, ...] = field(default=(), repr=False)
     masking: Masking | None = field(default=None, repr=False)
+    item: pytest.Item | None = field(default=None, repr=False)
 
 
 RUN = pytest.StashKey[Run]()

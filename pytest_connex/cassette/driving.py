@@ -71,7 +71,7 @@ class _Pressed:
 class Driven(_Pressed):
     """A coroutine within its own task, which it does not outlive.
 
-    It is awaited in the place of the coroutine, and hands every suspension on. When it was pressed to end, it
+    It is awaited in the place of the coroutine, and hands every suspension on. When the coroutine was ended, it
     raises the verdict instead of :class:`asyncio.CancelledError`, so that a task which others need goes on.
 
     Args:
@@ -96,8 +96,9 @@ class Driven(_Pressed):
                     awaited = resume()
                 except StopIteration as finished:
                     return finished.value
-                except asyncio.CancelledError as cancelled:
-                    self._raise_verdict_if_pressed(cancelled)
+                except (asyncio.CancelledError, ReplayAborted) as ended:
+                    if isinstance(ended, ReplayAborted) or self._times:
+                        self._raise_verdict(ended)
                     raise
                 try:
                     resume = partial(self._coroutine.send, (yield awaited))
@@ -107,16 +108,15 @@ class Driven(_Pressed):
                 except BaseException as exc:  # noqa: BLE001  (it is the coroutine's)
                     if self._left:
                         _left_behind.append(self._coroutine)
-                        self._raise_verdict_if_pressed(exc)
+                        self._raise_verdict(exc)
                     resume = partial(self._coroutine.throw, exc)
         finally:
             self.over = True
             for _ in range(min(self._times, self._task.cancelling())):
                 self._task.uncancel()
 
-    def _raise_verdict_if_pressed(self, cancelled: BaseException) -> None:
-        if self._times:
-            raise self._verdict().with_traceback(cancelled.__traceback__) from None
+    def _raise_verdict(self, ended: BaseException) -> NoReturn:
+        raise self._verdict().with_traceback(ended.__traceback__) from None
 
     def _cancel(self) -> None:
         self._task.cancel()

@@ -1,84 +1,45 @@
-"""A phase of a test that goes on after its verdict ends: by cancelling, from within, and in its threads.
+"""A phase of a test that goes on after its verdict ends, and none that is over or comes later is touched.
 
-Loops have a virtual clock here, so that nobody waits for the patience; the grace of threads is taken away.
+Phases have no limit here, or one that no test reaches; what swallows its end is pressed again after a moment.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from pytest_connex.cassette import ending as module
 from pytest_connex.cassette.ending import Ending
-from pytest_connex.clock import VirtualLoop
-from pytest_connex.errors import ReplayAborted
+from pytest_connex.errors import CassetteMismatch, ReplayAborted
 
-PATIENCE = 60.0
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    yield loop
-    loop.close()
+VERDICT = CassetteMismatch("other")
+FOR_EVER = 3600.0
 
 
 @pytest.fixture
-def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_GRACE", 0.0)
+def ending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ending]:
+    """One with little patience."""
+    monkeypatch.setattr(module, "_AGAIN", 0.001)
+    ending = Ending(0.2)
+    ending.open()
+    yield ending
+    ending.close()
+    for thread in watchers():
+        thread.join(10)
+        assert not thread.is_alive()
 
 
-class Stubborn:
-    """Waits for ever, and swallows what would end it, ``often`` times."""
-
-    def __init__(self, often: int, note: Callable[[], None] = lambda: None) -> None:
-        self.often = often
-        self.swallowed: list[type[BaseException]] = []
-        self._note = note
-
-    async def wait(self) -> None:
-        self._note()
-        while True:
-            try:
-                await asyncio.Event().wait()
-            except BaseException as exc:
-                self.swallowed.append(type(exc))
-                if len(self.swallowed) > self.often:
-                    raise
-
-
-def condemned(
-    ending: Ending, work: Callable[[], Coroutine[Any, Any, object]]
-) -> Callable[[], Coroutine[Any, Any, None]]:
-    """A test whose verdict is there before it does ``work``."""
-
-    async def test() -> None:
-        ending.note_task()
-        ending.begin()
-        await work()
-
-    return test
-
-
-def ended(loop: VirtualLoop, test: Callable[[], Coroutine[Any, Any, None]]) -> tuple[BaseException | None, float]:
-    """Return what a test raised, and the seconds that it took; its task is the only one."""
-    start, task = loop.time(), loop.create_task(test())
-    task.add_done_callback(lambda _: loop.stop())
-    overdue = loop.call_later(10 * PATIENCE, loop.stop)
-    loop.run_forever()
-    overdue.cancel()
-    assert task.done(), "the test goes on"
-    return (asyncio.CancelledError() if task.cancelled() else task.exception()), loop.time() - start
+def watchers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "connex-ending"]
 
 
 def raised_by(work: Callable[[], object]) -> BaseException | None:
-    """Return what ``work`` raised, in the main thread."""
     try:
         work()
     except BaseException as exc:
@@ -86,106 +47,23 @@ def raised_by(work: Callable[[], object]) -> BaseException | None:
     return None
 
 
-def interrupters() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "connex-ending"]
+def ended(ending: Ending, work: Callable[[], object], limit: float | None = 0.0) -> BaseException | None:
+    """Return what left a phase in which ``work`` goes on after the verdict."""
+
+    def phase() -> None:
+        with ending.phase(limit):
+            work()
+
+    return raised_by(phase)
 
 
-# --- Tasks -----------------------------------------------------------------------------------------------
-
-
-def test_a_test_that_waits_for_ever_is_cancelled_when_patience_ends(loop):
-    ending = Ending(PATIENCE)
-    with ending:
-        raised, seconds = ended(loop, condemned(ending, lambda: asyncio.Event().wait()))
-    assert isinstance(raised, asyncio.CancelledError)
-    assert seconds == pytest.approx(PATIENCE)
-
-
-def test_a_test_that_ends_in_time_is_left_alone(loop):
-    ending = Ending(PATIENCE)
-    with ending:
-        raised, seconds = ended(loop, condemned(ending, lambda: asyncio.sleep(PATIENCE - 1)))
-    assert (raised, seconds) == (None, pytest.approx(PATIENCE - 1))
-
-
-def test_a_swallowed_cancellation_is_followed_by_an_end_from_within(loop):
-    ending, stubborn = Ending(PATIENCE), Stubborn(often=1)
-    with ending:
-        ended(loop, condemned(ending, stubborn.wait))
-    assert stubborn.swallowed == [asyncio.CancelledError, ReplayAborted]
-
-
-def test_an_end_from_within_is_repeated_as_often_as_it_is_swallowed(loop):
-    ending, stubborn = Ending(PATIENCE), Stubborn(often=20)
-    with ending:
-        _, seconds = ended(loop, condemned(ending, stubborn.wait))
-    assert stubborn.swallowed == [asyncio.CancelledError, *[ReplayAborted] * 20]
-    assert seconds == pytest.approx(PATIENCE + 0.05)
-
-
-def test_where_the_task_of_the_test_is_not_known_every_task_is_cancelled(loop):
-    ending, others = Ending(PATIENCE), [Stubborn(often=0), Stubborn(often=0)]
-
-    async def main() -> None:
-        tasks = [asyncio.create_task(other.wait()) for other in others]
-        ending.begin()
-        await asyncio.gather(*tasks)
-
-    with ending:
-        raised, _ = ended(loop, main)
-    assert isinstance(raised, asyncio.CancelledError)
-    assert [other.swallowed for other in others] == [[asyncio.CancelledError]] * 2
-
-
-def test_where_it_is_known_other_tasks_go_on(loop):
-    ending = Ending(PATIENCE)
-    other = loop.create_task(asyncio.sleep(PATIENCE + 1, "went on"))
-    with ending:
-        ended(loop, condemned(ending, lambda: asyncio.Event().wait()))
-    assert loop.run_until_complete(other) == "went on"
-
-
-def test_cancelling_outside_of_a_phase_does_nothing(loop):
-    ending = Ending(PATIENCE)
-
-    async def main() -> str:
-        ending.note_task()
-        ending.cancel()
-        await asyncio.sleep(1)
-        return "went on"
-
-    assert loop.run_until_complete(main()) == "went on"
-
-
-def test_cancelling_outside_of_a_loop_does_nothing():
-    ending = Ending(PATIENCE)
-    with ending:
-        ending.cancel()
-
-
-def test_a_task_that_its_loop_left_behind_is_ended_with_its_phase(loop):
-    ending = Ending(PATIENCE)
-    stubborn = Stubborn(often=1, note=ending.note_task)
-    coroutine = stubborn.wait()
-    with ending:
-        task = loop.create_task(coroutine)
-        loop.run_until_complete(asyncio.sleep(0))
-        ending.begin()
-        loop.run_until_complete(asyncio.sleep(PATIENCE + 0.01))
-        assert not task.done()
-    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
-    task.cancel()
-    loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
-
-
-# --- The main thread ---------------------------------------------------------------------------------------------
-
-
-def goes_on(swallow: type[BaseException], often: int = 10**9) -> int:
+def spin(swallow: type[BaseException], begin: Callable[[], object] = lambda: None, often: int = 10**9) -> int:
     """Swallow what is raised here, ``often`` times, and return how often that was."""
     swallowed = 0
     while swallowed < often:
         try:
+            if not swallowed:
+                begin()
             while True:
                 pass
         except swallow:
@@ -193,82 +71,207 @@ def goes_on(swallow: type[BaseException], often: int = 10**9) -> int:
     return swallowed
 
 
-def test_a_test_that_swallows_every_exception_is_interrupted(no_grace):
-    def work() -> None:
-        ending = Ending(0.01)
-        with ending:
-            ending.begin()
-            goes_on(Exception)
+def wait_for_ever(swallowing: int = 0) -> Coroutine[Any, Any, None]:
+    """Wait for ever, and swallow so many cancellations."""
 
-    assert isinstance(raised_by(work), ReplayAborted)
+    async def work() -> None:
+        for _ in range(swallowing):
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    return work()
 
 
-def test_a_test_that_swallows_its_interruption_is_interrupted_again(no_grace):
+# --- Without a loop ----------------------------------------------------------------------------------------------
+
+
+def test_code_that_swallows_every_exception_is_interrupted(ending):
+    assert isinstance(ended(ending, lambda: spin(Exception, lambda: ending.begin(VERDICT))), ReplayAborted)
+
+
+def test_code_that_swallows_its_interruption_is_interrupted_again(ending):
     counted: list[int] = []
-
-    def work() -> None:
-        ending = Ending(0.01)
-        with ending:
-            ending.begin()
-            counted.append(goes_on(BaseException, often=3))
-
-    assert raised_by(work) is None
+    ended(ending, lambda: counted.append(spin(BaseException, lambda: ending.begin(VERDICT), often=3)))
     assert counted == [3]
 
 
-def test_a_test_that_waits_for_another_thread_is_interrupted(no_grace):
-    never = threading.Event()
+def test_code_that_waits_for_another_thread_is_interrupted(ending):
+    def work() -> None:
+        ending.begin(VERDICT)
+        threading.Event().wait(FOR_EVER)
+
+    assert isinstance(ended(ending, work), ReplayAborted)
+
+
+def test_a_phase_that_ends_in_time_is_left_alone_and_its_watcher_ends(ending):
+    with ending.phase(FOR_EVER):
+        ending.begin(VERDICT)
+
+
+def test_a_phase_that_came_after_the_verdict_is_ended_too(ending):
+    ending.begin(VERDICT)
+    assert isinstance(ended(ending, lambda: spin(Exception)), ReplayAborted)
+
+
+def test_a_phase_within_a_phase_is_ended_alone(ending):
+    inner: list[BaseException | None] = []
 
     def work() -> None:
-        ending = Ending(0.01)
-        with ending:
-            ending.begin()
-            never.wait(30)
+        inner.append(ended(ending, lambda: spin(Exception, lambda: ending.begin(VERDICT))))
 
-    assert isinstance(raised_by(work), ReplayAborted)
+    assert ended(ending, work, limit=FOR_EVER) is None
+    assert list(map(type, inner)) == [ReplayAborted]
 
 
-def test_the_signal_is_left_as_it_was_found(no_grace):
-    with Ending(0.01):
-        assert signal.getsignal(signal.SIGUSR2) is not signal.SIG_DFL
+def test_a_phase_goes_on_being_watched_when_one_within_it_is_over(ending):
+    def work() -> None:
+        ended(ending, lambda: ending.begin(VERDICT), limit=None)
+        spin(Exception)
+
+    assert isinstance(ended(ending, work), ReplayAborted)
+
+
+@pytest.mark.parametrize("limit", [None, FOR_EVER])
+def test_a_phase_that_goes_on_asking_is_ended_whatever_its_limit(ending, limit):
+    def insist() -> None:
+        ending.begin(VERDICT)
+        ending.insist()
+
+    assert isinstance(ended(ending, lambda: spin(Exception, insist), limit), ReplayAborted)
+
+
+def test_outside_of_phases_nothing_is_ended(ending):
+    ending.begin(VERDICT)
+    ending.insist()
+    assert watchers() == []
+
+
+def test_a_finalizer_is_not_interrupted(ending):
+    """What is raised there is only printed, and the interruption would be lost."""
+    raised: list[BaseException | None] = []
+
+    class Made:
+        def __del__(self) -> None:
+            raised.append(raised_by(lambda: signal.raise_signal(signal.SIGUSR2)))
+
+    with ending.phase(FOR_EVER):
+        ending.begin(VERDICT)
+        Made()
+        raised.append(raised_by(lambda: signal.raise_signal(signal.SIGUSR2)))
+    assert list(map(type, raised)) == [type(None), ReplayAborted]
+
+
+# --- The signal --------------------------------------------------------------------------------------------------
+
+
+def test_the_signal_is_left_as_it_was_found():
+    ending = Ending(FOR_EVER)
+    ending.open()
+    assert signal.getsignal(signal.SIGUSR2) is not signal.SIG_DFL
+    ending.close()
+    ending.close()
     assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
 
 
-def test_a_handler_of_somebody_else_stays(no_grace):
+@pytest.fixture
+def foreign() -> Iterator[object]:
+    """A handler of somebody else."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    yield signal.SIG_IGN
+    signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+
+
+def test_a_handler_of_somebody_else_stays(foreign):
+    ending = Ending(FOR_EVER)
+    ending.open()
+    assert signal.getsignal(signal.SIGUSR2) is foreign
+    ending.close()
+    assert signal.getsignal(signal.SIGUSR2) is foreign
+
+
+def test_a_handler_that_was_set_meanwhile_stays_and_is_not_called():
+    ending, called = Ending(0.0), []
+    ending.open()
+    signal.signal(signal.SIGUSR2, lambda number, frame: called.append(number))
     try:
-        with Ending(0.01):
-            assert signal.getsignal(signal.SIGUSR2) is signal.SIG_IGN
+        with ending.phase(0.0):
+            ending.begin(VERDICT)
+        ending.close()
+        signal.raise_signal(signal.SIGUSR2)
+        assert called == [signal.SIGUSR2]
     finally:
         signal.signal(signal.SIGUSR2, signal.SIG_DFL)
 
 
-def test_a_phase_that_is_over_is_not_interrupted(no_grace):
-    def work() -> int:
-        ending = Ending(0.01)
-        with ending:
-            ending.begin()
-        for thread in interrupters():
-            thread.join(10)
-            assert not thread.is_alive()
-        return sum(range(100_000))
-
-    assert raised_by(work) is None
+def test_a_signal_of_somebody_else_interrupts_nothing(ending):
+    with ending.phase(FOR_EVER):
+        signal.raise_signal(signal.SIGUSR2)
+    signal.raise_signal(signal.SIGUSR2)
 
 
-def test_a_verdict_outside_of_a_phase_interrupts_nobody():
-    before = interrupters()
-    Ending(PATIENCE).begin()
-    assert set(interrupters()) <= set(before)
+def test_in_another_thread_there_is_no_signal():
+    found: list[object] = []
 
-
-def test_every_phase_of_a_test_can_be_ended(no_grace):
     def work() -> None:
-        ending = Ending(0.01)
-        with ending:
-            pass
-        with ending:
-            ending.begin()
-            goes_on(Exception)
+        ending = Ending(0.0)
+        ending.open()
+        with ending.phase(0.0):
+            ending.begin(VERDICT)
+            found.append(signal.getsignal(signal.SIGUSR2))
 
-    assert isinstance(raised_by(work), ReplayAborted)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [signal.SIG_DFL]
+
+
+# --- Loops -------------------------------------------------------------------------------------------------------
+
+
+async def after_the_verdict(ending: Ending, work: Coroutine[Any, Any, object]) -> object:
+    ending.begin(VERDICT)
+    return await work
+
+
+@pytest.mark.parametrize("swallowing", [0, 1, 99])
+def test_a_driven_coroutine_raises_the_verdict(ending, swallowing):
+    work = after_the_verdict(ending, wait_for_ever(swallowing))
+    assert ended(ending, lambda: asyncio.run(ending.driven(work))) is VERDICT
+
+
+def test_another_task_that_never_suspends_is_interrupted_and_the_coroutine_ended(ending):
+    async def spinning() -> None:
+        spin(Exception, lambda: ending.begin(VERDICT))
+
+    async def work() -> None:
+        task = asyncio.create_task(spinning())
+        await asyncio.Event().wait()
+        await task
+
+    assert ended(ending, lambda: asyncio.run(ending.driven(work()))) is VERDICT
+
+
+@pytest.mark.parametrize(
+    ("swallowing", "raised"), [(0, asyncio.CancelledError), (1, asyncio.CancelledError), (99, RuntimeError)]
+)
+def test_a_loop_of_its_own_is_ended(ending, swallowing, raised):
+    work = after_the_verdict(ending, wait_for_ever(swallowing))
+    # A loop that does not come round in time is taken for one whose task never suspends.
+    assert isinstance(ended(ending, lambda: asyncio.run(work)), (raised, ReplayAborted))
+
+
+def test_without_a_phase_a_coroutine_is_awaited_as_it_is(ending):
+    assert asyncio.run(ending.driven(asyncio.sleep(0, "done"))) == "done"
+
+
+def test_tasks_of_others_go_on(ending):
+    async def main() -> str:
+        released = asyncio.Event()
+        task = asyncio.create_task(released.wait())
+        with ending.phase(0.0), pytest.raises(CassetteMismatch):
+            await ending.driven(after_the_verdict(ending, wait_for_ever()))
+        released.set()
+        return "went on" if await task else ""
+
+    assert asyncio.run(main()) == "went on"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,16 +10,13 @@ from traceback import extract_tb
 from types import SimpleNamespace
 from typing import Any
 
-import hypothesis
 import pytest
-import uvloop
 
 from pytest_connex.config import ConnexConfig
 from pytest_connex.errors import CassetteError, CassetteMismatch, CassetteMissing
-from pytest_connex.network import UVLOOP_REFUSED
 from pytest_connex.options import RunOptions
 from pytest_connex.run import RUN, Run
-from pytest_connex.verdict import raise_verdict, task_noted
+from pytest_connex.verdict import judged, raise_verdict
 
 OPTIONS = RunOptions("recorded", None, Path("/project/cassettes"), 5.0, "fail", False, 7, 0.05, {})
 
@@ -30,10 +26,8 @@ def item_of(function: object = None, rootpath: Path = Path("/project"), **option
     return SimpleNamespace(config=config, stash={}, obj=function)
 
 
-def session_with(verdict: CassetteError | None = None, action: str = "replay") -> SimpleNamespace:
-    noted: list[object] = []
-    ending = SimpleNamespace(note_task=lambda: noted.append(asyncio.current_task()))
-    return SimpleNamespace(verdict=verdict, ending=ending, plan=SimpleNamespace(action=action), noted=noted)
+def session_with(verdict: CassetteError | None = None) -> SimpleNamespace:
+    return SimpleNamespace(verdict=verdict)
 
 
 def raised_by(call: Callable[[], object]) -> BaseException:
@@ -121,68 +115,25 @@ def test_the_code_of_this_package_is_not_either():
     assert places(failed_in(package / "made_up.py"), package)[-1] == "decoder.py"
 
 
-# --- Which task is the test's ----------------------------------------------------------------------------
+# --- What a report says ----------------------------------------------------------------------------------
 
 
-def run(item: SimpleNamespace, session: SimpleNamespace, new_loop: Callable[[], Any] | None = None) -> object:
-    with asyncio.Runner(loop_factory=new_loop) as runner, task_noted(item, session):
-        return runner.run(item.obj("a", key="b"))
+def report_of(excinfo: pytest.ExceptionInfo | None, **made: object) -> tuple[SimpleNamespace, SimpleNamespace]:
+    """A call, and what markers or a framework made of it."""
+    return SimpleNamespace(excinfo=excinfo, when="call"), SimpleNamespace(outcome="failed", **made)
 
 
-async def answer(*args: object, **kwargs: object) -> tuple[object, ...]:
-    return args, kwargs
+def test_a_report_that_says_the_verdict_is_left_alone():
+    verdict = CassetteMismatch("other")
+    call, report = report_of(pytest.ExceptionInfo.from_exception(raised_by(lambda: raise_(verdict))))
+    assert judged(item_of(), call, verdict, report) is report
 
 
-def test_an_asynchronous_test_tells_its_task_and_is_called_as_it_was():
-    session = session_with()
-    assert run(item_of(answer), session) == (("a",), {"key": "b"})
-    assert [type(task) for task in session.noted] == [asyncio.Task]
+def test_what_is_no_verdict_is_left_to_others():
+    call, report = report_of(None, wasxfail="reason")
+    assert judged(item_of(), call, ValueError("x"), report) is report
+    assert judged(item_of(), call, None, report) is report
 
 
-def test_afterwards_it_is_as_it_was():
-    item = item_of(answer)
-    run(item, session_with())
-    assert item.obj is answer
-
-
-def test_after_an_error_it_is_as_it_was_too():
-    item = item_of(answer)
-    with pytest.raises(ValueError), task_noted(item, session_with()):
-        raise ValueError
-    assert item.obj is answer
-
-
-def test_it_keeps_its_name():
-    item = item_of(answer)
-    with task_noted(item, session_with()):
-        assert item.obj.__name__ == "answer"
-
-
-@hypothesis.given(hypothesis.strategies.none())
-async def generated(value: None) -> None:
-    """A test that hypothesis calls more than once."""
-
-
-@pytest.mark.parametrize("function", [lambda: None, generated, None], ids=["a function", "hypothesis", "nothing"])
-def test_any_other_test_is_left_alone(function):
-    item = item_of(function)
-    with task_noted(item, session_with()):
-        assert item.obj is function
-
-
-def test_an_item_without_a_function_is_left_alone():
-    item = SimpleNamespace()
-    with task_noted(item, session_with()):
-        assert not hasattr(item, "obj")
-
-
-@pytest.mark.parametrize(
-    ("action", "allowed", "refused"),
-    [("replay", False, True), ("replay", True, False), ("record", False, False), ("pass", False, False)],
-)
-def test_a_replay_on_uvloop_is_refused_unless_that_is_allowed(action, allowed, refused):
-    item, session = item_of(answer, allow_uvloop=allowed), session_with(action=action)
-    if not refused:
-        assert run(item, session, uvloop.new_event_loop) == (("a",), {"key": "b"})
-        return
-    assert str(raised_by(lambda: run(item, session, uvloop.new_event_loop))) == UVLOOP_REFUSED
+def raise_(exc: Exception) -> None:
+    raise exc

@@ -54,9 +54,11 @@ def drive_runner(runner: asyncio.Runner, active: Callable[[], CassetteSession | 
 
     def driven_close() -> None:
         if condemned:
-            from .cassette.driving import end_tasks
+            from .cassette.driving import Closing, end_tasks
 
-            end_tasks(runner.get_loop(), condemned[0].ending.patience)
+            ending, loop = condemned[0].ending, runner.get_loop()
+            with ending.pressing(Closing(loop)):
+                end_tasks(loop, ending.patience)
         close()
 
     runner.run, runner.close = driven_run, driven_close  # type: ignore[method-assign]
@@ -88,11 +90,11 @@ async def _driven(session: CassetteSession, coroutine: Coroutine[Any, Any, Any],
     import asyncio
 
     try:
-        loop = asyncio.get_running_loop()
+        loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
     except RuntimeError:
-        if "trio" in sys.modules:
-            return await _driven_by_trio(session, coroutine)
-        return await coroutine
+        loop = None
+    if loop is None:
+        return await (_driven_by_trio(session, coroutine) if "trio" in sys.modules else coroutine)
     if session.plan.action == "replay" and not allow_uvloop and is_uvloop(loop):
         coroutine.close()
         pytest.fail(UVLOOP_REFUSED, pytrace=False)
@@ -107,4 +109,4 @@ async def _driven_by_trio(session: CassetteSession, coroutine: Coroutine[Any, An
     scope = Scope()
     with session.ending.pressing(scope), scope.cancelled:
         return await coroutine
-    raise session.verdict or pytest.fail.Exception("cancelled")
+    raise session.verdict or pytest.fail.Exception("cancelled without a verdict")

@@ -51,6 +51,10 @@ class _Pressed:
         """Tell whether a task runs at this moment, seen from the thread of the loop."""
         return asyncio.current_task(self.loop) is not None
 
+    def runs_here(self) -> bool:
+        """Tell whether it is this itself that runs at this moment, and no task beside it."""
+        return False
+
     def _pressed(self) -> None:
         self.unanswered = False
         if self.over:
@@ -118,6 +122,10 @@ class Driven(_Pressed):
     def _raise_verdict(self, ended: BaseException) -> NoReturn:
         raise self._verdict().with_traceback(ended.__traceback__) from None
 
+    def runs_here(self) -> bool:
+        """Tell whether the coroutine itself asks."""
+        return asyncio.current_task(self.loop) is self._task
+
     def _cancel(self) -> None:
         self._task.cancel()
 
@@ -140,6 +148,13 @@ class Tasks(_Pressed):
     def _leave(self) -> None:
         leave_behind(asyncio.all_tasks(self.loop))
         self.loop.stop()
+
+
+class Closing(_Pressed):
+    """A loop that is about to be closed: :func:`end_tasks` ends what is left on it, and nobody else need."""
+
+    def press(self) -> None:
+        """Do nothing."""
 
 
 def end_tasks(loop: asyncio.AbstractEventLoop, seconds: float) -> None:

@@ -46,6 +46,10 @@ class Scope:
             return False
         return True
 
+    def runs_here(self) -> bool:
+        """Tell whether it is the test itself that runs; a task beside it cannot be told apart."""
+        return True
+
     def _pressed(self) -> None:
         self.unanswered = False
         if not self.over:

@@ -65,6 +65,9 @@ class Pressed(Protocol):
     def in_task(self) -> bool:
         """Tell whether a task runs at this moment, seen from the thread that runs it."""
 
+    def runs_here(self) -> bool:
+        """Tell whether it is this itself that runs at this moment, and no task beside it."""
+
 
 class _Phase:
     """One phase.
@@ -75,12 +78,16 @@ class _Phase:
 
     def __init__(self, limit: float | None) -> None:
         self.limit = limit
-        self.in_main_thread = threading.current_thread() is threading.main_thread()
+        self.thread = threading.current_thread()
         self.driven: list[Pressed] = []
         self.tasks: Tasks | None = None
         self.watched = False
         self.over = False
         self._news = threading.Event()
+
+    def in_main_thread(self) -> bool:
+        """Tell whether it runs where signals are handled."""
+        return self.thread is threading.main_thread()
 
     def end(self) -> None:
         """The phase is over."""
@@ -162,7 +169,7 @@ class Ending:
             with self._lock:
                 phase.end()
                 self._phases.remove(phase)
-            while self._signalled and phase.in_main_thread and self._has_signal():
+            while self._signalled and phase.in_main_thread() and self._has_signal():
                 time.sleep(0)  # it is on its way, and is to find that the phase is over
             self._watch()
 
@@ -175,9 +182,12 @@ class Ending:
         self._watch()
 
     def insist(self) -> None:
-        """The phase that runs goes on asking after the verdict: wait no longer."""
+        """Wait no longer if it is the phase that runs that goes on asking here, and not a task or thread beside it."""
         phase = self._running()
-        if phase is None:
+        if phase is None or threading.current_thread() is not phase.thread:
+            return
+        loop = _running_loop()
+        if loop is not None and not (phase.driven and phase.driven[-1].runs_here()):
             return
         if phase.limit is None:
             phase.limit = 0.0
@@ -232,7 +242,7 @@ class Ending:
                 continue  # another phase runs within it, and is watched itself
             if driven is not None and not driven.unanswered:
                 driven.press()
-            elif phase.in_main_thread and self._has_signal():
+            elif phase.in_main_thread() and self._has_signal():
                 self._signal(phase)
 
     def _has_signal(self) -> bool:

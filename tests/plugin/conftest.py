@@ -108,3 +108,9 @@ def recorded(project: Project) -> Project:
     """A project whose two tests are recorded."""
     project.test_recorded(BOTH)
     return project
+
+
+@pytest.fixture
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a line of the summary hold a test and its verdict."""
+    monkeypatch.setenv("COLUMNS", "400")

@@ -270,11 +270,77 @@ async def test_ws(slow, connex_connect, connex_config):
         pass
 """
 
+SHARED = """
+import requests
 
 @pytest.fixture
-def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a line of the summary hold a test and its verdict."""
-    monkeypatch.setenv("COLUMNS", "400")
+def shared(connex_config):
+    while True:
+        try:
+            requests.get(connex_config.rest_url + PATH)
+        except Exception:
+            pass
+
+def test_first(shared):
+    pass
+
+def test_second(shared):
+    pass
+"""
+
+LEFT_OVER = """
+import pathlib
+
+class Stubborn:
+    def __init__(self):
+        self.steps = 0
+    async def run(self, connect, config):
+        while True:
+            try:
+                await say(connect, config)
+            except (Exception, asyncio.CancelledError):
+                self.steps += 1
+
+left = Stubborn()
+
+async def test_leaves_a_task_that_swallows_its_cancellation(connex_connect, connex_config):
+    asyncio.create_task(left.run(connex_connect, connex_config))
+    await asyncio.Event().wait()
+
+async def test_next(connex_connect, connex_config):
+    before = left.steps
+    await say(connex_connect, connex_config, GOOD)
+    assert left.steps == before
+
+def test_the_loop_of_others_is_as_ever():
+    seen = []
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: seen.append(context["message"]))
+        async def fail():
+            raise ValueError
+        asyncio.create_task(fail())
+        await asyncio.sleep(0)
+    asyncio.run(main())
+    import gc
+    gc.collect()
+    assert seen == ["Task exception was never retrieved"]
+"""
+
+ENDED_WHOLE = """
+import pathlib
+
+@pytest.fixture
+async def whole(connex_connect, connex_config):
+    yield connex_connect
+    pathlib.Path("torn-down").touch()
+
+async def test_cleans_up(whole, connex_config):
+    try:
+        await insist(whole, connex_config)
+    finally:
+        await asyncio.sleep(0)
+        pathlib.Path("cleaned-up").touch()
+"""
 
 
 def names_in(source: str) -> list[str]:
@@ -297,7 +363,7 @@ def verdicts(result: pytest.RunResult) -> dict[str, str]:
 
 def end(project: Project, source: str) -> dict[str, str]:
     project.test(HEAD + source)
-    return verdicts(project.run_apart("-o", "connex_replay_timeout=0.3", "-rf", timeout=120))
+    return verdicts(project.run_apart("-o", "connex_replay_timeout=0.1", "-rf", timeout=120))
 
 
 def test_clients_that_swallow_what_does_not_fit_their_recording(recorded):
@@ -321,3 +387,51 @@ def test_a_slow_teardown_after_a_verdict_is_not_cancelled(recorded):
     result = recorded.run_apart("-o", "connex_replay_timeout=0.1", "-rf", timeout=120)
     assert verdicts(result) == {"test_ws": "CassetteMismatch"}
     assert (recorded.path / "torn-down").exists()
+
+
+def test_the_set_up_of_a_fixture_is_ended_for_every_test_that_needs_it(project):
+    assert end(project, SHARED) == dict.fromkeys(("test_first", "test_second"), "CassetteMissing")
+
+
+def test_nothing_of_a_test_goes_on_in_the_next(recorded):
+    names = names_in(LEFT_OVER)
+    copy_for_each(recorded.ws, LEFT_OVER)
+    recorded.test(HEAD + DIALLING.partition("async def insist")[0] + LEFT_OVER)
+    result = recorded.run_apart("-o", "connex_replay_timeout=0.2", "-rf", "-W", "error", timeout=120)
+    assert verdicts(result) == {names[0]: "CassetteMismatch"}
+    result.assert_outcomes(failed=1, passed=2)
+
+
+def test_a_test_that_is_ended_cleans_up_and_so_do_its_fixtures(recorded):
+    copy_for_each(recorded.ws, ENDED_WHOLE)
+    recorded.test(HEAD + DIALLING.partition("async def test_dials_again(")[0] + ENDED_WHOLE)
+    result = recorded.run_apart("-o", "connex_replay_timeout=0.2", "-rf", timeout=120)
+    assert verdicts(result) == {"test_cleans_up": "CassetteMismatch"}
+    assert (recorded.path / "cleaned-up").exists()
+    assert (recorded.path / "torn-down").exists()
+
+
+def test_a_part_that_was_left_unused_is_a_failure_and_nothing_else(recorded):
+    recorded.test("def test_rest(connex_config): pass")
+    result = recorded.run("-k", "test_rest", "--junitxml=report.xml", "-v")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_rest FAILED*"])
+    assert 'errors="0" failures="1" skipped="0" tests="1"' in (recorded.path / "report.xml").read_text()
+
+
+def test_what_the_fixtures_use_up_is_played(project):
+    source = """
+        import pytest, requests
+
+        @pytest.fixture
+        def ask(connex_config):
+            yield
+            assert requests.get(connex_config.rest_url + "/v1/status").status_code == 401
+
+        def test_it(ask): pass
+    """
+    project.test(source)
+    project.record()
+    result = project.run("-v")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_it PASSED*"])

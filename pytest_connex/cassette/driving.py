@@ -22,7 +22,6 @@ _CANCELLATIONS = 2
 """How often a task may swallow its cancellation before it is left behind."""
 
 _NEVER_RETRIEVED = "exception was never retrieved"
-_MESSAGE = "the test went on after its verdict"
 
 _left_behind: list[object] = []
 
@@ -209,8 +208,11 @@ def hush(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     return restore
 
 
-def abort() -> NoReturn:
+def abort(verdict: BaseException | None) -> NoReturn:
     """Raise :class:`~pytest_connex.errors.ReplayAborted` in what runs here, a task or not.
+
+    Args:
+        verdict: What is said.
 
     Raises:
         ReplayAborted: Always.
@@ -218,7 +220,7 @@ def abort() -> NoReturn:
     with suppress(RuntimeError):  # no loop runs here
         if (task := asyncio.current_task()) is not None:
             task.add_done_callback(_retrieve)
-    raise ReplayAborted(_MESSAGE)
+    raise ReplayAborted(f"the test went on after its verdict: {verdict}")
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

@@ -182,7 +182,7 @@ class Ending:
         self._watch()
 
     def insist(self) -> None:
-        """Wait no longer if it is the phase that runs that goes on asking here, and not a task or thread beside it."""
+        """Wait no longer if it is the phase that goes on asking here, and not a task or a thread beside it."""
         phase = self._running()
         if phase is None or threading.current_thread() is not phase.thread:
             return
@@ -264,11 +264,11 @@ class Ending:
             return
         pressed = phase.pressed_in(_running_loop())
         if pressed is None:
-            abort()
+            abort(self._verdict)
         elif not pressed.unanswered:
             pressed.press()
         elif pressed.in_task():
-            abort()
+            abort(self._verdict)
 
 
 def _is_swallowed(frame: FrameType | None) -> bool:

@@ -489,4 +489,4 @@ class CassetteSession:
         self._asked_again += 1
         if self._asked_again > PATIENCE:
             self.ending.insist()
-            abort()
+            abort(self.verdict)

@@ -113,7 +113,7 @@ def test_ws(connex_config, connex_connect_sync):
 """
 
 
-@pytest.mark.parametrize(("strict", "outcome"), [(False, {"passed": 1}), (True, {"passed": 1, "errors": 1})])
+@pytest.mark.parametrize(("strict", "outcome"), [(False, {"passed": 1}), (True, {"failed": 1})])
 def test_a_sync_client_that_does_not_read_is_told_where_that_counts(project, strict, outcome):
     project.test(SKIMMING.format(strict=strict, read="ws.recv(timeout=10)"))
     project.record()

@@ -264,7 +264,7 @@ def test_a_handler_that_was_set_meanwhile_stays(loop):
 def test_an_aborted_task_does_not_complain(caplog, loop):
     async def main() -> None:
         async def work() -> None:
-            abort()
+            abort(VERDICT)
 
         asyncio.create_task(work())  # noqa: RUF006
         await asyncio.sleep(0)
@@ -275,5 +275,5 @@ def test_an_aborted_task_does_not_complain(caplog, loop):
 
 
 def test_abort_raises_outside_of_loops_too():
-    with pytest.raises(ReplayAborted, match="went on after its verdict"):
-        abort()
+    with pytest.raises(ReplayAborted, match="went on after its verdict: other"):
+        abort(VERDICT)

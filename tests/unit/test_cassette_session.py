@@ -357,37 +357,29 @@ def test_an_abort_is_not_caught_by_a_client_that_catches_every_exception(make):
 # --- Ending the test after a verdict ---------------------------------------------------------------------
 
 
-async def test_a_test_that_waits_for_ever_after_its_verdict_is_cancelled(make):
+async def test_a_test_that_waits_for_ever_after_its_verdict_ends_with_it(make):
     session = make("replay", replay_timeout=0.0)
 
     async def stubborn() -> None:
-        session.ending.note_task()
         session.fail(first())
         await asyncio.Event().wait()
 
-    with session.ending:
-        task = asyncio.create_task(stubborn())
-        await asyncio.wait([task], timeout=5)
-    assert task.cancelled()
+    with session.ending.phase(0.0), pytest.raises(CassetteError, match="the first"):
+        await asyncio.wait_for(session.ending.driven(stubborn()), 5)
 
 
-async def test_a_test_whose_patience_is_spent_is_cancelled_at_once(make):
-    session = make("replay", replay_timeout=60.0)
-    cancelling: list[int] = []
+async def test_a_test_that_goes_on_asking_is_not_waited_for(make):
+    session = make("replay", replay_timeout=3600.0)
 
     async def stubborn() -> None:
-        session.ending.note_task()
         for _ in range(PATIENCE + 1):
             session.fail(first())
-        cancelling.append(task.cancelling())
         with pytest.raises(ReplayAborted):
             session.fail(first())
-        cancelling.append(task.cancelling())
+        await asyncio.Event().wait()
 
-    with session.ending:
-        task = asyncio.create_task(stubborn())
-        await asyncio.wait([task], timeout=5)
-    assert cancelling == [0, 1]
+    with session.ending.phase(3600.0), pytest.raises(CassetteError, match="the first"):
+        await asyncio.wait_for(session.ending.driven(stubborn()), 5)
 
 
 # --- Unplayed --------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from .errors import ConfigError
 from .run import OUTCOMES, RUN, SESSION, owns_sandbox
 
 if TYPE_CHECKING:
@@ -57,22 +59,42 @@ def connex_dialect() -> Dialect:
 
 
 @pytest.fixture(scope="session")
-def _connex_shared_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+def _connex_shared_sandbox(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Iterator[Sandbox]:
     """The sandbox behind ``--connex-sandbox``: one for a whole run, or for each worker of it."""
-    yield from _sandbox(request)
+    yield from _sandbox(request, connex_dialect)
 
 
 @pytest.fixture
-def connex_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """A sandbox exchange of the test's own, in every mode: its URLs, its keys, its faults."""
-    yield from _sandbox(request)
+def _connex_spoken(request: pytest.FixtureRequest, connex_config: ConnexConfig, connex_dialect: Dialect) -> None:
+    """Let the sandbox behind ``--connex-sandbox`` speak the dialect of this test: modules may have one each."""
+    sandbox: Sandbox = request.getfixturevalue("_connex_shared_sandbox")
+    if sandbox.dialect is not connex_dialect:
+        with _explained():
+            sandbox.dialect = connex_dialect
 
 
-def _sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+@pytest.fixture
+def connex_sandbox(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Iterator[Sandbox]:
+    """A sandbox exchange of the test's own, in every mode: its URLs, its keys, its faults, its limits and clock."""
+    yield from _sandbox(request, connex_dialect)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Fail with what is wrong with a dialect, without the way there."""
+    try:
+        yield
+    except ConfigError as exc:
+        pytest.fail(str(exc), pytrace=False)
+
+
+def _sandbox(request: pytest.FixtureRequest, dialect: Dialect) -> Iterator[Sandbox]:
     from .sandbox.server import Sandbox
 
     run = request.config.stash[RUN]
-    with Sandbox(seed=run.options.seed, interval=run.options.interval) as sandbox:
+    with _explained():
+        made = Sandbox(seed=run.options.seed, interval=run.options.interval, dialect=dialect)
+    with made as sandbox:
         if run.masking is not None:
             run.masking.hide(sandbox.api_key, sandbox.api_secret)
         yield sandbox

@@ -215,7 +215,7 @@ async def test_used_up_attempts_are_a_lost_connection():
         pass
 
     async with serving(handler) as config, ConnexWebSocket(config, sleep=sleep) as ws:
-        ws._subscriptions["A/B"] = 5
+        await ws.subscribe("A/B", 5)
         with pytest.raises(ConnectionLost):
             await ws.reconnect()
 

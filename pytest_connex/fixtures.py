@@ -59,14 +59,17 @@ def connex_dialect() -> Dialect:
 
 
 @pytest.fixture(scope="session")
-def _connex_shared_sandbox(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Iterator[Sandbox]:
-    """The sandbox behind ``--connex-sandbox``: one for a whole run, or for each worker of it."""
-    yield from _sandbox(request, connex_dialect)
+def _connex_shared_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """The sandbox behind ``--connex-sandbox``: one for a whole run, or for each worker of it.
+
+    It does not depend on ``connex_dialect``, because it has to stay where it is while dialects come and go.
+    """
+    yield from _sandbox(request)
 
 
 @pytest.fixture
 def _connex_spoken(request: pytest.FixtureRequest, connex_config: ConnexConfig, connex_dialect: Dialect) -> None:
-    """Let the sandbox behind ``--connex-sandbox`` speak the dialect of this test: modules may have one each."""
+    """Let the sandbox behind ``--connex-sandbox`` speak the dialect of this test, before anybody asks it anything."""
     sandbox: Sandbox = request.getfixturevalue("_connex_shared_sandbox")
     if sandbox.dialect is not connex_dialect:
         with _explained():
@@ -88,7 +91,7 @@ def _explained() -> Iterator[None]:
         pytest.fail(str(exc), pytrace=False)
 
 
-def _sandbox(request: pytest.FixtureRequest, dialect: Dialect) -> Iterator[Sandbox]:
+def _sandbox(request: pytest.FixtureRequest, dialect: Dialect | None = None) -> Iterator[Sandbox]:
     from .sandbox.server import Sandbox
 
     run = request.config.stash[RUN]
@@ -121,6 +124,8 @@ def _settings(request: pytest.FixtureRequest) -> ConnexConfig:
     if owns_sandbox(request.node):
         sandbox: Sandbox = request.getfixturevalue("connex_sandbox")
         return replace(sandbox.config, **request.config.stash[RUN].options.client)
+    if request.config.stash[RUN].options.mode == "sandbox":
+        request.getfixturevalue("_connex_spoken")
     config: ConnexConfig = request.getfixturevalue("connex_config")
     return config
 

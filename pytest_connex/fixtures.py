@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from .errors import ConfigError
 from .run import OUTCOMES, RUN, SESSION, owns_sandbox
 
 if TYPE_CHECKING:
@@ -58,21 +60,44 @@ def connex_dialect() -> Dialect:
 
 @pytest.fixture(scope="session")
 def _connex_shared_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """The sandbox behind ``--connex-sandbox``: one for a whole run, or for each worker of it."""
+    """The sandbox behind ``--connex-sandbox``: one for a whole run, or for each worker of it.
+
+    It does not depend on ``connex_dialect``, because it has to stay where it is while dialects come and go.
+    """
     yield from _sandbox(request)
 
 
 @pytest.fixture
-def connex_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """A sandbox exchange of the test's own, in every mode: its URLs, its keys, its faults."""
-    yield from _sandbox(request)
+def _connex_spoken(request: pytest.FixtureRequest, connex_config: ConnexConfig, connex_dialect: Dialect) -> None:
+    """Let the sandbox behind ``--connex-sandbox`` speak the dialect of this test, before anybody asks it anything."""
+    sandbox: Sandbox = request.getfixturevalue("_connex_shared_sandbox")
+    if sandbox.dialect is not connex_dialect:
+        with _explained():
+            sandbox.dialect = connex_dialect
 
 
-def _sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+@pytest.fixture
+def connex_sandbox(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Iterator[Sandbox]:
+    """A sandbox exchange of the test's own, in every mode: its URLs, its keys, its faults, its limits and clock."""
+    yield from _sandbox(request, connex_dialect)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Fail with what is wrong with a dialect, without the way there."""
+    try:
+        yield
+    except ConfigError as exc:
+        pytest.fail(str(exc), pytrace=False)
+
+
+def _sandbox(request: pytest.FixtureRequest, dialect: Dialect | None = None) -> Iterator[Sandbox]:
     from .sandbox.server import Sandbox
 
     run = request.config.stash[RUN]
-    with Sandbox(seed=run.options.seed, interval=run.options.interval) as sandbox:
+    with _explained():
+        made = Sandbox(seed=run.options.seed, interval=run.options.interval, dialect=dialect)
+    with made as sandbox:
         if run.masking is not None:
             run.masking.hide(sandbox.api_key, sandbox.api_secret)
         yield sandbox
@@ -99,6 +124,8 @@ def _settings(request: pytest.FixtureRequest) -> ConnexConfig:
     if owns_sandbox(request.node):
         sandbox: Sandbox = request.getfixturevalue("connex_sandbox")
         return replace(sandbox.config, **request.config.stash[RUN].options.client)
+    if request.config.stash[RUN].options.mode == "sandbox":
+        request.getfixturevalue("_connex_spoken")
     config: ConnexConfig = request.getfixturevalue("connex_config")
     return config
 

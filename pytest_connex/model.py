@@ -23,12 +23,13 @@ class Level(NamedTuple):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole book to the subscribed depth, best level first."""
+    """The whole book to the subscribed depth, best level first; ``depth`` where the message names it [S]."""
 
     symbol: str
     exchange: str | None = None
     timestamp: int | None = None
     sequence: int | None = None
+    depth: int | None = None
     checksum: int | None = None
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
@@ -37,7 +38,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 class Update(msgspec.Struct, frozen=True, kw_only=True):
     """The levels that changed since ``previous_sequence``, in any order; quantity zero deletes a level.
 
-    Where it sums up several changes, ``first_sequence`` is the first of them and ``sequence`` the last.
+    Where it sums up several changes, ``first_sequence`` is the first of them and ``sequence`` the last. ``depth`` is
+    that of the subscription, where the message names it [S].
     """
 
     symbol: str
@@ -46,6 +48,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int | None = None
     previous_sequence: int | None = None
     first_sequence: int | None = None
+    depth: int | None = None
     checksum: int | None = None
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
@@ -58,18 +61,21 @@ class Authenticated(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subscribed(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription was accepted."""
+    """A subscription was accepted; ``exchange`` where it was asked for."""
 
     channel: str | None = None
     symbol: str | None = None
     depth: int | None = None
+    exchange: str | None = None
 
 
 class Unsubscribed(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription ended on request."""
+    """A subscription ended on request; ``depth`` and ``exchange`` where they tell it from others."""
 
     channel: str | None = None
     symbol: str | None = None
+    depth: int | None = None
+    exchange: str | None = None
 
 
 class Pong(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,8 @@ from decimal import Decimal, DecimalException
 from typing import NoReturn
 from urllib.parse import quote
 
+from msgspec.structs import asdict
+
 from .errors import (
     AuthenticationError,
     ConnexError,
@@ -214,6 +216,13 @@ class Dialect:
     Subclass it and set what differs, or construct it with other values, and return it from a session fixture
     named ``connex_dialect``.
 
+    The sandbox speaks it too. It reads a client's messages, paths and headers back from what the methods here build,
+    so whoever changes how something is asked need not say it twice. Three methods say what only a server does:
+
+    - :meth:`compose` goes with :meth:`parse`: who overrides one of them overrides the other;
+    - :meth:`decode` goes with :meth:`encode`;
+    - :meth:`read_authentication` is wanted where key and nonce do not stand in the authentication as they are.
+
     Attributes:
         volatile_paths: Dotted paths of members whose values differ in every run; a recording matches a sent
             message without regard to them.
@@ -273,13 +282,20 @@ class Dialect:
             "data": {"apiKey": api_key, "nonce": nonce, "signature": signature},
         }
 
-    def subscribe(self, symbol: str, depth: int = 50, channel: str = "orderbook") -> dict[str, JSON]:
-        """Return the subscription message [N]; ``depth`` counts the levels a side."""
-        return {"action": "subscribe", "channel": channel, "symbol": symbol, "depth": depth}
+    def subscribe(
+        self, symbol: str, depth: int = 50, channel: str = "orderbook", exchange: str | None = None
+    ) -> dict[str, JSON]:
+        """Return the subscription message [N]; ``depth`` counts the levels a side, ``exchange`` is optional [S]."""
+        message = {"action": "subscribe", "channel": channel, "symbol": symbol, "depth": depth}
+        return message if exchange is None else {**message, "exchange": exchange}
 
-    def unsubscribe(self, symbol: str, channel: str = "orderbook") -> dict[str, JSON]:
-        """Return the message that ends a subscription [S]."""
-        return {"action": "unsubscribe", "channel": channel, "symbol": symbol}
+    def unsubscribe(
+        self, symbol: str, channel: str = "orderbook", exchange: str | None = None, depth: int | None = None
+    ) -> dict[str, JSON]:
+        """Return the message that ends a subscription [S]; exchange and depth tell it from others of the symbol."""
+        message = {"action": "unsubscribe", "channel": channel, "symbol": symbol}
+        told = {"exchange": exchange, "depth": depth}
+        return message | {name: value for name, value in told.items() if value is not None}
 
     def ping(self, id: JSON) -> dict[str, JSON]:
         """Return an application-level ping [S]; the pong carries the same ``id``."""
@@ -289,13 +305,30 @@ class Dialect:
         """Return a message as it travels."""
         return json.dumps(message)
 
+    def decode(self, text: str | bytes) -> JSON:
+        """Return the message that travelled as ``text``: the inverse of :meth:`encode`.
+
+        Raises:
+            DataFormatError: It is none.
+        """
+        return decode_json(text)
+
+    def read_authentication(self, message: Mapping[str, JSON]) -> tuple[str, str] | None:
+        """Return key and nonce of an authentication message, for the sandbox.
+
+        None leaves it to the sandbox to find them where :meth:`authenticate` writes them. Override it where that does
+        not write them as they are, for example the nonce in seconds. The sandbox signs anew, by :meth:`authenticate`
+        with this key and nonce, and compares.
+        """
+        return None
+
     def parse(self, text: str | bytes) -> Frame:
         """Read one WebSocket message.
 
         Raises:
             DataFormatError: It is not a JSON object, or an order-book frame does not hold what it must.
         """
-        payload = decode_json(text)
+        payload = self.decode(text)
         if not isinstance(payload, dict):
             raise DataFormatError(f"a frame must be a JSON object, not {_type_name(payload)}")
         name = classify(payload)
@@ -322,8 +355,10 @@ class Dialect:
         symbol = payload.get("symbol")
         if not isinstance(symbol, str):
             raise DataFormatError(f"an order-book frame must name its symbol, found {excerpt(repr(symbol))}")
+        depth = payload.get("depth")
         common = {
             "symbol": symbol,
+            "depth": depth if type(depth) is int else None,
             "exchange": _member(payload, "exchange", str),
             "timestamp": _member(payload, "timestamp", int),
             "checksum": _member(payload, "checksum", int),
@@ -337,6 +372,35 @@ class Dialect:
             previous, first = (_member(payload, name, int) for name in ("previousSequence", "firstSequence"))
             return Update(**common, sequence=sequence, previous_sequence=previous, first_sequence=first)
         return Snapshot(**common, sequence=sequence)
+
+    def compose(self, frame: Frame) -> dict[str, JSON]:
+        """Return the message with which the sandbox says ``frame`` [D, S]: :meth:`parse` reads it.
+
+        What is None is left out, except from a pong.
+        """
+        if isinstance(frame, OtherFrame):
+            return frame.payload
+        if isinstance(frame, Snapshot | Update):
+            return self.compose_orderbook(frame)
+        name = next(name for name, kind in _KINDS.items() if isinstance(frame, kind))
+        told = {key: value for key, value in asdict(frame).items() if value is not None or name == "pong"}
+        return {"event": name, **told}
+
+    def compose_orderbook(self, frame: Snapshot | Update) -> dict[str, JSON]:
+        """Return the message with which the sandbox says an order-book frame [D]: the sides at the top, as text."""
+        message: dict[str, JSON] = {
+            "type": "update" if isinstance(frame, Update) else "snapshot",
+            "symbol": frame.symbol,
+            "exchange": frame.exchange,
+            "timestamp": frame.timestamp,
+            "sequence": frame.sequence,
+            "previousSequence": frame.previous_sequence if isinstance(frame, Update) else None,
+            "firstSequence": frame.first_sequence if isinstance(frame, Update) else None,
+            "depth": frame.depth,
+            "checksum": frame.checksum,
+        }
+        told = {name: value for name, value in message.items() if value is not None}
+        return {**told, "bids": _written(frame.bids), "asks": _written(frame.asks)}
 
     def error_from(self, event: ErrorEvent) -> ConnexError:
         """Return the exception an error event stands for: which codes concern credentials is [S]."""
@@ -404,17 +468,34 @@ def _level(level: JSON, where: str) -> Level:
     return parsed
 
 
+def _written(levels: Iterable[Level]) -> list[list[str]]:
+    return [[format(price, "f"), format(quantity, "f")] for price, quantity in levels]
+
+
 def _error_event(payload: Mapping[str, JSON]) -> ErrorEvent:
     return ErrorEvent(code=_member(payload, "code", str), message=_member(payload, "message", str))
 
 
+def _subscription(payload: Mapping[str, JSON]) -> dict[str, JSON]:
+    kinds = {"channel": str, "symbol": str, "depth": int, "exchange": str}
+    return {name: _member(payload, name, kind) for name, kind in kinds.items()}
+
+
 _EVENTS: dict[str, Callable[[Mapping[str, JSON]], Frame]] = {
     "authenticated": lambda p: Authenticated(timestamp=_member(p, "timestamp", int)),
-    "subscribed": lambda p: Subscribed(
-        channel=_member(p, "channel", str), symbol=_member(p, "symbol", str), depth=_member(p, "depth", int)
-    ),
-    "unsubscribed": lambda p: Unsubscribed(channel=_member(p, "channel", str), symbol=_member(p, "symbol", str)),
+    "subscribed": lambda p: Subscribed(**_subscription(p)),
+    "unsubscribed": lambda p: Unsubscribed(**_subscription(p)),
     "pong": lambda p: Pong(id=p.get("id")),
     "heartbeat": lambda p: Heartbeat(timestamp=_member(p, "timestamp", int)),
     "error": _error_event,
 }
+
+_KINDS: dict[str, type[Frame]] = {
+    "authenticated": Authenticated,
+    "subscribed": Subscribed,
+    "unsubscribed": Unsubscribed,
+    "pong": Pong,
+    "heartbeat": Heartbeat,
+    "error": ErrorEvent,
+}
+"""How the events are called that :data:`_EVENTS` reads."""

@@ -72,7 +72,7 @@ class BookFeed:
         self._ws = ws
         self._clock = clock
         self._connections = ws.connections
-        self._books: dict[str, FollowedBook] = {}
+        self._books: dict[tuple[str, str | None, int], FollowedBook] = {}
 
     async def open(
         self,
@@ -107,8 +107,8 @@ class BookFeed:
             clock=None if max_age is None else self._clock,
         )
         book._feed, book._taken = self, deque()
-        await self._ws.subscribe(symbol, depth)
-        self._books[symbol] = book
+        await self._ws.subscribe(symbol, depth, **({} if exchange is None else {"exchange": exchange}))
+        self._books[symbol, exchange, depth] = book
         seconds = self._ws.config.ws_timeout
         try:
             async with asyncio.timeout(seconds):
@@ -120,7 +120,7 @@ class BookFeed:
         return book
 
     async def read(self, waiting: FollowedBook) -> None:
-        """Receive one message, and apply it to the book of its symbol, or to ``waiting`` where there is none.
+        """Receive one message, and apply it to the book that it belongs to, or to ``waiting`` where there is none.
 
         Raises:
             DataFormatError: It is no frame, or breaks a rule.
@@ -135,9 +135,22 @@ class BookFeed:
             if isinstance(frame, ErrorEvent):
                 raise self._ws.dialect.error_from(frame)
             if isinstance(frame, Snapshot | Update):
-                book = self._books.get(frame.symbol, waiting)
+                book = self._book_of(frame, waiting)
                 book.apply(frame)
                 book._taken.append(frame)
         except DataFormatError as exc:
             self.broken = self.broken or exc
             raise
+
+    def _book_of(self, frame: Snapshot | Update, waiting: FollowedBook) -> FollowedBook:
+        """Return the book that a frame fits best, by what it says of itself; the latest where several are left."""
+        fitting = {key: book for key, book in self._books.items() if book.symbol == frame.symbol}
+        tests: tuple[Callable[[int, FollowedBook], bool], ...] = (
+            lambda depth, book: book.exchange == frame.exchange,
+            lambda depth, book: book.exchange in (None, frame.exchange),
+            lambda depth, book: depth == frame.depth,
+            lambda depth, book: book.synchronized is isinstance(frame, Update),
+        )
+        for fits in tests:
+            fitting = {key: book for key, book in fitting.items() if fits(key[2], book)} or fitting
+        return next(reversed(fitting.values()), waiting)

@@ -78,10 +78,10 @@ class Credentials:
 
     def __init__(self, config: ConnexConfig, dialect: Dialect) -> None:
         self._origin = origin(config.rest_url)
-        self._names = (dialect.key_header, dialect.secret_header)
         self._headers = (
             dialect.rest_headers(config.api_key, config.api_secret) if config.api_key and config.api_secret else {}
         )
+        self._names = (dialect.key_header, dialect.secret_header, *self._headers)
 
     def apply(self, url: str, headers: Any) -> None:
         """Make ``headers`` of a request to ``url`` right."""

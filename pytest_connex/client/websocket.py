@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -66,6 +66,12 @@ NONCES = Nonces(lambda: time.time_ns() // 1_000_000)
 """The nonces of this process: a key's nonces must rise over all its connections."""
 
 
+class _Subscription(NamedTuple):
+    symbol: str
+    depth: int
+    exchange: str | None
+
+
 class ConnexWebSocket:
     """One WebSocket session, over as many connections as it takes.
 
@@ -101,7 +107,7 @@ class ConnexWebSocket:
         self._connection: ClientConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[Frame] = deque()
-        self._subscriptions: dict[str, int] = {}
+        self._subscriptions: dict[_Subscription, None] = {}  # in their order
 
     def __repr__(self) -> str:
         state = "open" if self._connection is not None else "not open"
@@ -161,8 +167,8 @@ class ConnexWebSocket:
             try:
                 await self.close()
                 await self.open()
-                for symbol, depth in self._subscriptions.items():
-                    await self._subscribe(symbol, depth)
+                for subscription in self._subscriptions:
+                    await self._subscribe(subscription)
                 return
             except (ConnectionLost, TimeoutError):
                 if attempt == attempts:
@@ -171,23 +177,36 @@ class ConnexWebSocket:
 
     # what is said
 
-    async def subscribe(self, symbol: str, depth: int = 50) -> Subscribed:
+    async def subscribe(self, symbol: str, depth: int = 50, exchange: str | None = None) -> Subscribed:
         """Subscribe to an order book with ``depth`` levels a side, and return the answer.
 
-        Frames that arrive before the answer are kept and come next.
+        A symbol may be subscribed to on several exchanges and at several depths. Frames that arrive before the answer
+        are kept and come next.
+
+        Args:
+            symbol: For example ``ETH/USDT``.
+            depth: The levels a side.
+            exchange: Whose book it is; without it the gateway chooses.
 
         Raises:
             SubscriptionError: The gateway refused.
         """
-        answer = await self._subscribe(symbol, depth)
-        self._subscriptions[symbol] = depth
+        subscription = _Subscription(symbol, depth, exchange)
+        answer = await self._subscribe(subscription)
+        self._subscriptions[subscription] = None
         return answer
 
-    async def unsubscribe(self, symbol: str) -> Unsubscribed:
-        """End a subscription, and return the answer."""
-        await self.send(self.dialect.unsubscribe(symbol))
+    async def unsubscribe(self, symbol: str, depth: int | None = None, exchange: str | None = None) -> Unsubscribed:
+        """End a subscription, and return the answer; depth and exchange say which, where there are several.
+
+        Raises:
+            SubscriptionError: The gateway refused.
+        """
+        named: dict[str, JSON] = {"exchange": exchange, "depth": depth}
+        told = {name: value for name, value in named.items() if value is not None}
+        await self.send(self.dialect.unsubscribe(symbol, **told))
         answer = await self._answer(Unsubscribed)
-        self._subscriptions.pop(symbol, None)
+        self._forget(symbol, depth or answer.depth, exchange or answer.exchange)
         return answer
 
     async def ping(self, id: JSON) -> Pong:
@@ -281,9 +300,18 @@ class ConnexWebSocket:
                 raise AuthenticationError(f"Connex rejected the credentials: {exc.reason}", exc.reason) from exc
             raise
 
-    async def _subscribe(self, symbol: str, depth: int) -> Subscribed:
-        await self.send(self.dialect.subscribe(symbol, depth))
+    async def _subscribe(self, subscription: _Subscription) -> Subscribed:
+        symbol, depth, exchange = subscription
+        told = {} if exchange is None else {"exchange": exchange}
+        await self.send(self.dialect.subscribe(symbol, depth, **told))
         return await self._answer(Subscribed)
+
+    def _forget(self, symbol: str, depth: int | None, exchange: str | None) -> None:
+        """Subscribe no more to what has ended: what fits best to what is known of it."""
+        fitting = [held for held in self._subscriptions if held.symbol == symbol and depth in (None, held.depth)]
+        exact = [held for held in fitting if held.exchange == exchange]
+        for held in exact or [held for held in fitting if None in (exchange, held.exchange)]:
+            del self._subscriptions[held]
 
     async def _answer(self, kind: type[_Answer]) -> _Answer:
         """Read until an answer of ``kind``, keeping the frames before it."""

@@ -16,7 +16,9 @@ from ..cassette.endpoint import Behaviour
 from ..config import ConnexConfig
 from ..faults import Faults
 from ..loopback.port import Port
+from ..protocol import Dialect
 from .exchange import Credentials, Exchange
+from .limits import RATE_LIMIT
 from .seat import Seat
 
 WEBSOCKET_PATH = "/ws"
@@ -77,17 +79,34 @@ class SandboxServer:
 class Sandbox:
     """An exchange of a test's own, served from a background thread.
 
+    Args:
+        seed: Makes keys and markets.
+        interval: Seconds between two updates.
+        dialect: What is said, and how.
+        rate_limit: REST requests a minute that each key may make.
+        clock_skew: Seconds by which its clock is ahead; below zero it is behind.
+
     Attributes:
         exchange: What it says.
         faults: What it does wrong.
         interval: Seconds between two updates.
+
+    Raises:
+        ConfigError: The dialect cannot be served, the limit is below 1, or the skew is no number of seconds.
     """
 
-    def __init__(self, seed: int = 7, interval: float = 0.05) -> None:
+    def __init__(
+        self,
+        seed: int = 7,
+        interval: float = 0.05,
+        dialect: Dialect | None = None,
+        rate_limit: int = RATE_LIMIT,
+        clock_skew: float = 0.0,
+    ) -> None:
         self.seed = seed
         self.interval = interval
         self.faults = Faults(seed)
-        self.exchange = Exchange(seed)
+        self.exchange = Exchange(seed, dialect, rate_limit, clock_skew)
         self._credentials = self.exchange.new_credentials()
         self._server = SandboxServer(self.exchange, self.faults, interval)
         self._droppers: list[Callable[[], None]] = []
@@ -127,6 +146,33 @@ class Sandbox:
             api_key=self.api_key,
             api_secret=self.api_secret,
         )
+
+    @property
+    def dialect(self) -> Dialect:
+        """What is said, and how. Another one counts for requests and connections from then on."""
+        return self.exchange.dialect
+
+    @dialect.setter
+    def dialect(self, dialect: Dialect) -> None:
+        self.exchange.dialect = dialect
+
+    @property
+    def rate_limit(self) -> int:
+        """REST requests a minute that each key may make; setting it begins every count anew."""
+        return self.exchange.rate_limit
+
+    @rate_limit.setter
+    def rate_limit(self, limit: int) -> None:
+        self.exchange.rate_limit = limit
+
+    @property
+    def clock_skew(self) -> float:
+        """Seconds by which its clock is ahead; below zero it is behind. It may be set at any time."""
+        return self.exchange.clock_skew
+
+    @clock_skew.setter
+    def clock_skew(self, seconds: float) -> None:
+        self.exchange.clock_skew = seconds
 
     def new_credentials(self) -> Credentials:
         """Make another key, for a client whose nonces must not meet those of others."""

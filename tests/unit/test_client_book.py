@@ -39,8 +39,8 @@ class Script:
         self.subscribed: list[tuple[str, int]] = []
         self._frames = list(frames)
 
-    async def subscribe(self, symbol: str, depth: int) -> Subscribed:
-        self.subscribed.append((symbol, depth))
+    async def subscribe(self, symbol: str, depth: int, **exchange: str) -> Subscribed:
+        self.subscribed.append((symbol, depth, *exchange.values()))
         return Subscribed(symbol=symbol, depth=depth)
 
     async def recv(self) -> Frame:
@@ -76,6 +76,34 @@ async def test_frames_of_another_book_of_the_connection_go_there_and_are_not_los
     assert (one.sequence, other.sequence) == (3, 6)
     await other.follow(1)
     assert (one.frames, other.frames) == (3, 2)
+
+
+async def test_books_of_one_symbol_are_told_apart_by_exchange_and_depth():
+    ws = Script(
+        snapshot(exchange="binance"),
+        update(2, exchange="binance"),  # of the book before, on its way while another is opened
+        snapshot(sequence=100, exchange="okx"),
+        snapshot(sequence=100, exchange="okx", depth=20),
+        update(101, exchange="okx", depth=20),
+        update(101, exchange="okx", depth=3),
+        update(3, exchange="binance"),
+        update(102, exchange="okx", depth=20),
+    )
+    feed = BookFeed(ws)
+    books = [
+        await feed.open("ETH/USDT", depth, exchange=name) for depth, name in ((3, None), (3, "okx"), (20, "okx"))
+    ]
+    await books[2].follow(2)
+    assert ws.subscribed == [("ETH/USDT", 3), ("ETH/USDT", 3, "okx"), ("ETH/USDT", 20, "okx")]
+    assert [book.sequence for book in books] == [3, 101, 102]
+
+
+async def test_a_gateway_that_names_no_depth_feeds_the_book_that_was_opened_last():
+    ws = Script(snapshot(), snapshot(sequence=50), update(51))
+    feed = BookFeed(ws)
+    first, second = await feed.open("ETH/USDT", 3), await feed.open("ETH/USDT", 20)
+    await second.follow()
+    assert (first.sequence, second.sequence) == (1, 51)
 
 
 @pytest.mark.parametrize("code", [1000, 1001])

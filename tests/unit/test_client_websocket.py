@@ -207,16 +207,70 @@ async def test_reconnecting_subscribes_again_and_waits_between_attempts():
     assert waits == [1.0, 2.0]
 
 
-async def test_used_up_attempts_are_a_lost_connection():
+def echoing(heard: list[dict]):
+    """A server that answers every request with what was asked, and keeps it."""
+
     async def handler(ws) -> None:
+        async for message in ws:
+            heard.append(json.loads(message))
+            await ws.send(json.dumps({**heard[-1], "event": f"{heard[-1]['action']}d"}))
+
+    return handler
+
+
+BINANCE, OKX, DEEP = ("A/B", 3, None), ("A/B", 3, "okx"), ("A/B", 20, "okx")
+
+
+@pytest.mark.parametrize(
+    ("ended", "left"),
+    [
+        ({"exchange": "okx", "depth": 20}, [BINANCE, OKX]),
+        ({"exchange": "okx"}, [BINANCE]),
+        ({"depth": 3}, [OKX, DEEP]),
+        ({"depth": 20}, [BINANCE, OKX]),
+        ({}, [OKX, DEEP]),
+        ({"exchange": "binance"}, [OKX, DEEP]),
+    ],
+    ids=str,
+)
+async def test_a_reconnection_subscribes_to_what_was_not_unsubscribed_from(ended, left):
+    heard: list[dict] = []
+    async with serving(echoing(heard)) as config, ConnexWebSocket(config) as ws:
+        for subscription in (BINANCE, OKX, DEEP):
+            await ws.subscribe(*subscription)
+        await ws.unsubscribe("A/B", **ended)
+        heard.clear()
+        await ws.reconnect()
+    assert [(asked["symbol"], asked["depth"], asked.get("exchange")) for asked in heard] == left
+
+
+async def test_what_is_not_named_is_not_said():
+    heard: list[dict] = []
+    async with serving(echoing(heard)) as config, ConnexWebSocket(config) as ws:
+        await ws.subscribe("A/B")
+        await ws.unsubscribe("A/B")
+    assert [set(asked) for asked in heard] == [
+        {"action", "channel", "symbol", "depth"},
+        {"action", "channel", "symbol"},
+    ]
+
+
+async def test_used_up_attempts_are_a_lost_connection():
+    opened = []
+
+    async def handler(ws) -> None:
+        opened.append(ws)
         async for _ in ws:
-            await ws.close(1012)
+            if len(opened) > 1:
+                await ws.close(1012)
+                return
+            await ws.send(SUBSCRIBED)
 
     async def sleep(seconds: float) -> None:
         pass
 
     async with serving(handler) as config, ConnexWebSocket(config, sleep=sleep) as ws:
-        ws._subscriptions["A/B"] = 5
+        await ws.subscribe("A/B", 5)
         with pytest.raises(ConnectionLost):
             await ws.reconnect()
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from pytest_connex.errors import ConfigError
 from pytest_connex.protocol import Dialect
 from pytest_connex.sandbox.exchange import Close, Exchange, Send
 
@@ -184,9 +185,249 @@ def test_the_rest_book_is_the_one_a_subscription_starts_from(exchange, credentia
     assert [[level["price"], level["quantity"]] for level in book["bids"]] == snapshot["bids"]
 
 
-def test_the_remaining_requests_count_down_within_a_minute(exchange, credentials):
+def statuses(exchange, credentials, *times: int) -> list[int]:
+    headers = {"X-CONNEX-API-KEY": credentials.api_key, "X-CONNEX-API-SECRET": credentials.api_secret}
+    return [exchange.rest("GET", "/v1/status", {}, headers, now).status for now in times]
+
+
+def test_the_remaining_requests_count_down(exchange, credentials):
     remaining = [int(rest(exchange, credentials, "/v1/status")[2]["X-RateLimit-Remaining"]) for _ in range(3)]
-    assert remaining == [1199, 1198, 1197]
+    assert remaining == [99_999, 99_998, 99_997]
+
+
+def test_when_nothing_remains_the_answer_is_429_and_says_how_long_to_wait(credentials):
+    exchange = Exchange(seed=7, rate_limit=2)
+    exchange.new_credentials()
+    answers = [rest(exchange, credentials, "/v1/status") for _ in range(4)]
+    reset = str((NOW + 60_000) // 1000 + 1)
+
+    assert [status for status, _, _ in answers] == [200, 200, 429, 429]
+    assert answers[3][1] == {
+        "error": "rate_limited",
+        "message": "too many requests: try again in 60 s",
+        "code": 429,
+        "details": {},
+    }
+    limits = {"X-RateLimit-Limit": "2", "X-RateLimit-Reset": reset}
+    assert answers[1][2] == {**limits, "X-RateLimit-Remaining": "0"}
+    assert answers[3][2] == {**limits, "X-RateLimit-Remaining": "0", "Retry-After": "60"}
+
+
+def test_a_window_begins_with_the_first_request_and_ends_after_a_minute():
+    exchange = Exchange(seed=7, rate_limit=1)
+    credentials = exchange.new_credentials()
+    assert statuses(exchange, credentials, NOW, NOW + 59_999, NOW + 60_000, NOW + 60_001) == [200, 429, 200, 429]
+
+
+def test_the_wait_is_whole_seconds_until_the_window_ends():
+    exchange = Exchange(seed=7, rate_limit=1)
+    credentials = exchange.new_credentials()
+    statuses(exchange, credentials, NOW)
+    headers = {"X-CONNEX-API-KEY": credentials.api_key, "X-CONNEX-API-SECRET": credentials.api_secret}
+    waits = [
+        exchange.rest("GET", "/", {}, headers, NOW + later).headers["Retry-After"] for later in (1, 58_001, 59_999)
+    ]
+    assert waits == ["60", "2", "1"]
+
+
+def test_each_key_has_a_limit_of_its_own_and_strangers_share_one():
+    exchange = Exchange(seed=7, rate_limit=1)
+    one, other = exchange.new_credentials(), exchange.new_credentials()
+    nobody, stranger = Exchange(8).new_credentials(), Exchange(9).new_credentials()
+    assert [statuses(exchange, who, NOW)[0] for who in (one, other, nobody, stranger, one)] == [
+        200,
+        200,
+        401,
+        429,
+        429,
+    ]
+
+
+def test_setting_the_limit_begins_every_count_anew(exchange, credentials):
+    exchange.rate_limit = 1
+    assert statuses(exchange, credentials, NOW, NOW) == [200, 429]
+    exchange.rate_limit = 1
+    assert statuses(exchange, credentials, NOW, NOW) == [200, 429]
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 1.5, "9"])
+def test_a_limit_that_is_no_number_of_requests_is_refused(limit):
+    with pytest.raises(ConfigError, match="a rate limit must be a whole number of requests above zero"):
+        Exchange(rate_limit=limit)
+
+
+# --- The clock ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("skew", [45, -45, 0.5])
+def test_everything_the_exchange_dates_is_by_its_own_clock(exchange, credentials, skew):
+    exchange.clock_skew = skew
+    clock = NOW + round(skew * 1000)
+    session = exchange.open_session(NOW)
+    [accepted] = ask(session, authentication(credentials, str(clock)))
+    _, snapshot = ask(session, DIALECT.subscribe("ETH/USDT", 3))
+    [update] = [json.loads(out.text) for out in session.tick(NOW)]
+    _, status, headers = rest(exchange, credentials, "/v1/status")
+    _, book, _ = rest(exchange, credentials, "/v1/orderbook/binance/ETHUSDT")
+
+    assert {each["timestamp"] for each in (accepted, snapshot, update, status, book)} == {clock}
+    assert headers["X-RateLimit-Reset"] == str(-((clock + 60_000) // -1000))
+
+
+@pytest.mark.parametrize(
+    ("skew", "answer"),
+    [(30, "authenticated"), (-30, "authenticated"), (30.001, "stale_nonce"), (-30.001, "stale_nonce")],
+)
+def test_nonces_are_held_against_the_clock_of_the_exchange(exchange, credentials, skew, answer):
+    exchange.clock_skew = skew
+    said = ask(exchange.open_session(NOW), authentication(credentials))[0]
+    assert said.get("code", said["event"]) == answer
+
+
+def test_a_clock_that_is_set_while_a_client_is_silent_brings_no_heartbeat(exchange):
+    session = exchange.open_session(NOW)
+    exchange.clock_skew = 3_600
+    assert session.tick(NOW + 4_999) == []
+    assert json.loads(session.tick(NOW + 5_000)[0].text)["timestamp"] == NOW + 3_605_000
+
+
+@pytest.mark.parametrize("skew", [float("nan"), float("inf"), True, "1"])
+def test_a_skew_that_is_no_number_of_seconds_is_refused(exchange, skew):
+    with pytest.raises(ConfigError, match="a clock skew must be a number of seconds"):
+        exchange.clock_skew = skew
+
+
+# --- Several subscriptions of a symbol -----------------------------------------------------------------------
+
+MARKETS = [("binance", 3), ("binance", 20), ("okx", 3), ("okx", 20)]
+
+
+def told(out) -> list[tuple]:
+    messages = [json.loads(each.text) for each in out]
+    return [(each["exchange"], each.get("depth"), each["sequence"]) for each in messages]
+
+
+def crowded(exchange):
+    session = exchange.open_session(NOW)
+    for name, depth in MARKETS:
+        answer, snapshot = ask(session, DIALECT.subscribe("ETH/USDT", depth, exchange=name))
+        assert answer == {
+            "event": "subscribed",
+            "channel": "orderbook",
+            "symbol": "ETH/USDT",
+            "depth": depth,
+            "exchange": name,
+        }
+        assert (snapshot["exchange"], len(snapshot["bids"])) == (name, depth)
+        yield snapshot["sequence"]
+    yield session
+
+
+def test_a_symbol_may_be_subscribed_to_on_each_exchange_and_at_each_depth(exchange):
+    *sequences, session = crowded(exchange)
+    for step in (1, 2):
+        expected = [(*market, sequence + step) for market, sequence in zip(MARKETS, sequences, strict=True)]
+        assert told(session.tick(NOW)) == expected
+
+
+def test_the_stream_of_a_subscription_is_the_same_alone_and_among_others(exchange):
+    *_, session = crowded(exchange)
+    alone = exchange.open_session(NOW)
+    ask(alone, DIALECT.subscribe("ETH/USDT", 20, exchange="okx"))
+    for _ in range(20):
+        [single], among = alone.tick(NOW), session.tick(NOW)[3]
+        assert {**json.loads(single.text), "depth": 20} == json.loads(among.text)
+
+
+def test_frames_name_their_depth_from_the_second_depth_of_a_market_on(exchange):
+    session = exchange.open_session(NOW)
+    _, first = ask(session, DIALECT.subscribe("ETH/USDT", 3))
+    _, other = ask(session, DIALECT.subscribe("ETH/USDC", 20))
+    before = [depth for _, depth, _ in told(session.tick(NOW))]
+    _, second = ask(session, DIALECT.subscribe("ETH/USDT", 20))
+    after = [depth for _, depth, _ in told(session.tick(NOW))]
+    ask(session, DIALECT.unsubscribe("ETH/USDT", depth=3))
+    left = [depth for _, depth, _ in told(session.tick(NOW))]
+    assert ("depth" in first, "depth" in other, second["depth"]) == (False, False, 20)
+    assert (before, after, left) == ([None, None], [3, None, 20], [None, 20])
+
+
+@pytest.mark.parametrize(
+    ("ended", "answer", "left"),
+    [
+        ({"exchange": "okx", "depth": 20}, {"depth": 20, "exchange": "okx"}, [MARKETS[0], MARKETS[1], MARKETS[2]]),
+        ({"depth": 3}, {"depth": 3, "exchange": "binance"}, MARKETS[1:]),
+    ],
+)
+def test_an_unsubscription_leaves_the_others(exchange, ended, answer, left):
+    *_, session = crowded(exchange)
+    assert ask(session, DIALECT.unsubscribe("ETH/USDT", **ended)) == [
+        {"event": "unsubscribed", "channel": "orderbook", "symbol": "ETH/USDT", **answer}
+    ]
+    assert [(name, depth) for name, depth, _ in told(session.tick(NOW))] == left
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "message"),
+    [
+        (
+            DIALECT.subscribe("ETH/USDT", 20, exchange="okx"),
+            "already_subscribed",
+            "ETH/USDT on okx at depth 20: it is subscribed already, and goes on",
+        ),
+        (
+            DIALECT.subscribe("ETH/USDT", 20),
+            "already_subscribed",
+            "ETH/USDT on binance at depth 20: it is subscribed already, and goes on",
+        ),
+        (
+            DIALECT.subscribe("ETH/USDT", 101, exchange="okx"),
+            "invalid_depth",
+            "ETH/USDT on okx at depth 101: depth must be a whole number from 1 to 100",
+        ),
+        (
+            DIALECT.subscribe("ETH/USDT", 3, exchange="kraken"),
+            "unknown_symbol",
+            "ETH/USDT on kraken at depth 3: there is no such market",
+        ),
+        (
+            DIALECT.unsubscribe("ETH/USDT", exchange="okx"),
+            "bad_request",
+            "ETH/USDT on okx: say which depth is meant, of 3, 20",
+        ),
+        (
+            DIALECT.unsubscribe("ETH/USDT", exchange="okx", depth=7),
+            "not_subscribed",
+            "ETH/USDT on okx at depth 7: there is no such subscription",
+        ),
+        (
+            DIALECT.unsubscribe("BTC/USDT"),
+            "not_subscribed",
+            "BTC/USDT on binance: there is no such subscription",
+        ),
+    ],
+)
+def test_an_error_says_which_subscription_it_is_about_and_ends_none(exchange, asked, code, message):
+    *_, session = crowded(exchange)
+    assert ask(session, asked) == [{"event": "error", "code": code, "message": message}]
+    assert [(name, depth) for name, depth, _ in told(session.tick(NOW))] == MARKETS
+
+
+def test_the_only_subscription_of_a_symbol_needs_no_exchange_to_be_ended(exchange):
+    session = exchange.open_session(NOW)
+    ask(session, DIALECT.subscribe("ETH/USDT", 3, exchange="okx"))
+    assert ask(session, DIALECT.unsubscribe("ETH/USDT")) == [
+        {"event": "unsubscribed", "channel": "orderbook", "symbol": "ETH/USDT"}
+    ]
+    assert not session.streaming
+
+
+def test_what_was_unsubscribed_from_may_be_subscribed_to_again(exchange):
+    *_, session = crowded(exchange)
+    first = told(session.tick(NOW))[3]
+    ask(session, DIALECT.unsubscribe("ETH/USDT", exchange="okx", depth=20))
+    _, again = ask(session, DIALECT.subscribe("ETH/USDT", 20, exchange="okx"))
+    assert again["sequence"] == first[2] - 1
 
 
 def test_credentials_are_those_of_the_seed_and_hide_their_secret():

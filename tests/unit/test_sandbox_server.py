@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from pytest_connex.errors import ConfigError
 from pytest_connex.faults import Faults
+from pytest_connex.protocol import Dialect
 from pytest_connex.sandbox.server import Sandbox
 
 pytestmark = pytest.mark.connex_sandbox
@@ -48,6 +49,24 @@ def test_further_keys_are_known_too(connex_sandbox):
     made = connex_sandbox.new_credentials()
     headers = {"X-CONNEX-API-KEY": made.api_key, "X-CONNEX-API-SECRET": made.api_secret}
     assert requests.get(connex_sandbox.rest_url + "/v1/status", headers=headers, timeout=5).status_code == 200
+
+
+def test_what_was_said_of_a_sandbox_counts():
+    class Mine(Dialect):
+        status_path = "/alive"
+
+    with Sandbox(dialect=Mine(), rate_limit=1, clock_skew=-3_600) as sandbox:
+        headers = {"X-CONNEX-API-KEY": sandbox.api_key, "X-CONNEX-API-SECRET": sandbox.api_secret}
+        one, two = (requests.get(sandbox.rest_url + "/alive", headers=headers, timeout=5) for _ in range(2))
+    assert (one.status_code, two.status_code, sandbox.rate_limit, sandbox.clock_skew) == (200, 429, 1, -3_600.0)
+    assert two.json()["error"] == "rate_limited"
+    assert int(two.headers["X-RateLimit-Reset"]) * 1000 == pytest.approx(one.json()["timestamp"], abs=120_000)
+
+
+@pytest.mark.parametrize("settings", [{"rate_limit": 0}, {"clock_skew": float("nan")}], ids=str)
+def test_a_sandbox_that_makes_no_sense_is_refused(settings):
+    with pytest.raises(ConfigError):
+        Sandbox(**settings)
 
 
 def test_a_scripted_answer_comes_as_often_as_it_was_asked_for(connex_sandbox):

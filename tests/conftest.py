@@ -25,6 +25,7 @@ KEPT = pytest.StashKey[set[threading.Thread]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[KEPT] = set(threading.enumerate())
+    config.pluginmanager.register(SharedThreads())
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # So does a shell that starts this in the background, and the processes of the tests would inherit it. They
         # do not inherit a function, and this one ignores the signal as well.
@@ -37,16 +38,21 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(
-    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
-) -> Generator[None, object, object]:
-    """Keep the threads of a fixture that several tests share."""
-    before = set(threading.enumerate())
-    made = yield
-    if fixturedef.scope != "function":
-        request.config.stash[KEPT].update(set(threading.enumerate()) - before)
-    return made
+class SharedThreads:
+    """Keeps the threads of fixtures that several tests share.
+
+    It is registered as a plugin: pytest asks no conftest.py below the rootdir about fixtures of the whole session.
+    """
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
+        before = set(threading.enumerate())
+        made = yield
+        if fixturedef.scope != "function":
+            request.config.stash[KEPT].update(set(threading.enumerate()) - before)
+        return made
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

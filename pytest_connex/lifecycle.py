@@ -247,7 +247,7 @@ def pytest_runtest_makereport(
         return report
     if report.when == "call":
         if session.verdict is not None and not session.called:  # a subtest reports too, while its test is called
-            report = judged(item, call, raised or session.verdict, report)
+            report = judged(item, session, call, raised, report)
         xfailed = report.skipped and hasattr(report, "wasxfail")
         outcome = "xfailed" if xfailed else "passed" if report.passed else "failed"
         item.stash[OUTCOMES].append(outcome)

@@ -30,35 +30,55 @@ def raise_verdict(item: pytest.Item, session: CassetteSession, cause: BaseExcept
         cause: What the test raised. The verdict is shown where that left the test's own code.
     """
     __tracebackhide__ = True
-    verdict = session.verdict
+    verdict = outcome(item, session)
     if verdict is None:
         return
-    if isinstance(verdict, CassetteMissing) and item.config.stash[RUN].options.missing == "skip":
-        pytest.skip(f"{verdict} (connex_missing_cassette = skip)")
-    if cause is None or cause is verdict:
+    if cause is None or cause is verdict or isinstance(verdict, pytest.skip.Exception):
         raise verdict
     first_line = str(cause).partition("\n")[0]
     verdict.add_note(f"after which the test raised {type(cause).__name__}: {first_line}")
     raise verdict.with_traceback(_own_code(cause.__traceback__, item.config.rootpath)) from None
 
 
+def outcome(item: pytest.Item, session: CassetteSession) -> BaseException | None:
+    """Return what a test that has a verdict is to raise: that, or a skip where the ini asks for it."""
+    verdict = session.verdict
+    if isinstance(verdict, CassetteMissing) and item.config.stash[RUN].options.missing == "skip":
+        return pytest.skip.Exception(f"{verdict} (connex_missing_cassette = skip)")
+    return verdict
+
+
 def judged(
-    item: pytest.Item, call: pytest.CallInfo[None], raised: BaseException | None, report: pytest.TestReport
+    item: pytest.Item,
+    session: CassetteSession,
+    call: pytest.CallInfo[None],
+    raised: BaseException | None,
+    report: pytest.TestReport,
 ) -> pytest.TestReport:
     """Return the report of the call of a test that has a verdict.
 
     Args:
         item: The test.
+        session: Its recordings.
         call: Its call.
-        raised: What left the call, before frameworks and markers had their say.
+        raised: What left the call, before frameworks and markers had their say; not the verdict where the recordings
+            were opened during the call.
         report: What they made of it: an expected failure, or what unittest kept.
     """
-    if not isinstance(raised, (CassetteError, pytest.skip.Exception)):
+    judgement = pytest.CallInfo.from_call(lambda: _raise_again(item, session, raised), "call").excinfo
+    if judgement is None:
         return report
-    if call.excinfo is not None and call.excinfo.value is raised and not hasattr(report, "wasxfail"):
+    if call.excinfo is not None and call.excinfo.value is judgement.value and not hasattr(report, "wasxfail"):
         return report
-    call.excinfo = pytest.ExceptionInfo.from_exception(raised)
+    call.excinfo = judgement
     return pytest.TestReport.from_item_and_call(item, call)
+
+
+def _raise_again(item: pytest.Item, session: CassetteSession, raised: BaseException | None) -> None:
+    __tracebackhide__ = True
+    if isinstance(raised, (CassetteError, pytest.skip.Exception)):
+        raise raised
+    raise_verdict(item, session, raised)
 
 
 def failed_call(item: pytest.Item, call: pytest.CallInfo[None], verdict: CassetteError) -> pytest.TestReport:

@@ -18,6 +18,9 @@ from pytest_connex.config import VARIABLES
 for _module in pkgutil.walk_packages(pytest_connex.__path__, "pytest_connex."):
     importlib.import_module(_module.name)
 
+_OF_A_BUILD = ("CI", "BUILD_NUMBER")
+"""Where these are set, pytest shortens no line of its summary."""
+
 INI = """
 [pytest]
 asyncio_mode = auto
@@ -98,7 +101,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, shelf: Path) -> Project:
-    for name in VARIABLES:
+    for name in (*VARIABLES, *_OF_A_BUILD):
         monkeypatch.delenv(name, raising=False)
     return Project(pytester, shelf)
 

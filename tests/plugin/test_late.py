@@ -70,7 +70,13 @@ def test_without_a_recording_they_fail_with_the_verdict(project):
     result = project.run()
     result.assert_outcomes(failed=6)
     assert "KeyError" not in result.stdout.str()
-    assert result.stdout.str().count("FAILED test_it.py::") == result.stdout.str().count("errors.CassetteMissing: ca")
+    assert result.stdout.str().count("E       pytest_connex.errors.CassetteMissing: cassettes/") == 6
+    assert "- vcr.errors" not in result.stdout.str()
+
+
+def test_without_a_recording_they_are_skipped_where_that_is_asked(project):
+    project.test(ASKED)
+    project.run("--connex-missing-cassette=skip").assert_outcomes(skipped=6)
 
 
 def test_the_network_is_blocked(project):

@@ -126,13 +126,13 @@ def report_of(excinfo: pytest.ExceptionInfo | None, **made: object) -> tuple[Sim
 def test_a_report_that_says_the_verdict_is_left_alone():
     verdict = CassetteMismatch("other")
     call, report = report_of(pytest.ExceptionInfo.from_exception(raised_by(lambda: raise_(verdict))))
-    assert judged(item_of(), call, verdict, report) is report
+    assert judged(item_of(), session_with(verdict), call, verdict, report) is report
 
 
-def test_what_is_no_verdict_is_left_to_others():
+def test_without_a_verdict_a_report_is_left_to_others():
     call, report = report_of(None, wasxfail="reason")
-    assert judged(item_of(), call, ValueError("x"), report) is report
-    assert judged(item_of(), call, None, report) is report
+    assert judged(item_of(), session_with(), call, ValueError("x"), report) is report
+    assert judged(item_of(), session_with(), call, None, report) is report
 
 
 def raise_(exc: Exception) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import socket
 import sys
@@ -45,11 +44,3 @@ def test_where_sockets_are_refused_no_loop_is_left_half_made(reported, make):
         make()
     gc.collect()
     assert reported == []
-
-
-def test_a_plain_loop_is_left_half_made(reported):
-    """Why this is asked beforehand."""
-    with pytest.raises(Refused):
-        asyncio.SelectorEventLoop()
-    gc.collect()
-    assert reported != []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, Protocol, cast
@@ -66,8 +67,10 @@ async def _dial(
     for _ in range(MAX_REDIRECTS):
         try:
             behaviour = dialler.behaviour(url, kwargs)
-        except ReplayAborted:  # a task that dials again and again rests here until it is cancelled
-            await asyncio.get_running_loop().create_future()
+        except ReplayAborted:
+            if threading.current_thread() is threading.main_thread():
+                # A task that dials again and again rests here until it is cancelled. A thread has to end.
+                await asyncio.get_running_loop().create_future()
             raise
         ours, theirs = socket.socketpair()
         try:

@@ -36,6 +36,9 @@ _SIGNAL = signal.SIGUSR2
 _AGAIN = 0.05
 """Seconds between two interruptions, from the third on."""
 
+_PACE = 1.0
+"""Seconds between two questions of a thread that cannot be ended."""
+
 _SWALLOWING = frozenset({"__del__", "_remove"})
 """Functions whose exceptions the interpreter prints: ``_remove`` is that of weak collections."""
 
@@ -193,6 +196,11 @@ class Ending:
             phase.limit = 0.0
         self._watch()
         phase.hurry()
+
+    def slow_down(self) -> None:
+        """Have a thread wait that swallows its end and goes on asking: nothing can end it."""
+        if threading.current_thread() is not threading.main_thread() and _running_loop() is None:
+            time.sleep(_PACE)
 
     async def driven(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
         """Await a coroutine of the phase that runs, so that it can be ended.

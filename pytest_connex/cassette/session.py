@@ -487,6 +487,9 @@ class CassetteSession:
 
     def _ask_again(self) -> None:
         self._asked_again += 1
-        if self._asked_again > PATIENCE:
-            self.ending.insist()
-            abort(self.verdict)
+        if self._asked_again <= PATIENCE:
+            return
+        self.ending.insist()
+        if self._asked_again > 2 * PATIENCE:
+            self.ending.slow_down()
+        abort(self.verdict)

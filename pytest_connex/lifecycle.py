@@ -140,6 +140,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
         return (yield)
     known = session.verdict
     try:
+        session.settle()
         with session.ending.phase(None):
             yield
         session.close()

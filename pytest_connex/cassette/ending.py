@@ -40,7 +40,10 @@ _PACE = 1.0
 """Seconds between two questions of a thread that cannot be ended."""
 
 _SWALLOWING = frozenset({"__del__", "_remove"})
-"""Functions whose exceptions the interpreter prints: ``_remove`` is that of weak collections."""
+"""Functions whose exceptions the interpreter only prints: ``_remove`` is that of weak collections."""
+
+_PLUMBING = frozenset({"contextlib", "pluggy", "_pytest", "pytest_asyncio", __name__.partition(".")[0]})
+"""Packages and modules in whose own code nothing is raised."""
 
 WIDER = 12
 """How many times longer than a call a fixture may take that other tests need too, or that began after the verdict."""
@@ -268,7 +271,7 @@ class Ending:
         """Handle the signal: end what the main thread does, if it is still what the signal was meant for."""
         self._signalled = False
         phase = self._phases[-1] if self._phases else None
-        if phase is None or phase.over or not phase.watched or _is_swallowed(frame):
+        if phase is None or phase.over or not phase.watched or _is_untouchable(frame):
             return
         pressed = phase.pressed_in(_running_loop())
         if pressed is None:
@@ -279,8 +282,13 @@ class Ending:
             abort(self._verdict)
 
 
-def _is_swallowed(frame: FrameType | None) -> bool:
-    """Tell whether what is raised here is only printed: in finalizers and in callbacks of weak references."""
+def _is_untouchable(frame: FrameType | None) -> bool:
+    """Tell whether nothing must be raised here: it would be printed only, or keep a context manager from its end.
+
+    Whatever a test does for long is met elsewhere the next time.
+    """
+    if frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _PLUMBING:
+        return True
     while frame is not None:
         if frame.f_code.co_name in _SWALLOWING:
             return True

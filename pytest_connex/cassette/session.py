@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..clock import real_time
 from ..config import MIN_SECRET, RECORDED_KEY, RECORDED_SECRET, RECORDED_WS_URL, ConnexConfig, canonical_url
 from ..errors import CassetteError, CassetteMissing, CassetteStale
 from ..protocol import Dialect
@@ -49,6 +51,12 @@ _SCRIPTED = (
     "this test scripts its HTTP answers (connex_respx), so that there is no HTTP recording for other clients: let "
     "them have tests of their own"
 )
+
+_MOMENT = 0.05
+"""Seconds without a question after which nobody is taken to ask any more."""
+
+_SETTLING = 2.0
+"""Seconds that are waited for that at most."""
 
 PATIENCE = 20
 """How often a test may go on asking after a verdict before it is ended."""
@@ -306,6 +314,13 @@ class CassetteSession:
         self.ending.begin(verdict)
 
     # the end of the test
+
+    def settle(self) -> None:
+        """Wait a little for threads that go on asking after the verdict: VCR does not bear them while it stops."""
+        asked, ends = 0, real_time() + _SETTLING
+        while asked != self._asked_again and real_time() < ends:
+            asked = self._asked_again
+            time.sleep(_MOMENT)
 
     def close(self) -> None:
         """The test and its fixtures are over: nothing more is recorded."""

@@ -237,7 +237,8 @@ async def after_the_verdict(ending: Ending, work: Coroutine[Any, Any, object]) -
 @pytest.mark.parametrize("swallowing", [0, 1, 99])
 def test_a_driven_coroutine_raises_the_verdict(ending, swallowing):
     work = after_the_verdict(ending, wait_for_ever(swallowing))
-    assert ended(ending, lambda: asyncio.run(ending.driven(work))) is VERDICT
+    with asyncio.Runner() as runner:
+        assert ended(ending, lambda: runner.run(ending.driven(work))) is VERDICT
 
 
 def test_another_task_that_never_suspends_is_interrupted_and_the_coroutine_ended(ending):
@@ -249,7 +250,8 @@ def test_another_task_that_never_suspends_is_interrupted_and_the_coroutine_ended
         await asyncio.Event().wait()
         await task
 
-    assert ended(ending, lambda: asyncio.run(ending.driven(work()))) is VERDICT
+    with asyncio.Runner() as runner:
+        assert ended(ending, lambda: runner.run(ending.driven(work()))) is VERDICT
 
 
 @pytest.mark.parametrize(

@@ -37,14 +37,12 @@ class Ours:
     ending = ".ws.jsonl"
 
     def __init__(self) -> None:
-        import pytest_connex.cassette.connect
-        import pytest_connex.cassette.replay
-        import pytest_connex.protocol  # noqa: F401
+        pass
 
     def write(self, path: Path, texts: Iterable[str]) -> None:
         from pytest_connex.cassette.events import FORMAT, VERSION, Closed, Dial, Header, Open, Received, Sent
-        from pytest_connex.cassette.redaction import Redactor
         from pytest_connex.cassette.writing import CassetteWriter
+        from pytest_connex.secrets.redaction import Redactor
 
         header = Header(FORMAT, VERSION, "2026-01-01T00:00:00Z", "sandbox", "bench", "bench")
         writer = CassetteWriter(path, header, Redactor({}))
@@ -60,12 +58,12 @@ class Ours:
         writer.settle()
 
     async def replay(self, path: Path, count: int) -> str | bytes:
-        from pytest_connex.cassette.connect import connector
         from pytest_connex.cassette.player import Player, Rules
-        from pytest_connex.cassette.redaction import Redactor
-        from pytest_connex.cassette.replay import ReplayDialler
         from pytest_connex.cassette.store import Recording
         from pytest_connex.protocol import Dialect
+        from pytest_connex.proxy.connect import connector
+        from pytest_connex.proxy.replay import ReplayDialler
+        from pytest_connex.secrets.redaction import Redactor
 
         def verdict(error: Exception) -> None:
             raise error

@@ -3,7 +3,7 @@
     python benchmarks/orderbook.py --depths 10 50 1000 --updates 5000 --rounds 25
 
 Both get the same updates of a seeded market, parsed beforehand: one to six levels each, most of them near the top.
-Ours checks every rule of ``pytest_connex.orderbook`` on each, but for freshness, which is for live runs, and the
+Ours checks every rule of ``pytest_connex.book.orderbook`` on each, but for freshness, which is for live runs, and the
 checksum, which has lines of its own. ccxt's (``pip install 'pytest-connex[bench]'``) stores the levels and limits
 the depth, as its exchanges do, and checks nothing. The two take turns; at the end their books must be the same.
 Parsing is measured by itself: with ``Dialect.parse``, and with ``json.loads`` and ``float``, as ccxt does.
@@ -25,9 +25,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from pytest_connex.checksum import CHECKSUMS
+from pytest_connex.book.checksum import CHECKSUMS
+from pytest_connex.book.orderbook import OrderBook
 from pytest_connex.model import Snapshot, Update
-from pytest_connex.orderbook import OrderBook
 from pytest_connex.protocol import Dialect
 
 Frame: TypeAlias = Snapshot | Update

@@ -31,12 +31,12 @@ from conversation import frames
 from websockets.asyncio.client import connect
 
 from pytest_connex.cassette.events import FORMAT, VERSION, Closed, Dial, Header, Open, Received, Sent
-from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.cassette.session import CassetteSession, Plan
 from pytest_connex.cassette.writing import CassetteWriter
 from pytest_connex.config import RECORDED_WS_URL, recorded_config
 from pytest_connex.protocol import Dialect
 from pytest_connex.proxy.proxy import Proxy
+from pytest_connex.secrets.redaction import Redactor
 
 
 def subscription(client: int) -> str:

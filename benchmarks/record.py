@@ -27,14 +27,14 @@ from contenders import Taken, read, timed
 from conversation import SUBSCRIBE, frames
 from websockets.asyncio.server import ServerConnection, serve
 
-from pytest_connex.cassette.connect import connector
 from pytest_connex.cassette.events import FORMAT, VERSION, Header
 from pytest_connex.cassette.recorder import Recorder
-from pytest_connex.cassette.redaction import Redactor
-from pytest_connex.cassette.relay import RelayDialler, Unrecorded
 from pytest_connex.cassette.writing import CassetteWriter
 from pytest_connex.config import RECORDED_KEY, RECORDED_SECRET
 from pytest_connex.protocol import Dialect
+from pytest_connex.proxy.connect import connector
+from pytest_connex.proxy.relay import RelayDialler, Unrecorded
+from pytest_connex.secrets.redaction import Redactor
 
 SECRETS = {
     "cnx_live_7f3a9c1e5b8d4026": RECORDED_KEY,

@@ -99,7 +99,7 @@ class BookError(DataFormatError):
     """A frame breaks a rule of order books.
 
     Attributes:
-        rule: The name of the rule, see :data:`pytest_connex.orderbook.RULES`.
+        rule: The name of the rule, see :data:`pytest_connex.book.orderbook.RULES`.
         symbol: Whose book it is.
         frame: The frame, counted from 1 in that book.
         level: The price and quantity that break it, where the rule is about a level.
@@ -176,6 +176,10 @@ class CassetteStale(CassetteError):
 
 class SecretFound(CassetteError):
     """A secret was left in what was about to be written; nothing was written."""
+
+
+class NetworkBlocked(ConnexError, RuntimeError):
+    """A recorded test reached for an address beyond this machine."""
 
 
 class ReplayAborted(BaseException):

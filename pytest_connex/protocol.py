@@ -22,14 +22,7 @@ from urllib.parse import quote
 
 from msgspec.structs import asdict
 
-from .errors import (
-    AuthenticationError,
-    ConnexError,
-    DataFormatError,
-    RateLimitError,
-    RequestError,
-    SubscriptionError,
-)
+from .errors import AuthenticationError, ConnexError, DataFormatError, RateLimitError, RequestError, SubscriptionError
 from .model import (
     JSON,
     Authenticated,

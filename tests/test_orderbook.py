@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
+from pytest_connex.book.orderbook import OrderBook
 from pytest_connex.errors import SubscriptionError
 from pytest_connex.model import Update
-from pytest_connex.orderbook import OrderBook
 
 
 async def test_a_book_is_there_as_soon_as_it_is_subscribed(connex_orderbook):

@@ -27,10 +27,10 @@ from vcr.serialize import deserialize, serialize
 from ..config import RECORDED_REST_URL, ConnexConfig, canonical_url, origin
 from ..errors import CassetteError, CassetteMismatch, CassetteMissing, CassetteUnplayed
 from ..protocol import Dialect
+from ..secrets.redaction import Redactor
 from .generated import advice, generated
 from .http_file import read_http
 from .matching import Difference, differences, fingerprint
-from .redaction import Redactor
 
 _Message = TypeVar("_Message")
 _Redacted = TypeVar("_Redacted")

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TextIO
 
 from ..errors import SecretFound
+from ..secrets.redaction import Redactor
 from .events import Closed, Dial, Event, Open, Received, Refused, Rejected, Sent
 from .http_file import read_http
 from .places import HTTP_SUFFIX, WEBSOCKET_SUFFIX, stem_of
-from .redaction import Redactor
 from .store import Recording
 
 DEFAULT_FOLDER = "cassettes"

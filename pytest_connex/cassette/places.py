@@ -13,6 +13,9 @@ WEBSOCKET_SUFFIX = ".ws.jsonl"
 HTTP_SUFFIX = ".yaml"
 SUFFIXES = (WEBSOCKET_SUFFIX, HTTP_SUFFIX)
 
+UNUSED_OPTION = "--connex-unused"
+"""For ``connex cassettes prune``: the file that takes the paths of unused recordings, in JSON."""
+
 _NAME_LIMIT = 120
 
 

@@ -24,12 +24,12 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import CassetteMismatch, CassetteUnplayed
+from ..secrets.redaction import Redactor
 from .causality import Awaited, Expectations
 from .echoes import Echoes
 from .events import Answer, Closed, Event, Open, Payload, Received, Sent
 from .generated import advice, generated
 from .matching import Difference, differences, fingerprint
-from .redaction import Redactor
 from .store import RecordedConnection, Recording
 
 

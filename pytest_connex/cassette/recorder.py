@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
+from ..secrets.redaction import Redactor
 from .events import LONGEST_REASON, Closed, Dial, Event, Message, Open, Payload, Received, Refused, Rejected, Sent
-from .redaction import Redactor
 
 _HANDSHAKE_HEADERS = frozenset({"connection", "date", "host", "server", "upgrade", "user-agent", "content-length"})
 

@@ -21,9 +21,9 @@ from ..clock import real_time
 from ..config import MIN_SECRET, RECORDED_KEY, RECORDED_SECRET, RECORDED_WS_URL, ConnexConfig, canonical_url
 from ..errors import CassetteError, CassetteMissing, CassetteStale
 from ..protocol import Dialect
+from ..secrets.redaction import Redactor
 from .driving import abort
 from .ending import Ending
-from .redaction import Redactor
 from .writing import TextWriter, Writer, put_in_place
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection as SyncConnection
 
     from ..background import BackgroundLoop
-    from .connect import Dialler
-    from .endpoint import Behaviour, Endpoint
+    from ..proxy.connect import Dialler
+    from ..proxy.endpoint import Behaviour, Endpoint
+    from ..proxy.relay import RelayDialler
+    from ..proxy.replay import ReplayDialler
     from .events import Event, Message
     from .http import HttpRecording
     from .recorder import Recorder
-    from .relay import RelayDialler
-    from .replay import ReplayDialler
     from .store import Recording
     from .writing import CassetteWriter
 
@@ -238,7 +238,7 @@ class CassetteSession:
 
     def connector(self, dialler: Dialler) -> type[websockets_client.connect]:
         """Return a ``websockets.connect`` that ``dialler`` answers, and that ends with this test."""
-        from .connect import connector
+        from ..proxy.connect import connector
 
         return connector(dialler, self._endpoints.append)
 
@@ -249,7 +249,7 @@ class CassetteSession:
 
             return connect
         from ..background import BackgroundLoop
-        from .connect_sync import sync_connector
+        from ..proxy.connect_sync import sync_connector
 
         self._background = BackgroundLoop("connex-connections")
         self._background.start()
@@ -267,14 +267,14 @@ class CassetteSession:
 
     def _behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
         if self.verdict is not None:
-            from .replay import Verdict
+            from ..proxy.replay import Verdict
 
             self._ask_again()
             return Verdict(self.verdict)
         if self.plan.action == "record":
             return self._recorded(url, dial)
         if self._recording is None:
-            from .replay import Verdict
+            from ..proxy.replay import Verdict
 
             missing = CassetteMissing("no WebSocket is recorded for this test", self.plan.websocket_path)
             self.fail(missing)
@@ -430,7 +430,7 @@ class CassetteSession:
         try:
             dialler = self._relay_dialler()
         except CassetteError as exc:
-            from .replay import Verdict
+            from ..proxy.replay import Verdict
 
             self.fail(exc)
             return Verdict(exc)
@@ -438,8 +438,8 @@ class CassetteSession:
 
     def _replay_dialler(self, recording: Recording) -> ReplayDialler:
         if self._replay is None:
+            from ..proxy.replay import ReplayDialler
             from .player import Player, Rules
-            from .replay import ReplayDialler
 
             _, dialect, redactor = self._all_settings()
             plan = self.plan
@@ -455,9 +455,9 @@ class CassetteSession:
 
     def _relay_dialler(self) -> RelayDialler:
         if self._relay is None:
+            from ..proxy.relay import RelayDialler
             from .events import FORMAT, VERSION, Header
             from .recorder import Recorder
-            from .relay import RelayDialler
             from .writing import CassetteWriter
 
             config, _, redactor = self._all_settings()

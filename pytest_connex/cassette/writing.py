@@ -18,8 +18,8 @@ from pathlib import Path
 import msgspec
 
 from ..errors import CassetteError, SecretFound
+from ..secrets.redaction import Redactor
 from .events import End, Event, Header, Message
-from .redaction import Redactor
 
 _BATCH = 65_536
 """So many bytes are searched and written at once."""

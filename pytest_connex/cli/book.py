@@ -8,12 +8,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from ..book.checksum import CHECKSUMS
+from ..book.orderbook import RULES, SEQUENCINGS, OrderBook
 from ..cassette.events import Event, Received
 from ..cassette.store import Recording
-from ..checksum import CHECKSUMS
 from ..errors import CassetteError, ConfigError, DataFormatError
 from ..model import Snapshot, Subscribed, Update
-from ..orderbook import RULES, SEQUENCINGS, OrderBook
 from ..protocol import Dialect
 
 app = typer.Typer(no_args_is_help=True, help="Hold order books against their rules.")

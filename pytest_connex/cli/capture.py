@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from ..cassette.connect import connector
-from ..cassette.endpoint import Endpoint
 from ..cassette.events import FORMAT, VERSION, Header, Payload
 from ..cassette.recorder import Recorder
-from ..cassette.relay import RelayDialler
 from ..cassette.writing import CassetteWriter, put_in_place
 from ..client.websocket import NONCES
 from ..config import RECORDED_WS_URL, WS_URL, ConnexConfig, canonical_url, live_config, read_environment
 from ..errors import CassetteError, ConfigError, ConnexError
 from ..model import ErrorEvent
 from ..protocol import Dialect, classify, decode_leniently
+from ..proxy.connect import connector
+from ..proxy.endpoint import Endpoint
+from ..proxy.relay import RelayDialler
 from .recording import (
     SUFFIXES,
     beside,

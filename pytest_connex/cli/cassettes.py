@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
+from ..cassette.places import UNUSED_OPTION
 from ..config import API_KEY, API_SECRET, RECORDED_KEY, RECORDED_SECRET, read_environment
 from ..errors import CassetteError, ConfigError
-from ..options import REPORT_OPTION
 
 app = typer.Typer(no_args_is_help=True, help="Look after recordings.")
 
@@ -70,8 +70,8 @@ def check(
     The secrets are those of the environment and of .env, and whatever stands in members that are always replaced.
     """
     from ..cassette.library import check as check_recording
-    from ..cassette.redaction import Redactor
     from ..protocol import Dialect
+    from ..secrets.redaction import Redactor
 
     try:
         values = read_environment(Path(".env"))
@@ -135,7 +135,7 @@ def _collect(arguments: list[str]) -> tuple[list[Path], str]:
     """Have pytest collect the tests; return the recordings that none of them uses, or why that is not known."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "unused.json"
-        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", f"{REPORT_OPTION}={report}", *arguments]
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", f"{UNUSED_OPTION}={report}", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  (our own command)
         if done.returncode not in (_OK, _NO_TESTS) or not report.exists():
             return [], f"{done.stdout}{done.stderr}"

@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..protocol import Dialect
 
 if TYPE_CHECKING:
-    from ..cassette.redaction import Redactor
+    from ..secrets.redaction import Redactor
 
 GENERATOR = f"pytest-connex {__version__}"
 SUFFIXES = (".ws.jsonl", ".yaml")
@@ -66,7 +66,7 @@ def redactor_of(config: ConnexConfig) -> Redactor:
     Raises:
         ConfigError: One is too short to be replaced.
     """
-    from ..cassette.redaction import Redactor
+    from ..secrets.redaction import Redactor
 
     if any(0 < len(value or "") < MIN_SECRET for value in (config.api_key, config.api_secret)):
         raise ConfigError(

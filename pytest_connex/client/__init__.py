@@ -1,1 +1,4 @@
-"""Clients of Connex: REST and WebSocket, and the two functions of the research notebook."""
+"""Clients of Connex: REST and WebSocket, and what is built on them: health, capture, an order book that is followed.
+
+They are used like any client, with or without pytest, and know nothing of recordings.
+"""

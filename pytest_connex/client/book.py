@@ -1,6 +1,6 @@
 """Order books that are fed by a WebSocket client.
 
-What a book is, and which rules its frames follow, is :mod:`pytest_connex.orderbook`'s business; this module
+What a book is, and which rules its frames follow, is :mod:`pytest_connex.book.orderbook`'s business; this module
 subscribes, and leads each frame of a connection to the book it belongs to.
 """
 
@@ -10,10 +10,10 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
 
-from ..checksum import Checksum
+from ..book.checksum import Checksum
+from ..book.orderbook import OrderBook, Sequencing
 from ..errors import ConnectionLost, DataFormatError
 from ..model import ErrorEvent, Snapshot, Update
-from ..orderbook import OrderBook, Sequencing
 from .websocket import ConnexWebSocket
 
 _NORMAL = (1000, 1001)
@@ -88,7 +88,8 @@ class BookFeed:
     ) -> FollowedBook:
         """Subscribe, and return the book when it has its first snapshot.
 
-        The arguments are those of :class:`~pytest_connex.orderbook.OrderBook`; ``max_age`` counts in live runs only.
+        The arguments are those of :class:`~pytest_connex.book.orderbook.OrderBook`; ``max_age`` counts in live
+        runs only.
 
         Raises:
             BookError: A frame breaks a rule.

@@ -8,16 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..config import (
-    API_KEY,
-    API_SECRET,
-    REST_URL,
-    ConnexConfig,
-    live_config,
-    mask_key,
-    mask_secret,
-    read_environment,
-)
+from ..config import API_KEY, API_SECRET, REST_URL, ConnexConfig, live_config, mask_key, mask_secret, read_environment
 from ..errors import DataFormatError
 from ..model import JSON
 from ..protocol import Dialect, decode_json

@@ -2,7 +2,7 @@
 
 Sans-I/O. A test adds to :class:`Faults` from its own thread while a server asks for what is next from another; what
 goes wrong on one WebSocket connection is a :class:`Trouble`. How it looks on the wire is the business of
-:mod:`~pytest_connex.loopback` and of :class:`~pytest_connex.cassette.endpoint.Endpoint`.
+:mod:`~pytest_connex.proxy` and of :class:`~pytest_connex.proxy.endpoint.Endpoint`.
 """
 
 from .connection import Trouble

@@ -18,14 +18,14 @@ from multidict import CIMultiDict
 from vcr.request import Request
 
 from ..background import BackgroundLoop
-from ..cassette.endpoint import Behaviour
-from ..cassette.relay import RelayDialler, Unrecorded
 from ..cassette.session import CassetteSession
 from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig, is_loopback
 from ..errors import CassetteError, ReplayAborted
 from ..faults import Faults
-from ..loopback.port import Port
+from .endpoint import Behaviour
 from .forward import BAD_BODY, BROKEN, Exchange, Forward, kept_headers, refusal, relocated, target, tls
+from .port import Port
+from .relay import RelayDialler, Unrecorded
 
 _UNDERWAY = 20
 """How many turns of the loop what clients have sent gets to arrive when the proxy closes."""

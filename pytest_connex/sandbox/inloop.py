@@ -11,7 +11,7 @@ import errno
 import os
 from typing import Any
 
-from ..cassette.endpoint import Behaviour
+from ..proxy.endpoint import Behaviour
 from .seat import Seat
 from .server import Sandbox
 

@@ -16,18 +16,7 @@ from typing import NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import ConfigError, DataFormatError
-from ..model import (
-    JSON,
-    Authenticated,
-    ErrorEvent,
-    Frame,
-    Level,
-    Pong,
-    Snapshot,
-    Subscribed,
-    Unsubscribed,
-    Update,
-)
+from ..model import JSON, Authenticated, ErrorEvent, Frame, Level, Pong, Snapshot, Subscribed, Unsubscribed, Update
 from ..protocol import Dialect
 from .forms import Form, Leaf, Leaves, at, dotted, leaves
 

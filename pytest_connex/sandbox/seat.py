@@ -10,17 +10,17 @@ from urllib.parse import urlsplit
 
 from websockets.http11 import Request
 
-from ..cassette.endpoint import Endpoint
 from ..cassette.events import Payload
 from ..faults import Faults
-from ..loopback.port import fault_body, retry_after
+from ..proxy.endpoint import Endpoint
+from ..proxy.port import fault_body, retry_after
 from .exchange import Close, Exchange, Send
 
 _HEARTBEAT_CHECK = 1.0
 
 
 class Seat:
-    """A behaviour of :class:`~pytest_connex.cassette.endpoint.Endpoint`: the exchange, on the loop's time.
+    """A behaviour of :class:`~pytest_connex.proxy.endpoint.Endpoint`: the exchange, on the loop's time.
 
     Args:
         exchange: Answers.

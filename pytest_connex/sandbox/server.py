@@ -12,11 +12,11 @@ from collections.abc import Callable
 from aiohttp import web
 
 from ..background import BackgroundLoop
-from ..cassette.endpoint import Behaviour
 from ..config import ConnexConfig
 from ..faults import Faults
-from ..loopback.port import Port
 from ..protocol import Dialect
+from ..proxy.endpoint import Behaviour
+from ..proxy.port import Port
 from .exchange import Credentials, Exchange
 from .limits import RATE_LIMIT
 from .seat import Seat

@@ -23,19 +23,19 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from pytest_connex.cassette import connect as connect_module
-from pytest_connex.cassette.connect import connector, without_tls
-from pytest_connex.cassette.endpoint import SILENT, Endpoint
 from pytest_connex.cassette.events import FORMAT, VERSION, Header, Payload
 from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.recorder import Recorder
-from pytest_connex.cassette.redaction import Redactor
-from pytest_connex.cassette.relay import RelayDialler
-from pytest_connex.cassette.replay import ReplayDialler
 from pytest_connex.cassette.store import Recording
 from pytest_connex.cassette.writing import CassetteWriter
 from pytest_connex.clock import VirtualLoop
 from pytest_connex.errors import CassetteError
+from pytest_connex.proxy import connect as connect_module
+from pytest_connex.proxy.connect import connector, without_tls
+from pytest_connex.proxy.endpoint import SILENT, Endpoint
+from pytest_connex.proxy.relay import RelayDialler
+from pytest_connex.proxy.replay import ReplayDialler
+from pytest_connex.secrets.redaction import Redactor
 
 HEADER = Header(FORMAT, VERSION, "2026-11-23T15:00:00Z", "sandbox", "pytest-connex 0.1.0", "tests/test_x.py::test_y")
 HOST = "wss://ws.connex.invalid"

@@ -11,9 +11,9 @@ from fractions import Fraction
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from pytest_connex.book.orderbook import OrderBook
 from pytest_connex.errors import DataFormatError
 from pytest_connex.model import Level, Snapshot, Update
-from pytest_connex.orderbook import OrderBook
 from pytest_connex.protocol import Dialect
 
 EXAMPLES, UPDATES = settings.default.max_examples // 2, 1000  # 100,000 updates where all is tried thoroughly

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from pytest_connex.cassette.events import Closed, Dial, End, Event, Open, Received, Refused, Rejected, Sent
 from pytest_connex.cassette.http_file import read_http
-from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.cassette.store import Recording
 from pytest_connex.cassette.writing import CassetteWriter, TextWriter
 from pytest_connex.errors import CassetteError
+from pytest_connex.secrets.redaction import Redactor
 
 from .stage import HEADER, HOST
 

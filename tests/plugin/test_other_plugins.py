@@ -45,7 +45,7 @@ def test_recorded_http_that_nothing_can_play_says_so(recorded, option):
 
 
 @pytest.mark.parametrize(
-    ("source", "error"), [(BOTH, "network.NetworkBlocked: a recorded test reached for rest.*"), (PROXIED, "errors.*")]
+    ("source", "error"), [(BOTH, "errors.NetworkBlocked: a recorded test reached for rest.*"), (PROXIED, "errors.*")]
 )
 def test_a_request_without_pytest_recording_is_told_why_it_has_no_answer(project: Project, source, error):
     project.test(source)

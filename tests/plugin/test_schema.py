@@ -114,7 +114,7 @@ def test_schemas_are_no_recordings(pinned):
 
 
 def test_without_the_extra_the_fixture_says_what_to_install(project, monkeypatch):
-    monkeypatch.setattr("pytest_connex.fixtures.find_spec", lambda name: None)
+    monkeypatch.setattr("pytest_connex.plugin.fixtures.find_spec", lambda name: None)
     project.test("def test_it(connex_schema): pass")
     result = project.run()
     result.assert_outcomes(errors=1)

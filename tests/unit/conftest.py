@@ -23,8 +23,8 @@ from pytest_connex.cassette.events import (
     Rejected,
     Sent,
 )
-from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.cassette.writing import CassetteWriter
+from pytest_connex.secrets.redaction import Redactor
 
 if TYPE_CHECKING:
     from .loopback import Served

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from websockets.http11 import Request
 
-from pytest_connex.cassette.endpoint import Endpoint
+from pytest_connex.proxy.endpoint import Endpoint
 
 
 class Desk:

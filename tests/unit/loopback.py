@@ -24,9 +24,9 @@ from websockets.http11 import Request
 from websockets.sync.client import connect as connect_sync
 
 from pytest_connex.background import BackgroundLoop
-from pytest_connex.cassette.endpoint import Behaviour, Endpoint
 from pytest_connex.faults import Faults
-from pytest_connex.loopback.port import Port
+from pytest_connex.proxy.endpoint import Behaviour, Endpoint
+from pytest_connex.proxy.port import Port
 
 Script = Callable[[Faults], object]
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from websockets.exceptions import ConnectionClosed
 
-from pytest_connex.cassette.connect import connector
 from pytest_connex.cassette.events import Closed, Payload, Received, Sent
 from pytest_connex.cassette.player import Player, Rules
-from pytest_connex.cassette.redaction import Redactor
-from pytest_connex.cassette.replay import ReplayDialler
 from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteError
+from pytest_connex.proxy.connect import connector
+from pytest_connex.proxy.replay import ReplayDialler
+from pytest_connex.secrets.redaction import Redactor
 
 
 async def replay(path: Path) -> list[tuple[str, Payload]]:

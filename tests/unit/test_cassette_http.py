@@ -18,11 +18,11 @@ import yaml
 from vcr.errors import CannotOverwriteExistingCassetteException
 
 from pytest_connex.cassette.http import HttpRecording
-from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.cassette.writing import TextWriter
 from pytest_connex.config import ConnexConfig, recorded_config
 from pytest_connex.errors import CassetteError, CassetteMismatch, CassetteMissing, SecretFound
 from pytest_connex.protocol import Dialect
+from pytest_connex.secrets.redaction import Redactor
 
 KEY, SECRET = "AKfYcbwXYZ0123456789abcd", "s3cr3t/with+special=chars=="
 HOST = "https://rest.connex.invalid"

@@ -17,8 +17,8 @@ from pytest_connex.cassette.library import (
     summarize,
     transcript,
 )
-from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.errors import CassetteError, SecretFound
+from pytest_connex.secrets.redaction import Redactor
 
 from .conftest import Tape, write_tape
 

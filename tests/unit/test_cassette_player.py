@@ -9,9 +9,9 @@ import pytest
 
 from pytest_connex.cassette.events import Open, Refused, Rejected
 from pytest_connex.cassette.player import Playback, Player, Rules
-from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteMismatch
+from pytest_connex.secrets.redaction import Redactor
 
 from .conftest import URL, Tape, Write
 

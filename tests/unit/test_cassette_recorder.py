@@ -6,8 +6,8 @@ import pytest
 
 from pytest_connex.cassette.events import Closed, Dial, Event, Open, Received, Refused, Rejected, Sent
 from pytest_connex.cassette.recorder import Recorder
-from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.config import RECORDED_WS_URL, canonical_url
+from pytest_connex.secrets.redaction import Redactor
 
 from .conftest import URL
 

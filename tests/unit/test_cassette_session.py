@@ -15,7 +15,6 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from pytest_connex.cassette.events import Closed, Open, Received, Sent
-from pytest_connex.cassette.replay import Replay, Verdict
 from pytest_connex.cassette.session import PATIENCE, CassetteSession, Plan
 from pytest_connex.cassette.store import Recording
 from pytest_connex.config import ConnexConfig, recorded_config
@@ -30,6 +29,7 @@ from pytest_connex.errors import (
     SecretFound,
 )
 from pytest_connex.protocol import Dialect
+from pytest_connex.proxy.replay import Replay, Verdict
 
 from .conftest import HEADER, URL, Tape, write_tape
 
@@ -605,7 +605,7 @@ async def test_a_commit_that_failed_accounts_for_no_file(recording):
 
 
 async def test_a_secret_in_a_message_is_the_verdict_and_leaves_nothing_behind(make, exchange, stem, monkeypatch):
-    monkeypatch.setattr("pytest_connex.cassette.redaction.Redactor.payload", lambda self, payload: payload)
+    monkeypatch.setattr("pytest_connex.secrets.redaction.Redactor.payload", lambda self, payload: payload)
     session = make("record", exchange)
     assert await say(session, exchange.ws_url, f"my secret is {SECRET}") == [f"my secret is {SECRET}"]
     session.close()

@@ -12,10 +12,10 @@ import pytest
 
 from pytest_connex.cassette import writing
 from pytest_connex.cassette.events import Closed, Dial, Open, Sent
-from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.cassette.store import Recording
 from pytest_connex.cassette.writing import CassetteWriter, TextWriter, Writer, put_in_place
 from pytest_connex.errors import CassetteError, SecretFound
+from pytest_connex.secrets.redaction import Redactor
 
 from .conftest import HEADER, URL
 

@@ -25,12 +25,12 @@ from pytest_connex.cassette.events import (
     Sent,
 )
 from pytest_connex.cassette.recorder import Recorder
-from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteError
 from pytest_connex.foreign.har import looks_like_har, read_har, write_har
 from pytest_connex.foreign.traffic import Exchange, Lost, Traffic
 from pytest_connex.foreign.transcription import Transcription
+from pytest_connex.secrets.redaction import Redactor
 
 from .conftest import URL, Tape, write_tape
 

@@ -8,10 +8,10 @@ import pytest
 
 from pytest_connex.cassette.events import Closed, Dial, Event, Open, Received, Refused, Rejected, Sent
 from pytest_connex.cassette.recorder import Recorder
-from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.errors import CassetteError
 from pytest_connex.foreign.traffic import Exchange, Lost, Traffic
 from pytest_connex.foreign.transcription import Transcription
+from pytest_connex.secrets.redaction import Redactor
 
 URL = "wss://connex.example/"
 HTTP = Exchange(7.0, "GET", "https://connex.example/", (), None, 200, "OK", (), b"")

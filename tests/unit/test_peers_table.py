@@ -21,16 +21,16 @@ from websockets.protocol import State
 from websockets.sync.client import ClientConnection as SyncConnection
 
 from pytest_connex.background import BackgroundLoop
-from pytest_connex.cassette.connect_sync import sync_connector
 from pytest_connex.cassette.events import Closed, Event, Open, Payload, Received, Refused, Rejected, Sent
 from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.recorder import Recorder
-from pytest_connex.cassette.redaction import Redactor
-from pytest_connex.cassette.replay import ReplayDialler
 from pytest_connex.cassette.store import Recording
 from pytest_connex.cassette.writing import CassetteWriter
 from pytest_connex.errors import CassetteExhausted, CassetteMismatch, SecretFound
 from pytest_connex.protocol import Dialect
+from pytest_connex.proxy.connect_sync import sync_connector
+from pytest_connex.proxy.replay import ReplayDialler
+from pytest_connex.secrets.redaction import Redactor
 
 from ..fuzz.stage import Connect, Replayed, Server, record, replay
 from ..plugin.conftest import BOTH, Project

@@ -19,7 +19,6 @@ from websockets.http11 import Request
 
 from pytest_connex.cassette.events import Closed, Dial, End, Event, Open, Payload, Received, Refused, Rejected, Sent
 from pytest_connex.cassette.player import Playback, Player, Rules
-from pytest_connex.cassette.redaction import Redactor
 from pytest_connex.cassette.store import Recording
 from pytest_connex.cassette.writing import CassetteWriter
 from pytest_connex.errors import (
@@ -29,6 +28,7 @@ from pytest_connex.errors import (
     CassetteUnplayed,
     SecretFound,
 )
+from pytest_connex.secrets.redaction import Redactor
 
 from ..fuzz.stage import Connect, Server, record, replay
 from .conftest import HEADER, URL, Tape, write_tape

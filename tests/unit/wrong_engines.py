@@ -14,16 +14,16 @@ import pytest
 
 from pytest_connex.cassette import matching, player, recorder, store
 from pytest_connex.cassette.echoes import Echoes
-from pytest_connex.cassette.endpoint import Endpoint
 from pytest_connex.cassette.events import Open, Payload, Refused, Rejected, Sent
 from pytest_connex.cassette.player import Playback, Player, _Track
 from pytest_connex.cassette.recorder import Recorder
-from pytest_connex.cassette.redaction import Redactor
-from pytest_connex.cassette.relay import Relay
-from pytest_connex.cassette.replay import Replay
 from pytest_connex.cassette.store import Recording
 from pytest_connex.cassette.writing import CassetteWriter, Writer
 from pytest_connex.errors import CassetteMismatch, SecretFound
+from pytest_connex.proxy.endpoint import Endpoint
+from pytest_connex.proxy.relay import Relay
+from pytest_connex.proxy.replay import Replay
+from pytest_connex.secrets.redaction import Redactor
 
 Patch = pytest.MonkeyPatch
 

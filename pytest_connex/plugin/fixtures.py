@@ -1,0 +1,262 @@
+"""The fixtures. Each is thin, and imports its engine when it is requested.
+
+Everything below takes its URLs and keys from ``connex_config``, or, in a test with a sandbox of its own, from
+that sandbox; so the mode of the run changes a configuration and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from ..errors import ConfigError
+from .run import OUTCOMES, RUN, SESSION, owns_sandbox
+
+if TYPE_CHECKING:
+    import respx
+    from websockets.asyncio.client import connect
+    from websockets.sync.client import ClientConnection as SyncConnection
+
+    from ..cassette.session import CassetteSession
+    from ..client.book import FollowedBook
+    from ..client.rest import ConnexRest
+    from ..client.rest_async import ConnexRestAsync
+    from ..client.websocket import ConnexWebSocket
+    from ..config import ConnexConfig
+    from ..protocol import Dialect
+    from ..proxy.proxy import Proxy
+    from ..sandbox.server import Sandbox
+    from ..schema.pinned import PinnedSchemas
+
+
+@pytest.fixture(scope="session")
+def connex_config(request: pytest.FixtureRequest) -> ConnexConfig:
+    """Where Connex is and who is asking, in the mode of this run; frozen."""
+    run = request.config.stash[RUN]
+    if run.options.mode == "recorded":
+        from ..config import recorded_config
+
+        return recorded_config(**run.options.client)
+    if run.live is not None:
+        return run.live
+    sandbox: Sandbox = request.getfixturevalue("_connex_shared_sandbox")
+    return replace(sandbox.config, **run.options.client)
+
+
+@pytest.fixture(scope="session")
+def connex_dialect() -> Dialect:
+    """How Connex is spoken to; override it to change a choice that is not confirmed."""
+    from ..protocol import Dialect
+
+    return Dialect()
+
+
+@pytest.fixture(scope="session")
+def _connex_shared_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """The sandbox behind ``--connex-sandbox``: one for a whole run, or for each worker of it.
+
+    It does not depend on ``connex_dialect``, because it has to stay where it is while dialects come and go.
+    """
+    yield from _sandbox(request)
+
+
+@pytest.fixture
+def _connex_spoken(request: pytest.FixtureRequest, connex_config: ConnexConfig, connex_dialect: Dialect) -> None:
+    """Let the sandbox behind ``--connex-sandbox`` speak the dialect of this test, before anybody asks it anything."""
+    sandbox: Sandbox = request.getfixturevalue("_connex_shared_sandbox")
+    if sandbox.dialect is not connex_dialect:
+        with _explained():
+            sandbox.dialect = connex_dialect
+
+
+@pytest.fixture
+def connex_sandbox(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Iterator[Sandbox]:
+    """A sandbox exchange of the test's own, in every mode: its URLs, its keys, its faults, its limits and clock."""
+    yield from _sandbox(request, connex_dialect)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Fail with what is wrong with a dialect, without the way there."""
+    try:
+        yield
+    except ConfigError as exc:
+        pytest.fail(str(exc), pytrace=False)
+
+
+def _sandbox(request: pytest.FixtureRequest, dialect: Dialect | None = None) -> Iterator[Sandbox]:
+    from ..sandbox.server import Sandbox
+
+    run = request.config.stash[RUN]
+    with _explained():
+        made = Sandbox(seed=run.options.seed, interval=run.options.interval, dialect=dialect)
+    with made as sandbox:
+        if run.masking is not None:
+            run.masking.hide(sandbox.api_key, sandbox.api_secret)
+        yield sandbox
+
+
+def _require_extra(module: str, fixture: str, extra: str = "httpx") -> None:
+    """Fail with what to install where an optional library is not there."""
+    if find_spec(module) is None:
+        pytest.fail(f"{fixture} needs the extra {extra}: pip install 'pytest-connex[{extra}]'", pytrace=False)
+
+
+def _sandbox_of(request: pytest.FixtureRequest) -> Sandbox | None:
+    """The sandbox that answers this test, if one does."""
+    sandbox: Sandbox | None = None
+    if owns_sandbox(request.node):
+        sandbox = request.getfixturevalue("connex_sandbox")
+    elif request.config.stash[RUN].options.mode == "sandbox":
+        sandbox = request.getfixturevalue("_connex_shared_sandbox")
+    return sandbox
+
+
+def _settings(request: pytest.FixtureRequest) -> ConnexConfig:
+    """The configuration of this test: its own sandbox's, or the run's."""
+    if owns_sandbox(request.node):
+        sandbox: Sandbox = request.getfixturevalue("connex_sandbox")
+        return replace(sandbox.config, **request.config.stash[RUN].options.client)
+    if request.config.stash[RUN].options.mode == "sandbox":
+        request.getfixturevalue("_connex_spoken")
+    config: ConnexConfig = request.getfixturevalue("connex_config")
+    return config
+
+
+@pytest.fixture
+def connex_sleep() -> Callable[[float], object]:
+    """What ``connex_rest`` does between two tries, with the seconds it has to wait; override it not to wait."""
+    return time.sleep
+
+
+@pytest.fixture
+def connex_rest(
+    request: pytest.FixtureRequest, connex_dialect: Dialect, connex_sleep: Callable[[float], object]
+) -> Iterator[ConnexRest]:
+    """A ``requests.Session`` on the REST API, authenticated."""
+    from ..client.rest import ConnexRest
+
+    with ConnexRest(_settings(request), connex_dialect, connex_sleep) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def connex_rest_async(
+    request: pytest.FixtureRequest, connex_dialect: Dialect
+) -> AsyncIterator[ConnexRestAsync]:
+    """The asynchronous twin of ``connex_rest``, on httpx."""
+    _require_extra("httpx", "connex_rest_async")
+    from ..client.rest_async import ConnexRestAsync
+
+    async with ConnexRestAsync(_settings(request), connex_dialect) as client:
+        yield client
+
+
+@pytest.fixture
+def connex_respx(request: pytest.FixtureRequest) -> Iterator[respx.MockRouter]:
+    """A respx router on the configured base URL, for answers scripted by hand."""
+    _require_extra("respx", "connex_respx")
+    import respx
+
+    with respx.mock(base_url=_settings(request).rest_url, assert_all_called=False) as router:
+        yield router
+
+
+@pytest_asyncio.fixture
+async def connex_connect(request: pytest.FixtureRequest) -> AsyncIterator[type[connect]]:
+    """What a test hands to its client where ``websockets.connect`` stood, right for the mode of the run."""
+    session: CassetteSession = request.node.stash[SESSION]
+    upstream = None
+    sandbox = _sandbox_of(request)
+    if sandbox is not None:
+        from ..sandbox.inloop import SandboxDialler
+        from .loops import is_virtual
+
+        if is_virtual(request.node):
+            upstream = session.connector(SandboxDialler(sandbox))
+    yield session.connect(upstream)
+    await session.hang_up()
+
+
+@pytest.fixture
+def connex_connect_sync(request: pytest.FixtureRequest) -> Iterator[Callable[..., SyncConnection]]:
+    """The twin of ``connex_connect`` for clients that call ``websockets.sync.client.connect``."""
+    session: CassetteSession = request.node.stash[SESSION]
+    yield session.connect_sync()
+    session.hang_up_sync()
+
+
+@pytest.fixture
+def connex_proxy(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Iterator[Proxy]:
+    """A port of this machine that stands where Connex would, for any client: its URLs are in the environment."""
+    from ..proxy.proxy import Proxy
+
+    run = request.config.stash[RUN]
+    with Proxy(request.node.stash[SESSION], _settings(request), run.options.seed) as proxy:
+        with pytest.MonkeyPatch.context() as patched:
+            for name, value in proxy.variables().items():
+                if value is None:
+                    patched.delenv(name, raising=False)
+                else:
+                    patched.setenv(name, value)
+            yield proxy
+
+
+@pytest.fixture(scope="session")
+def connex_schema(request: pytest.FixtureRequest) -> PinnedSchemas:
+    """Hold messages against the pinned schemas: ``check(frame)``, ``check_all(frames)``.
+
+    They are in ``schemas`` below the folder of the recordings. No run of tests writes them, not one that records
+    either: ``connex schema infer`` pins them, so that a change of what messages look like is looked at by people.
+    """
+    _require_extra("jsonschema_rs", "connex_schema", "schema")
+    from ..schema.pinned import FOLDER, PinnedSchemas
+
+    return PinnedSchemas(request.config.stash[RUN].options.cassette_dir / FOLDER)
+
+
+@pytest.fixture
+def connex_ws_connect(
+    request: pytest.FixtureRequest, connex_dialect: Dialect, connex_connect: type[connect]
+) -> Callable[..., ConnexWebSocket]:
+    """Make WebSocket clients: ``async with connex_ws_connect() as ws``; keyword arguments go to the client."""
+    from ..client.websocket import ConnexWebSocket
+
+    config = _settings(request)
+
+    def make(**settings: Any) -> ConnexWebSocket:
+        options: dict[str, Any] = {"config": config, "dialect": connex_dialect, "connect": connex_connect}
+        return ConnexWebSocket(**(options | settings))
+
+    return make
+
+
+@pytest_asyncio.fixture
+async def connex_ws(connex_ws_connect: Callable[..., ConnexWebSocket]) -> AsyncIterator[ConnexWebSocket]:
+    """A WebSocket client: connected, authenticated when there are credentials, closed at teardown."""
+    async with connex_ws_connect() as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def connex_orderbook(
+    request: pytest.FixtureRequest, connex_ws: ConnexWebSocket
+) -> AsyncIterator[Callable[..., Awaitable[FollowedBook]]]:
+    """Subscribe to an order book and follow it: ``book = await connex_orderbook("ETH/USDT", depth=50)``.
+
+    The first broken rule fails the test, whatever the test makes of it.
+    """
+    from ..client.book import BookFeed
+
+    live = request.config.stash[RUN].options.mode == "live"
+    feed = BookFeed(connex_ws, (lambda: time.time_ns() // 1_000_000) if live else None)
+    yield feed.open
+    if feed.broken is not None and "failed" not in request.node.stash[OUTCOMES]:
+        raise feed.broken

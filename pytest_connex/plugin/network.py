@@ -1,0 +1,100 @@
+"""Keeping the tests of a recorded run off the network.
+
+pytest-recording's ``block_network`` guards the test itself, and an option of its command line can lift it. This
+guard is about the promise that nothing goes live unasked: it covers fixtures of every scope and all threads, and
+whatever way Python's sockets are reached. This machine's own addresses are left to ``block_network``. uvloop has
+no Python sockets; its public entry points refuse instead.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from ..config import RECORDED_REST_URL, is_loopback
+from ..errors import NetworkBlocked
+
+_DIALS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+_RECORDED_HOST = RECORDED_REST_URL.removeprefix("https://")
+_LOOKUPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"})
+
+UVLOOP_REFUSED = (
+    "a recorded test on uvloop is refused, because the network block cannot reach it: use asyncio's loop, or set "
+    "connex_allow_uvloop = true"
+)
+
+
+class _Guard:
+    """What the audit hook asks. An audit hook cannot be taken back, so there is one for the process."""
+
+    def __init__(self) -> None:
+        self.installed = False
+        self.active = False
+        self.allowed: tuple[re.Pattern[str], ...] = ()
+        self.without_recording = ""
+
+    def install(self) -> None:
+        if not self.installed:
+            sys.addaudithook(self.audit)
+            self.installed = True
+
+    def audit(self, event: str, args: tuple[Any, ...]) -> None:
+        if not self.active or not event.startswith("socket."):
+            return
+        if event in _DIALS:
+            address = args[1]
+            if isinstance(address, tuple) and address:
+                self._check(str(address[0]), f":{address[1]}")
+        elif event in _LOOKUPS and args[0]:
+            name = args[0].decode("utf-8", "replace") if isinstance(args[0], bytes) else str(args[0])
+            self._check(name, "")
+
+    def _check(self, host: str, port: str) -> None:
+        if is_loopback(host) or any(pattern.match(host) for pattern in self.allowed):
+            return
+        if self.without_recording and host == _RECORDED_HOST:
+            raise NetworkBlocked(f"a recorded test reached for {host}{port}: {self.without_recording}")
+        raise NetworkBlocked(
+            f"a recorded test reached for {host}{port}: recorded runs have no network. Record that traffic through "
+            "the connex fixtures, or allow the host with @pytest.mark.block_network(allowed_hosts=[...])"
+        )
+
+
+_guard = _Guard()
+
+
+@contextmanager
+def blocked(allowed: Collection[str], uvloop: bool, without_recording: str = "") -> Iterator[None]:
+    """Refuse addresses beyond this machine, but for hosts that match one of the regular expressions ``allowed``.
+
+    Args:
+        allowed: Matched from the beginning of the host, as pytest-recording does.
+        uvloop: Whether uvloop may be used.
+        without_recording: Why recorded HTTP cannot be played, where it cannot.
+    """
+    _guard.install()
+    before = _guard.active, _guard.allowed, _guard.without_recording
+    _guard.active, _guard.allowed, _guard.without_recording = True, tuple(map(re.compile, allowed)), without_recording
+    try:
+        with pytest.MonkeyPatch.context() as patched:
+            module = sys.modules.get("uvloop")
+            if module is not None and not uvloop:
+                for name in ("new_event_loop", "run"):
+                    patched.setattr(module, name, _refuse_uvloop)
+            yield
+    finally:
+        _guard.active, _guard.allowed, _guard.without_recording = before
+
+
+def is_uvloop(loop: object) -> bool:
+    """Tell whether an event loop is uvloop's, or made from it."""
+    return any(kind.__module__.partition(".")[0] == "uvloop" for kind in type(loop).__mro__)
+
+
+def _refuse_uvloop(*args: object, **kwargs: object) -> Any:
+    raise NetworkBlocked(UVLOOP_REFUSED)

@@ -1,0 +1,82 @@
+"""What the plugin knows of a run, and of each test in it.
+
+State is kept in stashes of pytest's own objects. What a test asks, what a run needs and what becomes of recordings
+is decided elsewhere; this module is read by every run, also by those that use nothing of the plugin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from ..cassette.session import CassetteSession
+    from ..config import ConnexConfig
+    from .options import RunOptions
+    from .report.masking import Masking
+
+MARKERS = ("connex", "connex_live", "connex_recorded", "connex_sandbox")
+
+REFUSAL = "connex_refusal"
+"""Under this name a worker of a distributed run tells why the run cannot start."""
+
+UNUSED_KEY = "connex_unused"
+"""Under this name it tells which recordings no test uses."""
+
+
+@dataclass
+class Run:
+    """One run: what the user asked, and what is known of Connex.
+
+    Attributes:
+        options: What the user asked.
+        live: The configuration of a live run; None otherwise.
+        origins: Where each variable of a live run came from, as words.
+        extra: Secret values that the hook ``pytest_connex_secrets`` gave.
+        masking: Hides secrets in reports and logs, where there are any.
+        item: The test that runs.
+    """
+
+    options: RunOptions
+    live: ConnexConfig | None = None
+    origins: dict[str, str] = field(default_factory=dict)
+    extra: tuple[str, ...] = field(default=(), repr=False)
+    masking: Masking | None = field(default=None, repr=False)
+    item: pytest.Item | None = field(default=None, repr=False)
+
+
+RUN = pytest.StashKey[Run]()
+UNUSED = pytest.StashKey[list[Path]]()
+"""The recordings that no collected test uses."""
+
+ACTIVE: pytest.StashKey[CassetteSession | None] = pytest.StashKey()
+"""The recordings of the test that is running."""
+
+SESSION: pytest.StashKey[CassetteSession] = pytest.StashKey()
+OUTCOMES = pytest.StashKey[list[str]]()
+"""What became of the call of a test, and of each of its subtests: ``passed``, ``xfailed`` or ``failed``."""
+
+
+def uses_connex(item: pytest.Item) -> bool:
+    """Tell whether a test uses Connex: by marker, or by requesting a ``connex_*`` fixture."""
+    names: list[str] = getattr(item, "fixturenames", [])
+    return any(name.startswith("connex_") for name in names) or any(
+        item.get_closest_marker(marker) for marker in MARKERS
+    )
+
+
+def owns_sandbox(item: pytest.Item) -> bool:
+    """Tell whether a test has a sandbox of its own in every mode."""
+    return bool(item.get_closest_marker("connex_sandbox")) or "connex_sandbox" in getattr(item, "fixturenames", [])
+
+
+def skip_reason(item: pytest.Item, options: RunOptions) -> str | None:
+    """Return why a test cannot run in this mode, with the switch that would run it."""
+    if item.get_closest_marker("connex_live") and options.mode != "live":
+        return "needs the live gateway: run with --connex-live"
+    if item.get_closest_marker("connex_recorded") and (options.mode != "recorded"):
+        return f"runs from its recording only: run without --connex-{options.mode}"
+    return None

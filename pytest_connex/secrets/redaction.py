@@ -1,0 +1,211 @@
+"""Keeping secrets out of whatever is written or shown.
+
+Two things are replaced: exact values, in every spelling they travel in, and the values of members and
+parameters whose names say that they are secret. A replacement touches the secret's own characters and no
+other byte. What is about to be written is searched once more (:mod:`~pytest_connex.secrets.leaks`) and
+refused when a secret is left.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from ..errors import SecretFound
+from .leaks import LOWER, Search
+from .spellings import Spellings, has_escapes
+
+SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+
+_BASE64_PLACEHOLDER = "UkVEQUNURUQ"
+_SPACE = r"(?:\s|\\+[nrt])*"
+
+
+class Redactor:
+    """Replaces secrets in text, bytes, headers and URLs.
+
+    Args:
+        values: Secret values, each with the placeholder that takes its place.
+        fields: Names of members and parameters whose values are secret whatever they are; in any case.
+        headers: Names of headers whose values are secret whatever they are, besides the usual ones.
+    """
+
+    def __init__(self, values: Mapping[str, str], fields: Iterable[str] = (), headers: Iterable[str] = ()) -> None:
+        self._values = tuple(
+            (Spellings(secret), placeholder)
+            for secret, placeholder in sorted(values.items(), key=lambda pair: -len(pair[0]))
+            if secret and secret != placeholder
+        )
+        all_spellings = [spellings for spellings, _ in self._values]
+        cores = (core for spellings in all_spellings for encoded in spellings.base64 for core in encoded.cores)
+        self._needles = tuple({*(plain for spellings in all_spellings for plain in spellings.plain), *cores})
+        self._digits = tuple({form.digits for spellings in all_spellings for form in spellings.hexadecimal})
+        self._search = Search(spellings for spellings, _ in self._values)
+        self._fields = tuple(field.lower() for field in fields)
+        self._encoded_fields = tuple(field.encode() for field in self._fields)
+        in_fields = "".join(self._fields).encode()
+        self._not_in_fields = bytes(code for code in range(256) if LOWER[code] not in in_fields)
+        self._member, self._parameter = _member_pattern(self._fields), _parameter_pattern(self._fields)
+        self._headers = SECRET_HEADERS.union(self._fields, (name.lower() for name in headers))
+
+    def text(self, text: str) -> str:
+        """Return ``text`` with every secret replaced."""
+        lowered = text.lower()
+        if self._may_hold_a_value(text, lowered):
+            for spellings, placeholder in self._values:
+                text = _replace(text, lowered, spellings, placeholder)
+        for field in self._fields:
+            if field in lowered:
+                return self._parameter.sub(_redact_parameter, self._member.sub(_redact_member, text))
+        return text
+
+    def _may_hold_a_value(self, text: str, lowered: str) -> bool:
+        """Tell most messages, which hold no secret, from the others: written out, because it runs for every one."""
+        if has_escapes(text):
+            return True
+        for needle in self._needles:
+            if needle in text:
+                return True
+        return any(digits in lowered for digits in self._digits)
+
+    def binary(self, data: bytes) -> bytes:
+        """Return ``data`` with every secret replaced that stands in it as text."""
+        return self.text(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+    def payload(self, payload: str | bytes) -> str | bytes:
+        """Return a message with every secret replaced."""
+        return self.text(payload) if isinstance(payload, str) else self.binary(payload)
+
+    def passes(self, payloads: Sequence[str | bytes]) -> bool:
+        """Tell whether there is certainly nothing to replace in messages, and no secret to be found in them.
+
+        It searches all of them at once; whatever is not text, has escapes, or spans lines does not pass.
+        """
+        try:
+            data = "\n".join(cast(Sequence[str], payloads)).encode()
+        except (TypeError, UnicodeEncodeError):
+            return False
+        letters = data.translate(LOWER, self._not_in_fields)
+        if any(field in letters for field in self._encoded_fields):
+            return False
+        if not data.isascii() and any(map(data.decode().lower().__contains__, self._fields)):
+            return False  # there are letters beyond ASCII whose other case these bytes do not show
+        if data.count(b"\n") >= len(payloads):
+            return False
+        return self._search.passes(data) or not (b"\\" in data or self._search.finds(data, separate=True))
+
+    def header(self, name: str, value: str) -> str:
+        """Return the value of a header as it may be shown."""
+        redacted = self.text(value)
+        if name.lower() in self._headers and all(redacted != placeholder for _, placeholder in self._values):
+            return _placeholder(name)
+        return redacted
+
+    def check(self, data: bytes, path: Path, line: int | None = None, separate: bool = False) -> None:
+        """Refuse ``data`` if a secret is left in it.
+
+        Args:
+            data: One line, or without ``line`` any number of them.
+            path: The file it is for.
+            line: The number of the line in it.
+            separate: Whether lines within ``data`` are documents of their own.
+
+        Raises:
+            SecretFound: With ``path`` and ``line``; the message does not say the secret.
+        """
+        if not self._values:
+            return
+        for number, part in enumerate(data.split(b"\n") if line is None else (data,), start=line or 1):
+            if self._search.finds(part, separate):
+                raise SecretFound(
+                    f"a secret was left in this line; nothing was written{self._advice()}", path, number
+                )
+
+    def _advice(self) -> str:
+        """Say so where a secret cannot be replaced, because it is a part of what would take its place."""
+        placeholders = [placeholder for _, placeholder in self._values]
+        placeholders += map(_placeholder, (*self._fields, *self._headers))
+        for placeholder in placeholders:
+            if any(spellings.value in placeholder for spellings, _ in self._values):
+                return (
+                    f". A secret is a part of {placeholder!r}, which takes the place of secrets, so that no "
+                    "recording can be without it: record with another one"
+                )
+        return ""
+
+
+# --- Values ----------------------------------------------------------------------------------------------
+
+
+def _replace(text: str, lowered: str, value: Spellings, placeholder: str) -> str:
+    for plain in value.plain:
+        text = text.replace(plain, placeholder)
+    escapes = has_escapes(text)
+    if escapes:
+        text = value.escaped.sub(placeholder, text)
+    for digits, separator in value.hexadecimal:
+        if digits in lowered:
+            text = re.sub(digits, _hexadecimal(placeholder, separator), text, flags=re.IGNORECASE)
+    for encoded in value.base64:
+        for core in encoded.cores:
+            if core in text or (escapes and encoded.escapable):
+                text = encoded.pattern.sub(_BASE64_PLACEHOLDER, text)
+    return text
+
+
+def _hexadecimal(text: str, separator: str) -> str:
+    raw = text.encode()
+    return raw.hex(separator) if separator else raw.hex()
+
+
+# --- Members and parameters --------------------------------------------------------------------------------
+
+
+def _placeholder(name: str) -> str:
+    return f"connex-recorded-{name.lower()}"
+
+
+def _string(escape: str) -> str:
+    r"""Return a pattern for a JSON string without its closing quote.
+
+    Args:
+        escape: A pattern for the backslashes before each of its quotes: none, or ``\`` where the JSON stands
+            inside a JSON string, ``\\\`` inside two, and so on.
+    """
+    return rf'{escape}"(?:[^"\\]|(?:{escape}\\){{2}}|{escape}\\{escape}"|\\+[^"\\])*'
+
+
+def _member_pattern(fields: tuple[str, ...]) -> re.Pattern[str]:
+    """Return a pattern for a JSON member whose value is a string, a list of strings or a number."""
+    string = _string("(?P=escape)")
+    return re.compile(
+        rf'(?P<before>(?P<escape>\\*)"(?P<name>(?i:{_any_of(fields)}))(?P=escape)"{_SPACE}:{_SPACE})'
+        rf'(?P<value>{string}|\[(?:{_SPACE}{string}(?P=escape)"{_SPACE},?)+|-?[0-9][0-9.eE+-]*)'
+    )
+
+
+def _redact_member(match: re.Match[str]) -> str:
+    before, value, quote = match["before"], match["value"], match["escape"] + '"'
+    shown = quote + _placeholder(match["name"])
+    if value.startswith("["):
+        strings = _string(re.escape(match["escape"])) + re.escape(quote)
+        return before + re.sub(strings, lambda _: shown + quote, value)
+    return before + (shown if value.startswith(quote) else "0")
+
+
+def _parameter_pattern(fields: tuple[str, ...]) -> re.Pattern[str]:
+    """Return a pattern for a parameter of a form or a query."""
+    return re.compile(
+        rf'(?P<before>(?:^|[?&"\s]|\\u0026)(?P<name>(?i:{_any_of(fields)}))=)'
+        r'(?P<value>(?:[^&\s"#\\]|\\+(?:/|u(?!0026)))+)'
+    )
+
+
+def _redact_parameter(match: re.Match[str]) -> str:
+    return match["before"] + _placeholder(match["name"])
+
+
+def _any_of(names: tuple[str, ...]) -> str:
+    return "|".join(map(re.escape, names))

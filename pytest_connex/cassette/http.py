@@ -12,8 +12,8 @@ import gzip
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Hashable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urljoin, urlsplit
@@ -65,13 +65,14 @@ class HttpRecording:
         again: str,
     ) -> None:
         self.path = path
-        self.text: str | None = None
+        self._text: str | None = None
         self._recording = recording
         self._facts = facts
         self._settings = settings
         self._miss = miss
         self._again = again
         self._cassette: Cassette | None = None
+        self._read: dict[str, Any] | None = None
         self._places: dict[Hashable, deque[int]] | None = None
         self._lock = threading.Lock()
 
@@ -95,29 +96,29 @@ class HttpRecording:
         vcr.register_matcher("connex_query", self.query)
         vcr.register_matcher("connex_body", self.body)
 
-    def attach(self, cassette: Cassette | None) -> None:
-        """Watch ``cassette``, the one pytest-recording opened for this test, for misses."""
-        self._cassette = cassette
-        if cassette is None or self._recording:
-            return
-        playable = cassette.can_play_response_for
+    def open(self) -> None:
+        """Read the recording, or begin it."""
+        if not self._recording and self.path.exists():
+            self._read = read_http(self.path)
 
-        def watched(request: Request) -> Any:
-            answer = playable(request)
-            if not answer and cassette.filter_request(request):
-                self._miss(self._verdict_on(request))
-            return answer
+    def _opened(self) -> Cassette:
+        if self._cassette is None:
+            self._cassette = self._made()
+        return self._cassette
 
-        cassette.can_play_response_for = watched
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Be there without pytest-recording, for clients that only :meth:`play` and :meth:`record` serve."""
+    def _made(self) -> Cassette:
         vcr = VCR()
         self.configure(vcr)
-        with vcr.use_cassette(str(self.path), **self.options()) as cassette:
-            self.attach(cassette)
-            yield
+        options = vcr.get_merged_config(**self.options())
+        for name in ("path_transformer", "func_path_generator", "record_on_exception"):
+            options.pop(name, None)
+        return Cassette.load(path=str(self.path), **options)
+
+    def text(self) -> str | None:
+        """Return what is to be written, or None where nothing was asked."""
+        if self._cassette is not None and self._cassette.dirty:
+            self._cassette._save()
+        return self._text
 
     # what a client asks that VCR does not reach
 
@@ -127,7 +128,7 @@ class HttpRecording:
         VCR compares a request with every recorded one; this looks it up, by the same rules.
         """
         with self._lock:
-            cassette = self._cassette
+            cassette = self._opened()
             asked = None if cassette is None else cassette.filter_request(request)
             if cassette is not None and asked is not None:
                 places = self._indexed(cassette).get(self._key(asked), ())
@@ -148,9 +149,9 @@ class HttpRecording:
             response: Its answer, as VCR has it: ``status``, ``headers`` with lists of values, and ``body``.
         """
         with self._lock, suppress(CassetteError):
-            if self._cassette is not None and (asked := self._cassette.filter_request(request)):
+            if asked := self._opened().filter_request(request):
                 # VCR logs what it is given, so it gets nothing secret.
-                self._cassette.append(asked, self._telling(self._readable)(response))
+                self._opened().append(asked, self._telling(self._readable)(response))
 
     def _readable(self, response: dict[str, Any]) -> dict[str, Any]:
         """Return a response as it may be shown, its body no longer compressed; VCR keeps one it cannot decompress."""
@@ -176,17 +177,14 @@ class HttpRecording:
         body = fingerprint(_body_text(request), dialect.volatile_body)
         return request.method, origin(request.uri), request.path, tuple(self._parameters(request)), body
 
-    @property
-    def watched(self) -> bool:
-        """Whether VCR runs for this test; pytest-recording can be told not to."""
-        return self._cassette is not None
-
     def unplayed(self) -> CassetteUnplayed | None:
         """Return what of the recording the test has not used, or None when it used it up."""
-        if self._cassette is None or self._recording:
+        if self._read is None:
             return None
-        counts = self._cassette.play_counts
-        left = [request for index, request in enumerate(self._cassette.requests) if not counts[index]]
+
+        cassette = self._opened()
+        counts = cassette.play_counts
+        left = [request for index, request in enumerate(cassette.requests) if not counts[index]]
         if not left:
             return None
         listing = _listing([f"{request.method} {request.uri}" for request in left])
@@ -196,11 +194,10 @@ class HttpRecording:
 
     def load_cassette(self, cassette_path: str, serializer: Any) -> Any:
         """Return the recorded interactions; the path pytest-recording made up is ignored."""
-        if self._recording or not self.path.exists():
+        if self._read is None:
             raise CassetteNotFoundError(f"no recording at {self.path}")
-        data = read_http(self.path)
         try:
-            return deserialize("", _Read(data))
+            return deserialize("", _Read(self._read))
         except Exception as exc:
             raise CassetteError(f"not a recording of HTTP: {exc!r}", self.path, 1) from exc
 
@@ -208,7 +205,7 @@ class HttpRecording:
         """Keep what was recorded; it is written when the test has passed."""
         interactions = len(cassette_dict["requests"])
         facts = {**self._facts, "interactions": interactions}
-        self.text = serializer.serialize({"connex": facts}) + serialize(cassette_dict, serializer)
+        self._text = serializer.serialize({"connex": facts}) + serialize(cassette_dict, serializer)
 
     # hosts and secrets
 

@@ -155,13 +155,13 @@ class _Import:
         problems: list[CassetteError] = []
         settings = (self._config, Dialect(), self._redactor)
         recording = HttpRecording(path, True, about, lambda: settings, problems.append, "")
-        with recording.alone():
-            for exchange in self._exchanges:
-                asked = Request(exchange.method, exchange.url, exchange.request_body, _asked_with(exchange))
-                recording.record(asked, _response(exchange))
+        recording.open()
+        for exchange in self._exchanges:
+            asked = Request(exchange.method, exchange.url, exchange.request_body, _asked_with(exchange))
+            recording.record(asked, _response(exchange))
         if problems:
             raise problems[0]
-        return TextWriter(path, recording.text or "", self._redactor)
+        return TextWriter(path, recording.text() or "", self._redactor)
 
     def _tell(self, transcription: Transcription, writers: list[Writer], removed: list[Path]) -> None:
         websocket, *http = (writer.path for writer in writers)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,13 +83,11 @@ def _serve(
     from ..faults import apply_fault
     from ..proxy.proxy import Proxy
 
-    with stop_asked() as stopped, ExitStack() as stack:
+    with stop_asked() as stopped:
         session.open()
         if session.verdict is not None:
             raise session.verdict
-        if session.http is not None:
-            stack.enter_context(session.http.alone())
-        proxy = Proxy(session, config, seed, host, port)
+        proxy = Proxy(lambda: session, config, {}, seed, host, port)
         with proxy:
             for script in faults:
                 apply_fault(proxy.faults, script)
@@ -155,7 +152,17 @@ def _session(action: Action, stem: Path, config: ConnexConfig, secrets: tuple[st
         secrets=secrets,
         again=f"record it: connex proxy --record {shlex.quote(str(stem))} --rewrite",
     )
-    return _Standing(plan, lambda: (config, Dialect()))
+    return _Standing(plan, lambda: (config, Dialect()), _Teller())
+
+
+class _Teller:
+    """Ends nothing: there is no test."""
+
+    def begin(self, verdict: CassetteError) -> None:
+        """The verdict has been told."""
+
+    def asked_again(self) -> None:
+        """The next client is served."""
 
 
 class _Standing(CassetteSession):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from ..errors import ConfigError
-from .run import OUTCOMES, RUN, SESSION, owns_sandbox
+from .run import ACTIVE, OUTCOMES, PROXY, RUN, TRIAL, owns_sandbox
 
 if TYPE_CHECKING:
     import respx
@@ -38,16 +38,68 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def connex_config(request: pytest.FixtureRequest) -> ConnexConfig:
-    """Where Connex is and who is asking, in the mode of this run; frozen."""
+    """Where Connex is and who is asking, in the mode of this run; frozen.
+
+    Where traffic is played, recorded or compared, the URLs are those of the proxy; they stay for the whole run.
+    """
+    behind: ConnexConfig = request.getfixturevalue("_connex_behind")
+    if not request.config.stash[RUN].proxied:
+        return behind
+    proxy: Proxy = request.getfixturevalue("_connex_proxy_of_run")
+    return replace(behind, rest_url=behind.rest_url and proxy.rest_url, ws_url=behind.ws_url and proxy.ws_url)
+
+
+@pytest.fixture(scope="session")
+def _connex_behind(request: pytest.FixtureRequest) -> ConnexConfig:
+    """The servers of this run."""
     run = request.config.stash[RUN]
     if run.options.mode == "recorded":
         from ..config import recorded_config
 
-        return recorded_config(**run.options.client)
-    if run.live is not None:
-        return run.live
-    sandbox: Sandbox = request.getfixturevalue("_connex_shared_sandbox")
-    return replace(sandbox.config, **run.options.client)
+        run.behind = recorded_config(**run.options.client)
+    elif run.live is not None:
+        run.behind = run.live
+    else:
+        sandbox: Sandbox = request.getfixturevalue("_connex_shared_sandbox")
+        run.behind = replace(sandbox.config, **run.options.client)
+    return run.behind
+
+
+@pytest.fixture(scope="session")
+def _connex_proxy_of_run(request: pytest.FixtureRequest) -> Iterator[Proxy]:
+    """The proxy that stands where Connex would, for all tests of a run, or of one worker of it."""
+    from ..proxy.proxy import Proxy
+
+    config = request.config
+
+    def owner() -> CassetteSession | None:
+        trial = config.stash.get(ACTIVE, None)
+        return trial.session if trial is not None else None
+
+    behind = request.getfixturevalue("_connex_behind")
+    with Proxy(owner, behind, seed=config.stash[RUN].options.seed) as proxy, _spared():
+        config.stash[PROXY] = proxy
+        yield proxy
+        del config.stash[PROXY]
+
+
+@contextmanager
+def _spared() -> Iterator[None]:
+    """Have no client take the way through a forward proxy to what is on this machine."""
+    from ..proxy.proxy import no_proxy
+
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in no_proxy().items():
+            patched.setenv(name, value)
+        yield
+
+
+@pytest.fixture
+def _connex_visit(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hear a test out and end what it left open at the proxy, when its other fixtures are gone."""
+    yield
+    if PROXY in request.config.stash:
+        request.config.stash[PROXY].leave()
 
 
 @pytest.fixture(scope="session")
@@ -109,16 +161,6 @@ def _require_extra(module: str, fixture: str, extra: str = "httpx") -> None:
         pytest.fail(f"{fixture} needs the extra {extra}: pip install 'pytest-connex[{extra}]'", pytrace=False)
 
 
-def _sandbox_of(request: pytest.FixtureRequest) -> Sandbox | None:
-    """The sandbox that answers this test, if one does."""
-    sandbox: Sandbox | None = None
-    if owns_sandbox(request.node):
-        sandbox = request.getfixturevalue("connex_sandbox")
-    elif request.config.stash[RUN].options.mode == "sandbox":
-        sandbox = request.getfixturevalue("_connex_shared_sandbox")
-    return sandbox
-
-
 def _settings(request: pytest.FixtureRequest) -> ConnexConfig:
     """The configuration of this test: its own sandbox's, or the run's."""
     if owns_sandbox(request.node):
@@ -169,44 +211,57 @@ def connex_respx(request: pytest.FixtureRequest) -> Iterator[respx.MockRouter]:
         yield router
 
 
-@pytest_asyncio.fixture
-async def connex_connect(request: pytest.FixtureRequest) -> AsyncIterator[type[connect]]:
-    """What a test hands to its client where ``websockets.connect`` stood, right for the mode of the run."""
-    session: CassetteSession = request.node.stash[SESSION]
-    upstream = None
-    sandbox = _sandbox_of(request)
-    if sandbox is not None:
-        from ..sandbox.inloop import SandboxDialler
-        from .loops import is_virtual
+@pytest.fixture
+def connex_connect(request: pytest.FixtureRequest) -> type[connect]:
+    """What a test hands to its client where ``websockets.connect`` stood, for clients whose URL is fixed."""
+    trial = request.node.stash[TRIAL]
+    if trial.session.plan.action == "pass":
+        from websockets.asyncio.client import connect
 
-        if is_virtual(request.node):
-            upstream = session.connector(SandboxDialler(sandbox))
-    yield session.connect(upstream)
-    await session.hang_up()
+        return connect
+    from ..proxy.connect import connector
+
+    return connector(request.getfixturevalue("_connex_proxy_of_run"), trial.dials)
 
 
 @pytest.fixture
-def connex_connect_sync(request: pytest.FixtureRequest) -> Iterator[Callable[..., SyncConnection]]:
+def connex_connect_sync(request: pytest.FixtureRequest) -> Callable[..., SyncConnection]:
     """The twin of ``connex_connect`` for clients that call ``websockets.sync.client.connect``."""
-    session: CassetteSession = request.node.stash[SESSION]
-    yield session.connect_sync()
-    session.hang_up_sync()
+    trial = request.node.stash[TRIAL]
+    if trial.session.plan.action == "pass":
+        from websockets.sync.client import connect
+
+        return connect
+    from ..proxy.connect_sync import sync_connector
+
+    return sync_connector(request.getfixturevalue("_connex_proxy_of_run"), trial.dials_sync)
 
 
 @pytest.fixture
 def connex_proxy(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Iterator[Proxy]:
-    """A port of this machine that stands where Connex would, for any client: its URLs are in the environment."""
+    """The proxy that stands where Connex would, for any client: its URLs are in the environment."""
+    with ExitStack() as stack:
+        if owns_sandbox(request.node):
+            proxy = stack.enter_context(_proxy_of_test(request))
+        else:
+            proxy = request.getfixturevalue("_connex_proxy_of_run")
+            proxy.faults.renew(request.config.stash[RUN].options.seed)
+            stack.callback(proxy.faults.renew)
+        patched = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in proxy.variables().items():
+            if value is None:
+                patched.delenv(name, raising=False)
+            else:
+                patched.setenv(name, value)
+        yield proxy
+
+
+def _proxy_of_test(request: pytest.FixtureRequest) -> Proxy:
+    """A proxy of its own for a test with a sandbox of its own."""
     from ..proxy.proxy import Proxy
 
-    run = request.config.stash[RUN]
-    with Proxy(request.node.stash[SESSION], _settings(request), run.options.seed) as proxy:
-        with pytest.MonkeyPatch.context() as patched:
-            for name, value in proxy.variables().items():
-                if value is None:
-                    patched.delenv(name, raising=False)
-                else:
-                    patched.setenv(name, value)
-            yield proxy
+    session = request.node.stash[TRIAL].session
+    return Proxy(lambda: session, _settings(request), seed=request.config.stash[RUN].options.seed)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ values that cannot be used. What a run does with them is :mod:`pytest_connex.plu
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +46,6 @@ class RunOptions:
         stale: What becomes of an older one.
         pace: What recorded intervals are multiplied with on replay; 0 delivers at once what is due.
         clock: Whether asynchronous tests run on the ``real`` clock or on a ``virtual`` one.
-        without_recording: Why HTTP cannot be recorded and played, and what to do, where it cannot; otherwise empty.
     """
 
     mode: Mode
@@ -65,7 +63,6 @@ class RunOptions:
     clock: Literal["real", "virtual"] = "real"
     verify: bool = False
     verify_report: Path | None = None
-    without_recording: str = ""
 
     @property
     def command(self) -> str:
@@ -186,7 +183,6 @@ _SETTINGS = (
     _Setting("max_retries", "3", _count, "retries of a REST request, attempts of a WebSocket session"),
     _Setting("retry_delay", "5", _delay, "seconds between attempts: attempt k is followed by k times this"),
 )
-_WITHOUT_RECORDING = "HTTP is recorded and played by pytest-recording, which this run is without"
 _CLIENT = ("timeout", "ws_timeout", "max_retries", "retry_delay", "allow_plaintext")
 _WANTED = {
     int: "a whole number",
@@ -229,14 +225,11 @@ def read(config: pytest.Config) -> RunOptions:
     typed.refuse_what_was_not_typed(config)
     live, sandbox = config.getoption("--connex-live"), config.getoption("--connex-sandbox")
     record = config.getoption("--connex-record")
-    remedy = _remedy_for_recording(config)
     if live and sandbox:
         raise pytest.UsageError("--connex-live and --connex-sandbox exclude each other: choose one")
     _refuse_a_mode_without_equals_sign(config)
     if record and not (live or sandbox):
         raise pytest.UsageError("--connex-record needs something to record: add --connex-sandbox or --connex-live")
-    if record and remedy:
-        raise pytest.UsageError(f"--connex-record needs pytest-recording: {remedy}")
     verify, verify_report = config.getoption("--connex-verify"), config.getoption("--connex-verify-report")
     if verify and not (live or sandbox):
         raise pytest.UsageError("--connex-verify needs something to verify: add --connex-live or --connex-sandbox")
@@ -247,8 +240,6 @@ def read(config: pytest.Config) -> RunOptions:
         raise pytest.UsageError("--connex-verify-report needs --connex-verify")
     if report is not None and (report.is_dir() or not report.parent.is_dir()):
         raise pytest.UsageError(f"--connex-verify-report={verify_report}: name a file in a folder that exists")
-    if verify and remedy:
-        raise pytest.UsageError(f"--connex-verify needs pytest-recording: {remedy}")
     values = {setting.name: _value(config, setting) for setting in _SETTINGS}
     return RunOptions(
         mode="live" if live else "sandbox" if sandbox else "recorded",
@@ -266,7 +257,6 @@ def read(config: pytest.Config) -> RunOptions:
         client={name: values[name] for name in _CLIENT},
         verify=verify,
         verify_report=report,
-        without_recording=f"{_WITHOUT_RECORDING}: {remedy}" if remedy else "",
     )
 
 
@@ -274,17 +264,6 @@ def _refuse_a_mode_without_equals_sign(config: pytest.Config) -> None:
     for word in config.args if config.getoption("--connex-record") else ():
         if word in typed.RECORD_MODES and not (config.invocation_params.dir / word).exists():
             raise pytest.UsageError(f"--connex-record {word}: type --connex-record={word}, with the equals sign")
-
-
-def _remedy_for_recording(config: pytest.Config) -> str:
-    """Return what brings in pytest-recording, where this run is without it; plugins may be loaded by their module."""
-    if config.getoption("--disable-recording", False):
-        return "drop --disable-recording"
-    plugin = sys.modules.get("pytest_recording.plugin")
-    if plugin is not None and config.pluginmanager.is_registered(plugin):
-        return ""
-    blocked = any(map(config.pluginmanager.is_blocked, ("recording", "pytest_recording.plugin")))
-    return "drop -p no:recording" if blocked else "add -p pytest_recording.plugin"
 
 
 def _value(config: pytest.Config, setting: _Setting) -> Any:

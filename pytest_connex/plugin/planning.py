@@ -44,8 +44,6 @@ def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
         strict=asked.strict,
         pace=asked.pace,
         volatile=asked.volatile,
-        scripted_http="connex_respx" in getattr(item, "fixturenames", ()),
-        without_recording=options.without_recording,
     )
     found = action(item, run, made.exists())
     if found == "record" and (kept := _kept(sources, options)):

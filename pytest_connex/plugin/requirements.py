@@ -76,6 +76,8 @@ def prepare(items: list[pytest.Item], run: Run) -> str | None:
         wanted = ["connex_dialect", "connex_sandbox" if owns_sandbox(item) else "connex_config"]
         if run.options.mode == "sandbox" and not owns_sandbox(item):
             wanted.append("_connex_spoken")
+        if run.proxied:
+            wanted.append("_connex_visit")
         names[:0] = [name for name in wanted if name not in names]
     if run.live is None:
         return None

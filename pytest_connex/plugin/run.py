@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from ..cassette.session import CassetteSession
     from ..config import ConnexConfig
+    from ..proxy.proxy import Proxy
     from .options import RunOptions
     from .report.masking import Masking
+    from .trial import Trial
 
 MARKERS = ("connex", "connex_live", "connex_recorded", "connex_sandbox")
 
@@ -38,6 +39,7 @@ class Run:
         extra: Secret values that the hook ``pytest_connex_secrets`` gave.
         masking: Hides secrets in reports and logs, where there are any.
         item: The test that runs.
+        behind: The servers behind the proxy; None as long as no test needs them.
     """
 
     options: RunOptions
@@ -46,16 +48,26 @@ class Run:
     extra: tuple[str, ...] = field(default=(), repr=False)
     masking: Masking | None = field(default=None, repr=False)
     item: pytest.Item | None = field(default=None, repr=False)
+    behind: ConnexConfig | None = field(default=None, repr=False)
+
+    @property
+    def proxied(self) -> bool:
+        """Whether clients find the proxy in the place of Connex: what they say is played, recorded or compared."""
+        options = self.options
+        return options.mode == "recorded" or options.record is not None or options.verify
 
 
 RUN = pytest.StashKey[Run]()
 UNUSED = pytest.StashKey[list[Path]]()
 """The recordings that no collected test uses."""
 
-ACTIVE: pytest.StashKey[CassetteSession | None] = pytest.StashKey()
-"""The recordings of the test that is running."""
+ACTIVE: pytest.StashKey[Trial | None] = pytest.StashKey()
+"""The test that is running, if it uses Connex."""
 
-SESSION: pytest.StashKey[CassetteSession] = pytest.StashKey()
+TRIAL: pytest.StashKey[Trial] = pytest.StashKey()
+PROXY: pytest.StashKey[Proxy] = pytest.StashKey()
+"""The proxy of this run, once it is there."""
+
 OUTCOMES = pytest.StashKey[list[str]]()
 """What became of the call of a test, and of each of its subtests: ``passed``, ``xfailed`` or ``failed``."""
 

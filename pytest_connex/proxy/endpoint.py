@@ -74,6 +74,7 @@ class Endpoint(asyncio.Protocol):
     """A WebSocket server for one connection: the handshake, control frames, and messages in both directions.
 
     Attributes:
+        behaviour: What it says.
         writing: Whether the client's buffers accept data.
         frames: How many messages there were, in both directions.
         on_sent: Called for every message that is sent, if set.
@@ -90,7 +91,7 @@ class Endpoint(asyncio.Protocol):
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.writing = True
-        self._behaviour = behaviour
+        self.behaviour = behaviour
         self._subprotocol: str | None = None
         self._protocol = ServerProtocol(
             max_size=None, logger=SILENT, select_subprotocol=lambda _, offered: self._choice(offered)
@@ -150,7 +151,7 @@ class Endpoint(asyncio.Protocol):
         """The client's buffers accept data again."""
         self.writing = True
         if not self._over:
-            self._behaviour.writable()
+            self.behaviour.writable()
 
     # what a behaviour does
 
@@ -278,7 +279,7 @@ class Endpoint(asyncio.Protocol):
         if ending is None:
             return
         self._over = self._broken_off = True
-        self._behaviour.ended(1006, "")
+        self.behaviour.ended(1006, "")
         self._carry_out(ending)
 
     def _carry_out(self, ending: Ending) -> None:
@@ -314,7 +315,7 @@ class Endpoint(asyncio.Protocol):
         for event in self._protocol.events_received():
             if isinstance(event, Request):
                 self._request = event
-                self._behaviour.dialled(self, event)
+                self.behaviour.dialled(self, event)
             elif isinstance(event, Frame):
                 self._take(event)
         self._flush()
@@ -339,14 +340,14 @@ class Endpoint(asyncio.Protocol):
             if self._broken_off:
                 return
             if self._over:
-                self._behaviour.came_late(message)
+                self.behaviour.came_late(message)
             else:
-                self._behaviour.received(message)
+                self.behaviour.received(message)
 
     def _end(self, code: int, reason: str) -> None:
         if not self._over:
             self._over = True
-            self._behaviour.ended(code, reason)
+            self.behaviour.ended(code, reason)
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():

@@ -113,10 +113,11 @@ class Port:
                 wire.abort()
             await asyncio.sleep(0)
 
-    def drop(self) -> None:
-        """End every WebSocket connection, without a close frame."""
+    def drop(self, chosen: Callable[[Behaviour], bool] = lambda behaviour: True) -> None:
+        """End the WebSocket connections with a chosen behaviour, without a close frame."""
         for endpoint in list(self._endpoints):
-            endpoint.hang_up()
+            if chosen(endpoint.behaviour):
+                endpoint.hang_up()
 
     # dials
 

@@ -1,7 +1,6 @@
-"""A port in a background thread that stands where Connex would, and answers as the run wants it.
+"""Ports in a background thread that stand where Connex would, one for each upstream, and answer as the run wants it.
 
-Played: from the recordings of the test, HTTP and WebSocket, the very same that its own process uses. Recorded or
-passed on: by the server of the configuration.
+Played: from the recordings of the test, HTTP and WebSocket, whoever asks. Recorded or passed on: by the upstream.
 """
 
 from __future__ import annotations
@@ -9,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,70 +21,112 @@ from vcr.request import Request
 
 from ..background import BackgroundLoop
 from ..cassette.session import CassetteSession
-from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig, is_loopback
-from ..errors import CassetteError, ReplayAborted
+from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig, is_loopback, origin
+from ..errors import CassetteError, ConfigError, ReplayAborted
 from ..faults import Faults
+from .connect import Address
 from .endpoint import Behaviour
 from .forward import BAD_BODY, BROKEN, Exchange, Forward, kept_headers, refusal, relocated, target, tls
 from .port import Port
-from .relay import RelayDialler, Unrecorded
+from .replay import Verdict
+from .served import Served
+
+REST = "rest"
+WEBSOCKET = "ws"
 
 _UNDERWAY = 20
 """How many turns of the loop what clients have sent gets to arrive when the proxy closes."""
 
 _MISLED = "the connex proxy serves pages of this machine only, and this one names another host"
 
+_NOBODY = "no test that uses Connex is running, so that this belongs to nobody: who asks has been left behind"
+
 _NO_PROXY = ("NO_PROXY", "no_proxy")
 _NOT_FOR_THE_SERVER = frozenset({"host", "connection", "upgrade", "origin", "user-agent"})
 
 
 class Proxy:
-    """Where the clients of a test find Connex.
+    """Where the clients of a run, of a test, or of anybody find Connex.
 
     Args:
-        session: The recordings.
-        config: What is behind it, and who is asking.
+        owner: Returns whose recordings count at the moment, or None where nobody asks for good reason.
+        config: Connex behind it, and who is asking.
+        upstreams: The URLs of other servers behind it, by name.
         seed: Of the faults.
         host: Where to listen.
-        port: On which port; 0 takes a free one.
+        port: On which port; the next one has the next upstream. 0 takes free ones.
 
     Attributes:
         faults: What goes wrong between it and its clients.
         requests: How many HTTP requests it has had.
     """
 
-    _forward: Forward
-
     def __init__(
-        self, session: CassetteSession, config: ConnexConfig, seed: int = 0, host: str = "127.0.0.1", port: int = 0
+        self,
+        owner: Callable[[], CassetteSession | None],
+        config: ConnexConfig,
+        upstreams: Mapping[str, str] = MappingProxyType({}),
+        seed: int = 0,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self.faults = Faults(seed)
         self.requests = 0
-        self._session = session
+        self._owner = owner
         self._config = config
-        self._port = Port(self._http, self._websocket, self.faults, host, port, self._relocated)
+        self._upstreams = {REST: config.rest_url, WEBSOCKET: config.ws_url, **upstreams}
+        self._ports = {
+            name: Port(
+                partial(self._http, name),
+                partial(self._websocket, name),
+                self.faults,
+                host,
+                port + number if port else 0,
+                partial(self._relocated, name),
+            )
+            for number, name in enumerate(self._upstreams)
+        }
+        self._forwards: dict[tuple[str, bool], Forward] = {}
+        self._served: Served | None = None
+        self._announced: dict[Address, tuple[str, dict[str, Any]]] = {}
+        self._dialled: dict[Address, Behaviour] = {}
         self._verified: ssl.SSLContext | None = None
-        self._passing = RelayDialler(Unrecorded())
         self._background = BackgroundLoop("connex-proxy")
 
     def __repr__(self) -> str:
-        return f"Proxy({self._session.plan.action}, rest_url={self.rest_url!r}, ws_url={self.ws_url!r})"
+        urls = ", ".join(f"{name}={self.url(name)!r}" for name in self._upstreams)
+        return f"Proxy({urls})"
 
     @property
     def frames(self) -> int:
         """How many WebSocket messages it has passed, in both directions."""
-        return self._port.frames
+        return sum(port.frames for port in self._ports.values())
 
     @property
     def rest_url(self) -> str:
         """The URL that takes the place of ``CONNEX_REST_URL``."""
-        return f"http://{self._authority}{urlsplit(self._config.rest_url).path}"
+        return self.url(REST)
 
     @property
     def ws_url(self) -> str:
         """The URL that takes the place of ``CONNEX_WS_URL``."""
-        parts = urlsplit(self._config.ws_url)
-        return f"ws://{self._authority}{parts.path}" + (f"?{parts.query}" if parts.query else "")
+        return self.url(WEBSOCKET)
+
+    def url(self, name: str) -> str:
+        """Return the URL that takes the place of an upstream's.
+
+        Raises:
+            ConfigError: No upstream has this name.
+        """
+        if name not in self._upstreams:
+            raise ConfigError(f"there is no upstream {name!r}: there are {', '.join(self._upstreams)}")
+        parts = urlsplit(self._upstreams[name])
+        scheme = "ws" if parts.scheme in ("ws", "wss") else "http"
+        return f"{scheme}://{self._authority(name)}{parts.path}" + (f"?{parts.query}" if parts.query else "")
+
+    def urls(self) -> list[str]:
+        """Return the URL of every upstream."""
+        return [self.url(name) for name in self._upstreams]
 
     def env(self) -> dict[str, str]:
         """Return the environment of a subprocess that is to use this proxy: the own one, changed."""
@@ -95,23 +139,19 @@ class Proxy:
             WS_URL: self.ws_url,
             API_KEY: self._config.api_key,
             API_SECRET: self._config.api_secret,
-            **{name: _with_loopback(os.environ.get(name, "")) for name in _NO_PROXY},
+            **no_proxy(),
         }
 
     def start(self) -> Proxy:
         """Listen.
 
         Raises:
-            ConfigError: The port cannot be had, or ``CONNEX_CA_BUNDLE`` not be read.
+            ConfigError: A port cannot be had, or ``CONNEX_CA_BUNDLE`` not be read.
         """
-        action = self._session.plan.action
-        upstreams = self._config.rest_url, self._config.ws_url
+        self._background.start()
         try:
-            if action != "replay" and any(url.startswith(("https:", "wss:")) for url in upstreams):
-                self._verified = tls()
-            self._forward = Forward(self._config.rest_url, action == "record", self._verified)
-            self._background.start()
-            self._background.run(self._port.start())
+            for port in self._ports.values():
+                self._background.run(port.start())
         except BaseException:
             self._background.stop()
             raise
@@ -124,11 +164,32 @@ class Proxy:
             self._background.stop()
 
     async def _stop(self) -> None:
-        for _ in range(_UNDERWAY):
-            await asyncio.sleep(0)
-        await self._port.stop()
-        self._passing.stop()
-        await self._forward.stop()
+        await self._leave()
+        for port in self._ports.values():
+            await port.stop()
+        for forward in self._forwards.values():
+            await forward.stop()
+
+    def hear(self) -> None:
+        """Take what clients have sent so far."""
+        if self._background.is_running:
+            self._background.run(_turns())
+
+    def leave(self) -> None:
+        """Hear what the clients of the test have sent, then end what they left open."""
+        if self._background.is_running:
+            self._background.run(self._leave())
+
+    async def _leave(self) -> None:
+        await _turns()
+        served, self._served = self._served, None
+        self._announced.clear()
+        self._dialled.clear()
+        if served is not None:
+            served.stop()
+            for port in self._ports.values():
+                port.drop(served.has)
+            await _turns()
 
     def __enter__(self) -> Proxy:
         return self.start()
@@ -136,83 +197,131 @@ class Proxy:
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
-    @property
-    def _authority(self) -> str:
-        host = f"[{self._port.host}]" if ":" in self._port.host else self._port.host
-        return f"{host}:{self._port.number}"
+    # dials of this process, whose URLs are fixed
 
-    def _refused(self, request: web.BaseRequest) -> web.Response | None:
+    @property
+    def address(self) -> Address:
+        """Host and port where WebSockets are dialled."""
+        port = self._ports[WEBSOCKET]
+        return port.host, port.number
+
+    def announce(self, dialler: Address, url: str, dial: dict[str, Any]) -> None:
+        """Know what the connection from the address ``dialler`` means: ``url``, with these arguments."""
+        self._announced[dialler] = self._behind(url), dial
+
+    def behaviour(self, dialler: Address) -> Behaviour | None:
+        """Return what answers the connection from there; each is asked for once."""
+        return self._dialled.pop(dialler, None)
+
+    def _behind(self, url: str) -> str:
+        """Return what a URL means: one of this proxy is that of its upstream."""
+        parts = urlsplit(url)
+        for name in self._upstreams:
+            if origin(url) == origin(self.url(name)):
+                written = parts.path + (f"?{parts.query}" if parts.query else "")
+                return target(_websocket_url(self._upstreams[name]), written or "/")
+        return url
+
+    # whoever asks
+
+    def _authority(self, name: str) -> str:
+        port = self._ports[name]
+        host = f"[{port.host}]" if ":" in port.host else port.host
+        return f"{host}:{port.number}"
+
+    def _refused(self, name: str, request: web.BaseRequest) -> web.Response | None:
         """Return the answer to what is not served, whatever it asks."""
-        if self._misled(request):
+        if self._misled(name, request):
             return refusal(421, _MISLED)
-        if (verdict := self._session.final_verdict()) is not None:
+        session = self._owner()
+        if session is None:
+            return refusal(503, _NOBODY)
+        if (verdict := session.final_verdict()) is not None:
             return refusal(501, str(verdict))
         return None
 
+    def _forward(self, name: str, keep: bool) -> Forward:
+        if (name, keep) not in self._forwards:
+            url = self._upstreams[name]
+            self._forwards[name, keep] = Forward(url, keep, self._tls(url))
+        return self._forwards[name, keep]
+
+    def _tls(self, url: str) -> ssl.SSLContext | None:
+        if not url.startswith(("https:", "wss:")):
+            return None
+        if self._verified is None:
+            self._verified = tls()
+        return self._verified
+
     # HTTP
 
-    async def _http(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _http(self, name: str, request: web.BaseRequest) -> web.StreamResponse:
         self.requests += 1
-        if (refused := self._refused(request)) is not None:
-            return refused
+        session = self._owner()
+        if (refused := self._refused(name, request)) is not None or session is None:
+            return refused or refusal(503, _NOBODY)
         if request.method == "CONNECT":
             return refusal(405, f"the connex proxy opens no tunnels: its URL takes the place of {REST_URL}")
-        if self._session.plan.action == "replay":
-            return await self._play(request)
-        if self._session.plan.action == "record":
-            return await self._forward.pass_on(request, self._here(request), self._record)
-        return await self._forward.pass_on(request, self._here(request))
+        if session.plan.action == "replay":
+            return await self._play(session, name, request)
+        try:
+            forward = self._forward(name, session.plan.action == "record")
+        except ConfigError as exc:
+            return refusal(502, str(exc))
+        if session.plan.action == "record":
+            return await forward.pass_on(request, self._here(name, request), partial(self._record, session))
+        return await forward.pass_on(request, self._here(name, request))
 
-    async def _play(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _play(self, session: CassetteSession, name: str, request: web.BaseRequest) -> web.StreamResponse:
         headers = kept_headers(request.headers)
         try:
             body = await request.content.read()
         except BAD_BODY:
             return refusal(400, BROKEN)
-        asked = _request(request.method, target(self._config.rest_url, request.raw_path), body, headers)
+        asked = _request(request.method, target(self._upstreams[name], request.raw_path), body, headers)
         found = None
         with suppress(ReplayAborted):  # ends a test; here it is said by the verdict
-            found = self._session.play_http(asked)
+            found = session.play_http(asked)
         if found is None:
-            return refusal(501, str(self._session.verdict))
-        return self._played(found, request)
+            return refusal(501, str(session.verdict))
+        return self._played(name, found, request)
 
-    def _played(self, found: dict[str, Any], request: web.BaseRequest) -> web.Response:
+    def _played(self, name: str, found: dict[str, Any], request: web.BaseRequest) -> web.Response:
         body = found["body"].get("string") or b""
         content = body.encode() if isinstance(body, str) else bytes(body)
         headers: CIMultiDict[str] = CIMultiDict()
-        for name, values in found["headers"].items():
+        for header, values in found["headers"].items():
             for value in [values] if isinstance(values, str) else values:
-                headers.add(name, relocated(name, str(value), self._config.rest_url, self._here(request)))
+                headers.add(header, relocated(header, str(value), self._upstreams[name], self._here(name, request)))
         kept = CIMultiDict(kept_headers(headers))
         if request.method != "HEAD":
             kept.popall("Content-Length", None)
         status = found["status"]
         return web.Response(status=status["code"], reason=status.get("message") or "", headers=kept, body=content)
 
-    @property
-    def _own_origins(self) -> tuple[str, str]:
-        return f"http://{self._authority}", f"http://localhost:{self._port.number}"
+    def _own_origins(self, name: str) -> tuple[str, str]:
+        return f"http://{self._authority(name)}", f"http://localhost:{self._ports[name].number}"
 
-    def _relocated(self, request: web.BaseRequest, location: str) -> str:
+    def _relocated(self, name: str, request: web.BaseRequest, location: str) -> str:
         """Return where a WebSocket handshake is redirected to, as the client is to see it."""
-        return relocated("Location", location, self._config.ws_url, self._here(request).replace("http", "ws", 1))
+        here = self._here(name, request).replace("http", "ws", 1)
+        return relocated("Location", location, _websocket_url(self._upstreams[name]), here)
 
-    def _misled(self, request: web.BaseRequest) -> bool:
+    def _misled(self, name: str, request: web.BaseRequest) -> bool:
         """Tell whether a browser was made to take this port for a server of another name, by a page from there."""
-        host = urlsplit(self._here(request)).hostname or ""
+        host = urlsplit(self._here(name, request)).hostname or ""
         from_browser = "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
-        return from_browser and is_loopback(self._port.host) and not is_loopback(host)
+        return from_browser and is_loopback(self._ports[name].host) and not is_loopback(host)
 
-    def _here(self, request: web.BaseRequest) -> str:
+    def _here(self, name: str, request: web.BaseRequest) -> str:
         """Return scheme and host of this proxy as the client knows it."""
-        return f"http://{request.headers.get('Host') or self._authority}"
+        return f"http://{request.headers.get('Host') or self._authority(name)}"
 
-    def _record(self, exchange: Exchange) -> None:
+    def _record(self, session: CassetteSession, exchange: Exchange) -> None:
         with suppress(ReplayAborted):  # ends a test; the client has its answer
             if not exchange.whole:
                 broken = f"the server broke off its answer to {exchange.method}: that cannot be recorded"
-                self._session.fail(CassetteError(broken, self._session.plan.http_path))
+                session.fail(CassetteError(broken, session.plan.http_path))
                 return
             request = _request(exchange.method, exchange.url, bytes(exchange.body), exchange.headers)
             headers: dict[str, list[str]] = {}
@@ -220,30 +329,58 @@ class Proxy:
                 headers.setdefault(name, []).append(value)
             status = {"code": exchange.status, "message": exchange.reason}
             response = {"status": status, "headers": headers, "body": {"string": bytes(exchange.answer)}}
-            self._session.record_http(request, response)
+            session.record_http(request, response)
 
     # WebSocket
 
-    def _websocket(self, request: web.BaseRequest) -> Behaviour | web.Response:
-        if (refused := self._refused(request)) is not None:
+    def _websocket(self, name: str, request: web.BaseRequest) -> Behaviour | web.Response:
+        peer = (request.transport.get_extra_info("peername") or ("", 0))[:2] if request.transport else ("", 0)
+        announced = self._announced.pop(peer, None)
+        session = self._owner()
+        if announced is None and (refused := self._refused(name, request)) is not None:
             return refused
-        if not self._config.ws_url:
+        if session is None:
+            return refusal(503, _NOBODY)
+        if announced is not None:
+            url, dial = announced
+            behaviour = self._dial(session, url, dial)
+            self._dialled[peer] = behaviour
+            return behaviour
+        if not self._upstreams[name]:
             return refusal(502, "no upstream for WebSocket is configured")
-        url = target(self._config.ws_url, request.raw_path)
+        url = target(_websocket_url(self._upstreams[name]), request.raw_path)
         dial = _dial(request) | {"show_redirects": True}
-        if dial.get("origin") in self._own_origins:  # the client's own idea of where the server is
-            dial["origin"] = _origin(self._config.ws_url)
-        if url.startswith("wss:") and self._session.plan.action != "replay":
-            dial["ssl"] = self._verified
-        if self._session.plan.action == "pass":
-            return self._passing.behaviour(url, dial)
-        return self._session.behaviour(url, dial)
+        if dial.get("origin") in self._own_origins(name):  # the client's own idea of where the server is
+            dial["origin"] = _origin(self._upstreams[name])
+        if session.plan.action != "replay":
+            try:
+                dial["ssl"] = self._tls(url)
+            except ConfigError as exc:
+                return refusal(502, str(exc))
+        return self._dial(session, url, dial)
+
+    def _dial(self, session: CassetteSession, url: str, dial: dict[str, Any]) -> Behaviour:
+        if self._served is None or self._served.session is not session:
+            self._served = Served(session)
+        with suppress(ReplayAborted):  # ends a test; here it is said by the verdict
+            return self._served.dial(url, dial)
+        return Verdict(session.verdict or CassetteError("the test has ended"))
+
+
+async def _turns() -> None:
+    for _ in range(_UNDERWAY):
+        await asyncio.sleep(0)
+
+
+def _websocket_url(url: str) -> str:
+    """Return the URL of the WebSockets of a server."""
+    return url.replace("http", "ws", 1) if url.startswith("http") else url
 
 
 def _origin(url: str) -> str:
     """Return what a browser calls the origin of the page that a WebSocket server is on."""
     parts = urlsplit(url)
-    return f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}"
+    return f"{'https' if parts.scheme in ('wss', 'https') else 'http'}://{parts.netloc}"
 
 
 def _dial(request: web.BaseRequest) -> dict[str, Any]:
@@ -286,6 +423,11 @@ def _joined(headers: list[tuple[str, str]]) -> dict[str, str]:
         else:
             joined[known] += f", {value}"
     return joined
+
+
+def no_proxy() -> dict[str, str]:
+    """Return the variables that keep clients from going through a forward proxy to this machine."""
+    return {name: _with_loopback(os.environ.get(name, "")) for name in _NO_PROXY}
 
 
 def _with_loopback(listed: str) -> str:

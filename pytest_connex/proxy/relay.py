@@ -161,7 +161,7 @@ class Relay:
             return
         except Exception as exc:  # noqa: BLE001  (handed to the client, which raises it from its dial)
             # The client gets the error that replay will raise.
-            self.refusal = error = exc if isinstance(exc, OSError) and type(exc) in REPLAYABLE else _aborted(exc)
+            self.refusal = error = exc if isinstance(exc, OSError) and type(exc) in REPLAYABLE else aborted(exc)
             self._recorder.refused(self._conn, time_of(self._loop), error)
             self._endpoint.abort()
             return
@@ -210,7 +210,8 @@ class Relay:
             await upstream.close(code, reason)
 
 
-def _aborted(exc: Exception) -> OSError:
+def aborted(exc: Exception) -> OSError:
+    """Return what stands for the failure of a dial that the system has no error for."""
     return ConnectionAbortedError(None, f"{type(exc).__name__}: {exc}")
 
 

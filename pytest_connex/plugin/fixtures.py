@@ -17,14 +17,13 @@ import pytest
 import pytest_asyncio
 
 from ..errors import ConfigError
-from .run import ACTIVE, OUTCOMES, PROXY, RUN, TRIAL, owns_sandbox
+from .run import OUTCOMES, PROXY, RUN, TRIAL, owns_sandbox
 
 if TYPE_CHECKING:
     import respx
     from websockets.asyncio.client import connect
     from websockets.sync.client import ClientConnection as SyncConnection
 
-    from ..cassette.session import CassetteSession
     from ..client.book import FollowedBook
     from ..client.rest import ConnexRest
     from ..client.rest_async import ConnexRestAsync
@@ -69,15 +68,11 @@ def _connex_behind(request: pytest.FixtureRequest) -> ConnexConfig:
 def _connex_proxy_of_run(request: pytest.FixtureRequest) -> Iterator[Proxy]:
     """The proxy that stands where Connex would, for all tests of a run, or of one worker of it."""
     from ..proxy.proxy import Proxy
+    from .shared import owner
 
     config = request.config
-
-    def owner() -> CassetteSession | None:
-        trial = config.stash.get(ACTIVE, None)
-        return trial.session if trial is not None else None
-
     behind = request.getfixturevalue("_connex_behind")
-    with Proxy(owner, behind, seed=config.stash[RUN].options.seed) as proxy, _spared():
+    with Proxy(lambda: owner(config), behind, seed=config.stash[RUN].options.seed) as proxy, _spared():
         config.stash[PROXY] = proxy
         yield proxy
         del config.stash[PROXY]
@@ -99,7 +94,7 @@ def _connex_visit(request: pytest.FixtureRequest) -> Iterator[None]:
     """Hear a test out and end what it left open at the proxy, when its other fixtures are gone."""
     yield
     if PROXY in request.config.stash:
-        request.config.stash[PROXY].leave()
+        request.config.stash[PROXY].leave(request.node.stash[TRIAL].session)
 
 
 @pytest.fixture(scope="session")

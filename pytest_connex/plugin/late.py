@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from .run import RUN, TRIAL, owns_sandbox
+from .settings import SETTINGS
 
 _PREFIX = "connex_"
-_SETTINGS = ("connex_config", "connex_dialect")
 _TOO_LATE = (
     "connex_sandbox is requested at run time, when the recordings of this test are open already: request it by name, "
     "or mark the test with @pytest.mark.connex_sandbox"
@@ -86,7 +86,7 @@ def _notice(request: pytest.FixtureRequest, name: str) -> None:
     item.fixturenames = [*getattr(item, "fixturenames", []), name]  # type: ignore[attr-defined]
     known = item.stash[_KNOWN] = {}
     lifecycle.open_recordings(item, lifecycle.begin(item, known))
-    for setting in (*_SETTINGS, "_connex_visit"):
+    for setting in (*SETTINGS, "_connex_visit"):
         if setting != name:
             request.getfixturevalue(setting)
 
@@ -94,7 +94,7 @@ def _notice(request: pytest.FixtureRequest, name: str) -> None:
 def _learn(request: pytest.FixtureRequest, name: str, value: Any) -> Any:
     """Keep the settings of a test whose recordings were opened late."""
     item = request.config.stash[RUN].item
-    if name not in _SETTINGS or item is None or _KNOWN not in item.stash:
+    if name not in SETTINGS or item is None or _KNOWN not in item.stash:
         return value
     item.stash[_KNOWN].setdefault(name, value)
     return value

@@ -9,8 +9,7 @@ import copy
 import threading
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -23,13 +22,11 @@ from .ending import WIDER, Ending
 from .network import UVLOOP_REFUSED, blocked
 from .planning import allowed_hosts, plan, runs_on_uvloop
 from .recording import let_pass
-from .run import ACTIVE, OUTCOMES, PROXY, RUN, TRIAL, Run, uses_connex
+from .run import ACTIVE, OUTCOMES, PROXY, RUN, TRIAL, uses_connex
+from .settings import SETTINGS, settings_of
+from .shared import attributed
 from .trial import Trial
 from .verdict import failed_call, judged, raise_verdict
-
-if TYPE_CHECKING:
-    from ..config import ConnexConfig
-    from ..protocol import Dialect
 
 _UNDONE = pytest.StashKey[ExitStack]()
 """What is undone when a test is over."""
@@ -51,7 +48,7 @@ def begin(item: pytest.Item, known: dict[str, Any]) -> Trial:
     run = item.config.stash[RUN]
     planned = plan(item, run, f"pytest-connex {__version__}")
     ending = Ending(planned.replay_timeout)
-    trial = Trial(CassetteSession(planned, lambda: _settings(run, known), ending), ending)
+    trial = Trial(CassetteSession(planned, lambda: settings_of(run, known), ending), ending)
     item.stash[TRIAL] = trial
     item.stash[OUTCOMES] = []
     item.stash[_UNDONE] = ExitStack()
@@ -204,18 +201,27 @@ def pytest_fixture_setup(
         value = yield
     else:
         try:
-            with trial.ending.phase(_limit(fixturedef, trial)):
+            with trial.ending.phase(_limit(fixturedef, trial)), attributed(fixturedef, request):
                 value = yield
         except ReplayAborted:
             verdict = trial.verdict or CassetteError("the set-up of a fixture was interrupted")
-            # pytest keeps what a fixture raises for the tests that come later, but not a BaseException.
-            fixturedef.cached_result = (None, fixturedef.cache_key(request), (verdict, verdict.__traceback__))  # type: ignore[arg-type]
+            _keep(fixturedef, request, verdict)
             raise verdict from None
+        except CassetteError as exc:
+            _keep(fixturedef, request, exc)
+            raise
+    if fixturedef.argname in SETTINGS:
+        run.known[fixturedef.argname] = value
     if is_runner(value):
         drive_runner(value, lambda: request.config.stash.get(ACTIVE, None), run.options.allow_uvloop)
     if fixturedef.argname == "connex_dialect" and run.masking is not None:
         run.masking.hide_fields(value.secret_fields)
     return value
+
+
+def _keep(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, verdict: CassetteError) -> None:
+    """Have the tests that come later get the verdict too: pytest keeps no BaseException, and nothing of a wrapper."""
+    fixturedef.cached_result = (None, fixturedef.cache_key(request), (verdict, verdict.__traceback__))  # type: ignore[arg-type]
 
 
 def _limit(fixturedef: pytest.FixtureDef[Any], trial: Trial) -> float:
@@ -243,26 +249,13 @@ def pytest_runtest_makereport(
         item.stash[OUTCOMES].append(outcome)
     report.connex = {"mode": item.config.stash[RUN].options.mode, **vars(session.account)}  # type: ignore[attr-defined]
     if report.failed:
+        item.config.stash[RUN].failures += 1
         report.sections += _faults(item)
     if report.when == "call" and not trial.called and _HELD not in item.stash and _is_held(item, session):
         item.stash[_HELD] = call, report
         report = copy.copy(report)
         report.when = "setup"  # nobody takes note of a set-up that passed
     return report
-
-
-def _settings(run: Run, known: dict[str, Any]) -> tuple[ConnexConfig, Dialect]:
-    """Return the configuration of the servers behind a test, and its dialect.
-
-    Raises:
-        CassetteError: They are asked for before the fixtures know them, or because one of those failed.
-    """
-    for name in ("connex_config", "connex_dialect"):
-        if name not in known:
-            raise CassetteError(f"{name} is needed for recordings, and the fixture has not been set up", again=False)
-    config: ConnexConfig = known["connex_config"]
-    behind = run.behind or config
-    return replace(config, rest_url=behind.rest_url, ws_url=behind.ws_url), known["connex_dialect"]
 
 
 def _is_held(item: pytest.Item, session: CassetteSession) -> bool:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from ..cassette.session import Account
     from ..config import ConnexConfig
     from ..proxy.proxy import Proxy
     from .options import RunOptions
@@ -39,6 +40,9 @@ class Run:
         extra: Secret values that the hook ``pytest_connex_secrets`` gave.
         masking: Hides secrets in reports and logs, where there are any.
         item: The test that runs.
+        known: The settings that fixtures have given last.
+        failures: How many tests have failed so far.
+        accounts: What shared fixtures did with their recordings.
         behind: The servers behind the proxy; None as long as no test needs them.
     """
 
@@ -49,6 +53,9 @@ class Run:
     masking: Masking | None = field(default=None, repr=False)
     item: pytest.Item | None = field(default=None, repr=False)
     behind: ConnexConfig | None = field(default=None, repr=False)
+    known: dict[str, Any] = field(default_factory=dict, repr=False)
+    failures: int = 0
+    accounts: list[Account] = field(default_factory=list)
 
     @property
     def proxied(self) -> bool:

@@ -87,7 +87,7 @@ class Proxy:
             for number, name in enumerate(self._upstreams)
         }
         self._forwards: dict[tuple[str, bool], Forward] = {}
-        self._served: Served | None = None
+        self._served: list[Served] = []
         self._announced: dict[Address, tuple[str, dict[str, Any]]] = {}
         self._dialled: dict[Address, Behaviour] = {}
         self._verified: ssl.SSLContext | None = None
@@ -164,7 +164,9 @@ class Proxy:
             self._background.stop()
 
     async def _stop(self) -> None:
-        await self._leave()
+        await _turns()
+        for served in list(self._served):
+            await self._leave(served)
         for port in self._ports.values():
             await port.stop()
         for forward in self._forwards.values():
@@ -175,21 +177,21 @@ class Proxy:
         if self._background.is_running:
             self._background.run(_turns())
 
-    def leave(self) -> None:
-        """Hear what the clients of the test have sent, then end what they left open."""
+    def leave(self, session: CassetteSession) -> None:
+        """Hear what the clients of a test, or of a fixture, have sent, then end what they left open."""
+        served = next((served for served in self._served if served.session is session), None)
         if self._background.is_running:
-            self._background.run(self._leave())
+            self._background.run(self._leave(served))
 
-    async def _leave(self) -> None:
+    async def _leave(self, served: Served | None) -> None:
         await _turns()
-        served, self._served = self._served, None
-        self._announced.clear()
-        self._dialled.clear()
-        if served is not None:
-            served.stop()
-            for port in self._ports.values():
-                port.drop(served.has)
-            await _turns()
+        if served is None:
+            return
+        self._served.remove(served)
+        served.stop()
+        for port in self._ports.values():
+            port.drop(served.has)
+        await _turns()
 
     def __enter__(self) -> Proxy:
         return self.start()
@@ -360,10 +362,12 @@ class Proxy:
         return self._dial(session, url, dial)
 
     def _dial(self, session: CassetteSession, url: str, dial: dict[str, Any]) -> Behaviour:
-        if self._served is None or self._served.session is not session:
-            self._served = Served(session)
+        served = next((served for served in self._served if served.session is session), None)
+        if served is None:
+            served = Served(session)
+            self._served.append(served)
         with suppress(ReplayAborted):  # ends a test; here it is said by the verdict
-            return self._served.dial(url, dial)
+            return served.dial(url, dial)
         return Verdict(session.verdict or CassetteError("the test has ended"))
 
 

@@ -1,0 +1,35 @@
+"""What recordings have to know of a test: the servers behind it, whose keys, and how Connex is spoken to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CassetteError
+from .run import Run
+
+if TYPE_CHECKING:
+    from ..config import ConnexConfig
+    from ..protocol import Dialect
+
+SETTINGS = ("connex_config", "connex_dialect")
+"""The fixtures that say it."""
+
+
+def settings_of(run: Run, known: Mapping[str, Any]) -> tuple[ConnexConfig, Dialect]:
+    """Return the configuration of the servers behind a test, and its dialect.
+
+    Args:
+        run: Knows the servers.
+        known: The values of the fixtures, as far as they have been set up.
+
+    Raises:
+        CassetteError: They are asked for before the fixtures know them, or because one of those failed.
+    """
+    for name in SETTINGS:
+        if name not in known:
+            raise CassetteError(f"{name} is needed for recordings, and the fixture has not been set up", again=False)
+    config: ConnexConfig = known["connex_config"]
+    behind = run.behind or config
+    return replace(config, rest_url=behind.rest_url, ws_url=behind.ws_url), known["connex_dialect"]

@@ -102,8 +102,8 @@ def _parameter(request: pytest.FixtureRequest) -> str:
     value = getattr(request, "param", None)
     if value is None:
         return ""
-    written = isinstance(value, (str, int, float, bool))
-    return f"[{value if written else getattr(request, "param_index", 0)}]"
+    written = value if isinstance(value, (str, int, float, bool)) else getattr(request, "param_index", 0)
+    return f"[{written}]"
 
 
 def action(item: pytest.Item, run: Run, plan_exists: bool) -> Action:

@@ -113,6 +113,18 @@ class Account:
     compared: bool = False
     drift: list[dict[str, Any]] = field(default_factory=list)
 
+    def add(self, other: Account) -> None:
+        """Take in what another did."""
+        for mine, its in (
+            (self.read, other.read),
+            (self.written, other.written),
+            (self.missing, other.missing),
+            (self.removed, other.removed),
+            (self.stale, other.stale),
+        ):
+            mine += its
+        self.kept.update(other.kept)
+
 
 class Judge(Protocol):
     """Who is told of verdicts: the one that can end the test."""

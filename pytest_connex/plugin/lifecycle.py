@@ -247,7 +247,11 @@ def pytest_runtest_makereport(
         xfailed = report.skipped and hasattr(report, "wasxfail")
         outcome = "xfailed" if xfailed else "passed" if report.passed else "failed"
         item.stash[OUTCOMES].append(outcome)
-    report.connex = {"mode": item.config.stash[RUN].options.mode, **vars(session.account)}  # type: ignore[attr-defined]
+    run = item.config.stash[RUN]
+    if report.when == "teardown":
+        while run.accounts:  # of shared fixtures, which have ended with this test
+            session.account.add(run.accounts.pop())
+    report.connex = {"mode": run.options.mode, **vars(session.account)}  # type: ignore[attr-defined]
     if report.failed:
         item.config.stash[RUN].failures += 1
         report.sections += _faults(item)

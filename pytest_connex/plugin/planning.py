@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ..cassette.places import digest, file_name, files_at
+from ..cassette.places import digest, file_name, files_at, fixture_name
 from ..cassette.session import Action, Plan
 from .marker import wishes
 from .options import RunOptions
@@ -91,9 +91,8 @@ def shared_stem(
     That is with those of the tests of its class or module, or in the folder of its package or of the project.
     """
     module = usual_stem(item, options).parent
-    name = f"@{fixturedef.argname}{_parameter(request)}"
-    if fixturedef.scope == "class" and getattr(item, "cls", None) is not None:
-        name = f"{item.cls.__qualname__}.{name}"  # type: ignore[attr-defined]
+    owner = getattr(item, "cls", None) if fixturedef.scope == "class" else None
+    name = fixture_name(fixturedef.argname, owner.__qualname__ if owner else "", _parameter(request))
     folder = {"class": module, "module": module, "package": module.parent}.get(fixturedef.scope, options.cassette_dir)
     return folder / file_name(name)
 
@@ -102,8 +101,7 @@ def _parameter(request: pytest.FixtureRequest) -> str:
     value = getattr(request, "param", None)
     if value is None:
         return ""
-    written = value if isinstance(value, (str, int, float, bool)) else getattr(request, "param_index", 0)
-    return f"[{written}]"
+    return str(value if isinstance(value, (str, int, float, bool)) else getattr(request, "param_index", 0))
 
 
 def action(item: pytest.Item, run: Run, plan_exists: bool) -> Action:

@@ -9,28 +9,27 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp import web
-from multidict import CIMultiDict
 from vcr.request import Request
 
 from ..background import BackgroundLoop
 from ..cassette.session import CassetteSession
-from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig, is_loopback
+from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig
 from ..errors import CassetteError, ReplayAborted
 from ..faults import Faults
 from .endpoint import Behaviour
-from .forward import BAD_BODY, BROKEN, Exchange, Forward, kept_headers, refusal, relocated, target, tls
+from .forward import End, Forward, kept_headers, relocated, target, tls
+from .http import Answering, Asked, Refusal, refusal
+from .messages import Headers, values
 from .port import Port
 from .relay import RelayDialler, Unrecorded
 
 _UNDERWAY = 20
 """How many turns of the loop what clients have sent gets to arrive when the proxy closes."""
-
-_MISLED = "the connex proxy serves pages of this machine only, and this one names another host"
 
 _NO_PROXY = ("NO_PROXY", "no_proxy")
 _NOT_FOR_THE_SERVER = frozenset({"host", "connection", "upgrade", "origin", "user-agent"})
@@ -49,6 +48,7 @@ class Proxy:
     Attributes:
         faults: What goes wrong between it and its clients.
         requests: How many HTTP requests it has had.
+        notes: Why clients got no answer, in words.
     """
 
     _forward: Forward
@@ -58,9 +58,11 @@ class Proxy:
     ) -> None:
         self.faults = Faults(seed)
         self.requests = 0
+        self.notes: list[str] = []
         self._session = session
         self._config = config
-        self._port = Port(self._http, self._websocket, self.faults, host, port, self._relocated)
+        origins = {_origin(url) for url in (config.rest_url, config.ws_url) if url}
+        self._port = Port(self._http, self._websocket, self.faults, host, port, self._relocated, origins)
         self._verified: ssl.SSLContext | None = None
         self._passing = RelayDialler(Unrecorded())
         self._background = BackgroundLoop("connex-proxy")
@@ -109,7 +111,7 @@ class Proxy:
         try:
             if action != "replay" and any(url.startswith(("https:", "wss:")) for url in upstreams):
                 self._verified = tls()
-            self._forward = Forward(self._config.rest_url, action == "record", self._verified)
+            self._forward = Forward(self._config.rest_url, action == "record", self._verified, self.notes.append)
             self._background.start()
             self._background.run(self._port.start())
         except BaseException:
@@ -141,96 +143,72 @@ class Proxy:
         host = f"[{self._port.host}]" if ":" in self._port.host else self._port.host
         return f"{host}:{self._port.number}"
 
-    def _refused(self, request: web.BaseRequest) -> web.Response | None:
-        """Return the answer to what is not served, whatever it asks."""
-        if self._misled(request):
-            return refusal(421, _MISLED)
-        if (verdict := self._session.final_verdict()) is not None:
-            return refusal(501, str(verdict))
-        return None
-
     # HTTP
 
-    async def _http(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _http(self, asked: Asked, answering: Answering) -> None:
         self.requests += 1
-        if (refused := self._refused(request)) is not None:
-            return refused
-        if request.method == "CONNECT":
-            return refusal(405, f"the connex proxy opens no tunnels: its URL takes the place of {REST_URL}")
-        if self._session.plan.action == "replay":
-            return await self._play(request)
-        if self._session.plan.action == "record":
-            return await self._forward.pass_on(request, self._here(request), self._record)
-        return await self._forward.pass_on(request, self._here(request))
+        if (verdict := self._session.final_verdict()) is not None:
+            answering.refuse(refusal(501, str(verdict)))
+        elif self._session.plan.action == "replay":
+            await self._play(asked, answering)
+        elif self._session.plan.action == "record":
+            await self._forward.pass_on(asked, answering, self._here(asked), _Kept(self._record))
+        else:
+            await self._forward.pass_on(asked, answering, self._here(asked))
 
-    async def _play(self, request: web.BaseRequest) -> web.StreamResponse:
-        headers = kept_headers(request.headers)
-        try:
-            body = await request.content.read()
-        except BAD_BODY:
-            return refusal(400, BROKEN)
-        asked = _request(request.method, target(self._config.rest_url, request.raw_path), body, headers)
+    async def _play(self, asked: Asked, answering: Answering) -> None:
+        body = await asked.read()
+        url = target(self._config.rest_url, asked.target)
         found = None
         with suppress(ReplayAborted):  # ends a test; here it is said by the verdict
-            found = self._session.play_http(asked)
+            found = self._session.play_http(_request(asked.method, url, body, kept_headers(asked.headers)))
         if found is None:
-            return refusal(501, str(self._session.verdict))
-        return self._played(found, request)
+            answering.refuse(refusal(501, str(self._session.verdict)))
+        else:
+            await self._played(found, asked, answering)
 
-    def _played(self, found: dict[str, Any], request: web.BaseRequest) -> web.Response:
+    async def _played(self, found: dict[str, Any], asked: Asked, answering: Answering) -> None:
         body = found["body"].get("string") or b""
-        content = body.encode() if isinstance(body, str) else bytes(body)
-        headers: CIMultiDict[str] = CIMultiDict()
-        for name, values in found["headers"].items():
-            for value in [values] if isinstance(values, str) else values:
-                headers.add(name, relocated(name, str(value), self._config.rest_url, self._here(request)))
-        kept = CIMultiDict(kept_headers(headers))
-        if request.method != "HEAD":
-            kept.popall("Content-Length", None)
+        headers: Headers = []
+        for name, given in found["headers"].items():
+            for value in [given] if isinstance(given, str) else given:
+                headers.append((name, relocated(name, str(value), self._config.rest_url, self._here(asked))))
+        headers = kept_headers(headers)
+        if asked.method != "HEAD":
+            headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         status = found["status"]
-        return web.Response(status=status["code"], reason=status.get("message") or "", headers=kept, body=content)
+        content = body.encode() if isinstance(body, str) else bytes(body)
+        await answering.whole(status["code"], status.get("message") or "", headers, content)
 
     @property
     def _own_origins(self) -> tuple[str, str]:
         return f"http://{self._authority}", f"http://localhost:{self._port.number}"
 
-    def _relocated(self, request: web.BaseRequest, location: str) -> str:
+    def _relocated(self, asked: Asked, location: str) -> str:
         """Return where a WebSocket handshake is redirected to, as the client is to see it."""
-        return relocated("Location", location, self._config.ws_url, self._here(request).replace("http", "ws", 1))
+        return relocated("Location", location, self._config.ws_url, self._here(asked).replace("http", "ws", 1))
 
-    def _misled(self, request: web.BaseRequest) -> bool:
-        """Tell whether a browser was made to take this port for a server of another name, by a page from there."""
-        host = urlsplit(self._here(request)).hostname or ""
-        from_browser = "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
-        return from_browser and is_loopback(self._port.host) and not is_loopback(host)
-
-    def _here(self, request: web.BaseRequest) -> str:
+    def _here(self, asked: Asked) -> str:
         """Return scheme and host of this proxy as the client knows it."""
-        return f"http://{request.headers.get('Host') or self._authority}"
+        return f"http://{asked.value('host') or self._authority}"
 
-    def _record(self, exchange: Exchange) -> None:
+    def _record(self, kept: _Kept, how: End) -> None:
         with suppress(ReplayAborted):  # ends a test; the client has its answer
-            if not exchange.whole:
-                broken = f"the server broke off its answer to {exchange.method}: that cannot be recorded"
+            if how == "whole":
+                self._session.record_http(kept.request(), kept.response())
+            elif how != "left":
+                broken = f"the server {_ENDED[how]} {kept.method}: that cannot be recorded"
                 self._session.fail(CassetteError(broken, self._session.plan.http_path))
-                return
-            request = _request(exchange.method, exchange.url, bytes(exchange.body), exchange.headers)
-            headers: dict[str, list[str]] = {}
-            for name, value in exchange.answer_headers:
-                headers.setdefault(name, []).append(value)
-            status = {"code": exchange.status, "message": exchange.reason}
-            response = {"status": status, "headers": headers, "body": {"string": bytes(exchange.answer)}}
-            self._session.record_http(request, response)
 
     # WebSocket
 
-    def _websocket(self, request: web.BaseRequest) -> Behaviour | web.Response:
-        if (refused := self._refused(request)) is not None:
-            return refused
+    def _websocket(self, asked: Asked) -> Behaviour | Refusal:
+        if (verdict := self._session.final_verdict()) is not None:
+            return refusal(501, str(verdict))
         if not self._config.ws_url:
             return refusal(502, "no upstream for WebSocket is configured")
-        url = target(self._config.ws_url, request.raw_path)
-        dial = _dial(request) | {"show_redirects": True}
+        url = target(self._config.ws_url, asked.target)
+        dial = _dial(asked) | {"show_redirects": True}
         if dial.get("origin") in self._own_origins:  # the client's own idea of where the server is
             dial["origin"] = _origin(self._config.ws_url)
         if url.startswith("wss:") and self._session.plan.action != "replay":
@@ -240,31 +218,80 @@ class Proxy:
         return self._session.behaviour(url, dial)
 
 
+_ENDED: dict[End, str] = {
+    "cut": "broke off its answer to",
+    "reset": "reset the connection of",
+    "refused": "could not be reached for",
+    "unanswered": "gave no answer to",
+}
+
+
+class _Kept:
+    """A request that is passed on, and its answer, for a recording; bodies as they were on the wire."""
+
+    def __init__(self, finished: Callable[[_Kept, End], None]) -> None:
+        self.method = ""
+        self._finished = finished
+        self._body = bytearray()
+        self._answer = bytearray()
+
+    def asked(self, method: str, url: str, headers: Headers) -> None:
+        """Keep the head of the request."""
+        self.method, self._url, self._headers = method, url, headers
+
+    def sent(self, data: bytes) -> None:
+        """Keep a piece of its body."""
+        self._body += data
+
+    def answered(self, status: int, reason: str, headers: Headers) -> None:
+        """Keep the head of the answer."""
+        self._status = {"code": status, "message": reason}
+        self._answer_headers: dict[str, list[str]] = {}
+        for name, value in headers:
+            self._answer_headers.setdefault(name, []).append(value)
+
+    def piece(self, data: bytes) -> None:
+        """Keep a piece of its body."""
+        self._answer += data
+
+    def ended(self, how: End, error: OSError | None) -> None:
+        """Pass on what was kept."""
+        self._finished(self, how)
+
+    def request(self) -> Request:
+        """Return the request as VCR has it."""
+        return _request(self.method, self._url, bytes(self._body), self._headers)
+
+    def response(self) -> dict[str, Any]:
+        """Return the answer as VCR has it."""
+        body = {"string": bytes(self._answer)}
+        return {"status": self._status, "headers": self._answer_headers, "body": body}
+
+
 def _origin(url: str) -> str:
-    """Return what a browser calls the origin of the page that a WebSocket server is on."""
+    """Return what a browser calls the origin of the page that a server is on."""
     parts = urlsplit(url)
-    return f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}"
+    return f"{'https' if parts.scheme in ('https', 'wss') else 'http'}://{parts.netloc}"
 
 
-def _dial(request: web.BaseRequest) -> dict[str, Any]:
+def _dial(asked: Asked) -> dict[str, Any]:
     """Return a handshake as the arguments of ``websockets.connect``."""
     dial: dict[str, Any] = {
-        "additional_headers": _dial_headers(request),
-        "user_agent_header": request.headers.get("User-Agent"),
+        "additional_headers": _dial_headers(asked),
+        "user_agent_header": asked.value("user-agent"),
     }
-    if origin := request.headers.get("Origin"):
+    if origin := asked.value("origin"):
         dial["origin"] = origin
-    offered = request.headers.getall("Sec-WebSocket-Protocol", [])
+    offered = values(asked.headers, "sec-websocket-protocol")
     if names := [name.strip() for line in offered for name in line.split(",") if name.strip()]:
         dial["subprotocols"] = names
     return dial
 
 
-def _dial_headers(request: web.BaseRequest) -> list[tuple[str, str]]:
-    kept = kept_headers(request.headers)
+def _dial_headers(asked: Asked) -> Headers:
     return [
         (name, value)
-        for name, value in kept
+        for name, value in kept_headers(asked.headers)
         if name.lower() not in _NOT_FOR_THE_SERVER and not name.lower().startswith("sec-websocket-")
     ]
 

@@ -27,7 +27,7 @@ BOTH = pytest.mark.parametrize("action", ACTIONS)
 
 
 HANDSHAKE = (
-    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 
@@ -175,7 +175,7 @@ def test_a_recording_asks_for_what_can_be_searched(stage, offered, asked_for):
 @BOTH
 def test_a_chunked_body_arrives_whole(stage, action):
     chunks = b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"
-    head = b"POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     with Upstream(says(ok())) as upstream, stage.proxy(action, upstream.url) as proxy:
         assert body_of(tell(proxy, head + chunks)) == b"ok"
     assert upstream.asked[0].body == b"abcdefg"
@@ -194,7 +194,9 @@ def test_a_compressed_body_is_passed_on_as_it_is(stage, action):
 
 @BOTH
 def test_a_client_that_waits_for_100_continue_hears_it(stage, action):
-    head = b"PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
+    head = (
+        b"PUT / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
+    )
     with Upstream(says(ok())) as upstream, stage.proxy(action, upstream.url) as proxy:
         with connected(proxy) as connection:
             connection.sendall(head)
@@ -289,7 +291,7 @@ def test_the_answer_to_head_keeps_the_length_of_the_body_it_does_not_have(stage)
 def test_what_is_not_utf_8_in_a_head_is_taken_for_latin_1(stage):
     with Upstream(says(ok(b"ok", b"X-Name: caf\xe9", status=b"200 \xe9"))) as upstream:
         with stage.proxy("record", upstream.url) as proxy:
-            raw = tell(proxy, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Mine: \xe9\r\n\r\n")
+            raw = tell(proxy, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Mine: \xe9\r\n\r\n")
     assert raw.startswith("HTTP/1.1 200 é\r\n".encode())
     assert "X-Name: café\r\n".encode() in raw
     assert upstream.asked[0].values("X-Mine") == ["é".encode().decode("latin-1")]
@@ -321,7 +323,7 @@ LOCATIONS = [
 @pytest.mark.parametrize(("location", "expected"), LOCATIONS)
 def test_a_redirection_to_the_server_leads_to_the_proxy(stage, action, location, expected):
     def filled(text: str) -> str:
-        return text.format(up=upstream.url, port=upstream.port, here="http://proxy")
+        return text.format(up=upstream.url, port=upstream.port, here="http://localhost")
 
     async def redirect(asked: Asked, writer: asyncio.StreamWriter) -> None:
         lines = f"Location: {filled(location)}".encode(), f"X-Link: {upstream.url}/v1".encode()
@@ -370,7 +372,7 @@ def test_the_beginning_of_an_answer_arrives_before_its_end(stage, action):
 
     with Upstream(slowly) as upstream, stage.proxy(action, upstream.url) as proxy:
         with connected(proxy) as connection:
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert body_of(received(connection, b"half")) == b"half"
             heard.set()
             assert received(connection) == b"half"
@@ -389,7 +391,9 @@ def test_the_beginning_of_a_body_arrives_before_its_end(stage):
 
     with Upstream(says(), serve=answer) as upstream, stage.proxy("pass", upstream.url) as proxy:
         with connected(proxy) as connection:
-            connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 8\r\n\r\nhalf")
+            connection.sendall(
+                b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 8\r\n\r\nhalf"
+            )
             assert began.wait(PATIENCE)
             connection.sendall(b"half")
             assert body_of(received(connection)) == b"ok"
@@ -406,7 +410,9 @@ def test_a_body_of_megabytes_passes_in_both_directions(stage, action, megabytes)
 
     with Upstream(send_back) as upstream, stage.proxy(action, upstream.url) as proxy:
         with connected(proxy) as connection:
-            head = f"PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {megabytes << 20}\r\n\r\n"
+            head = (
+                f"PUT / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {megabytes << 20}\r\n\r\n"
+            )
             connection.sendall(head.encode() + block * megabytes)
             answer = body_of(received(connection))
         if action == "record":
@@ -580,7 +586,7 @@ def test_a_client_that_gives_up_hinders_nobody_and_is_no_fault_of_the_server(sta
     silence = Silence(beginning)
     with Upstream(silence) as upstream, stage.proxy(action, upstream.url) as proxy:
         with connected(proxy) as connection:
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert silence.came.wait(PATIENCE)
         assert silence.went.wait(PATIENCE)
         assert body_of(ask(proxy, "/quick")) == b"ok"
@@ -594,7 +600,7 @@ def test_a_proxy_stops_while_a_server_is_silent(stage, action):
     silence = Silence()
     with Upstream(silence) as upstream:
         with stage.proxy(action, upstream.url) as proxy, connected(proxy) as connection:
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert silence.came.wait(PATIENCE)
             proxy.stop()
             assert received(connection) == b""
@@ -619,7 +625,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_long_answer_is_no_fault_of_the_
 
     with Upstream(pour) as upstream, stage.proxy("record", upstream.url) as proxy:
         with connected(proxy) as connection:
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert began.wait(PATIENCE)
         assert left.wait(PATIENCE)
         assert body_of(ask(proxy, "/quick")) == b"ok"
@@ -725,7 +731,9 @@ def test_many_clients_at_once_that_ask_for_what_is_not_recorded_each_get_a_501(s
     with stage.proxy("replay") as proxy, ExitStack() as stack:
         connections = [stack.enter_context(connected(proxy)) for _ in range(40)]
         for connection in connections:
-            connection.sendall(b"POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\n")
+            connection.sendall(
+                b"POST /a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1\r\n\r\n"
+            )
         while proxy.requests < len(connections):  # now none of them can be refused at once
             pass
         for connection in connections:

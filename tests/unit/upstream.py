@@ -213,7 +213,7 @@ def tell(proxy: Proxy, raw: bytes) -> bytes:
 
 def ask(proxy: Proxy, target: str = "/", method: str = "GET", *lines: str, body: bytes = b"") -> bytes:
     """Ask for something in HTTP/1.1, on a connection of its own."""
-    head = [f"{method} {target} HTTP/1.1", "Host: proxy", "Connection: close", *lines]
+    head = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close", *lines]
     if body:
         head.append(f"Content-Length: {len(body)}")
     return tell(proxy, "\r\n".join([*head, "", ""]).encode("latin-1") + body)

@@ -6,6 +6,8 @@ import asyncio
 import gzip
 import hashlib
 import http.client
+import socket
+import struct
 import threading
 import zlib
 from contextlib import ExitStack
@@ -20,7 +22,23 @@ from pytest_connex.cassette.http import HttpRecording
 from pytest_connex.errors import CassetteError, CassetteMismatch, CassetteMissing
 from pytest_connex.proxy.proxy import Proxy
 
-from .upstream import KEY, PATIENCE, SECRET, Asked, Stage, Upstream, ask, connected, ok, port_of, received, says, tell
+from .upstream import (
+    KEY,
+    PATIENCE,
+    SECRET,
+    Asked,
+    Stage,
+    Upstream,
+    ask,
+    connected,
+    ending,
+    ends,
+    ok,
+    port_of,
+    received,
+    says,
+    tell,
+)
 
 ACTIONS = ("pass", "record")
 BOTH = pytest.mark.parametrize("action", ACTIONS)
@@ -288,14 +306,19 @@ def test_the_answer_to_head_keeps_the_length_of_the_body_it_does_not_have(stage)
     assert stage.session.verdict is None
 
 
-def test_what_is_not_utf_8_in_a_head_is_taken_for_latin_1(stage):
-    with Upstream(says(ok(b"ok", b"X-Name: caf\xe9", status=b"200 \xe9"))) as upstream:
+@pytest.mark.parametrize("written", [b"caf\xe9", "café".encode(), b"\xff\x80"])
+def test_a_head_passes_to_the_byte_and_is_recorded_as_latin_1(stage, written):
+    with Upstream(says(ok(b"ok", b"X-Name: " + written, status=b"200 " + written))) as upstream:
         with stage.proxy("record", upstream.url) as proxy:
-            raw = tell(proxy, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Mine: \xe9\r\n\r\n")
-    assert raw.startswith("HTTP/1.1 200 é\r\n".encode())
-    assert "X-Name: café\r\n".encode() in raw
-    assert upstream.asked[0].values("X-Mine") == ["é".encode().decode("latin-1")]
-    assert stage.interactions[0]["response"]["headers"]["X-Name"] == ["café"]
+            raw = tell(
+                proxy, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Mine: " + written + b"\r\n\r\n"
+            )
+    assert raw.startswith(b"HTTP/1.1 200 " + written + b"\r\n")
+    assert b"X-Name: " + written + b"\r\n" in raw
+    assert upstream.asked[0].values("X-Mine") == [written.decode("latin-1")]
+    assert stage.interactions[0]["response"]["headers"]["X-Name"] == [written.decode("latin-1")]
+    with stage.proxy("replay") as proxy:
+        assert b"X-Name: " + written + b"\r\n" in ask(proxy)
 
 
 def test_a_long_header_of_an_answer_arrives(stage):
@@ -475,52 +498,79 @@ def closed_port() -> str:
         return upstream.url
 
 
+def request_of(target: str = "/", method: str = "GET", body: bytes = b"") -> bytes:
+    length = f"Content-Length: {len(body)}\r\n" if body else ""
+    return f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n".encode() + body
+
+
 @BOTH
-def test_a_server_that_is_not_there_is_a_502_that_says_so(stage, action):
+def test_where_the_server_is_not_there_the_connection_is_reset_and_a_note_says_why(stage, action):
     url = closed_port()
     with stage.proxy(action, url) as proxy:
-        raw = ask(proxy, f"/v1/x?token=abc&key={KEY}")
-    assert raw.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
-    assert body_of(raw) == b"the upstream of the connex proxy cannot be reached: Connection refused\n"
+        assert ending(proxy, request_of(f"/v1/x?token=abc&key={KEY}")) == (b"", "reset")
+        assert proxy.notes == ["the upstream of the connex proxy cannot be reached: Connection refused"]
     if action == "record":
-        assert stage.interactions[0]["response"]["body"]["string"] == body_of(raw).decode()
-        with stage.proxy("replay") as proxy:
-            assert body_of(ask(proxy, "/v1/x?token=abc&key=connex-recorded-key")) == body_of(raw)
+        assert "the server could not be reached for GET: that cannot be recorded" in str(stage.session.verdict)
 
 
-def test_a_server_whose_name_is_unknown_is_a_502_that_does_not_repeat_it(stage):
+def test_a_note_does_not_name_a_server_whose_name_is_unknown(stage):
     with stage.proxy("pass", "https://connex.invalid") as proxy:
-        raw = ask(proxy)
-    assert body_of(raw).startswith(b"the upstream of the connex proxy cannot be reached: ")
-    assert b"connex.invalid" not in raw
+        assert ending(proxy, request_of()) == (b"", "reset")
+        [note] = proxy.notes
+    assert note.startswith("the upstream of the connex proxy cannot be reached: ")
+    assert "connex.invalid" not in note
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"garbage " + SECRET.encode() + b"\r\n\r\n", b"answered with what is not HTTP"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: " + SECRET.encode() + b"\r\n\r\n", b"answered with what is not HTTP"),
-        (None, b"gave no answer: ServerDisconnectedError"),
+        (b"garbage " + SECRET.encode() + b"\r\n\r\n", "answered with what is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: " + SECRET.encode() + b"\r\n\r\n", "answered with what is not HTTP"),
+        (b"HTTP/1.1 200 O", "answered with what is not HTTP"),
+        (b"", "gave no answer"),
     ],
 )
-def test_a_server_that_does_not_speak_http_is_a_502_without_what_it_said(stage, answer, said):
+def test_where_the_server_gives_no_answer_the_connection_ends_and_a_note_says_why(stage, answer, said):
     async def fail(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer or b"")
+        writer.write(answer)
         writer.close()
 
     with Upstream(fail) as upstream, stage.proxy("pass", upstream.url) as proxy:
-        raw = ask(proxy, f"/v1/x?secret={SECRET}")
-    assert body_of(raw) == b"the upstream of the connex proxy " + said + b"\n"
+        assert ending(proxy, request_of(f"/v1/x?secret={SECRET}")) == (b"", "closed")
+        assert proxy.notes == [f"the upstream of the connex proxy {said}"]
 
 
+async def reset(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+def test_where_the_server_resets_the_connection_so_does_the_proxy(stage):
+    with Upstream(reset) as upstream, stage.proxy("pass", upstream.url) as proxy:
+        assert ending(proxy, request_of()) == (b"", "reset")
+        assert proxy.notes == ["the upstream of the connex proxy gave no answer: ConnectionResetError"]
+
+
+@pytest.mark.parametrize("fail", ["hang up", "reset"])
 @pytest.mark.parametrize(("method", "body"), [("GET", b""), ("DELETE", b""), ("PUT", b"x"), ("POST", b"x")])
-def test_a_request_that_is_not_answered_is_not_repeated(stage, method, body):
+def test_a_request_that_is_not_answered_is_not_repeated(stage, method, body, fail):
     async def hang_up(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.close()
+        if asked.target == "/first":
+            writer.write(ok())
+        elif fail == "reset":
+            await reset(asked, writer)
+        else:
+            writer.close()
 
     with Upstream(hang_up) as upstream, stage.proxy("pass", upstream.url) as proxy:
-        assert ask(proxy, "/", method, body=body).startswith(b"HTTP/1.1 502 ")
-    assert len(upstream.asked) == 1
+        with connected(proxy) as connection:
+            connection.sendall(request_of("/first"))
+            assert received(connection, b"ok").startswith(b"HTTP/1.1 200 ")
+            connection.sendall(request_of("/", method, body))
+            assert ends(connection) == (b"", "closed" if fail == "hang up" else "reset")
+    assert [asked.target for asked in upstream.asked] == ["/first", "/"]
+    assert upstream.connections == 1
 
 
 def test_without_a_server_there_is_a_502(stage):

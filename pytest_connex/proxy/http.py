@@ -271,9 +271,8 @@ class Answering:
         self._connection.send(self._head(status, reason, headers) + self._piece(body) + self._end([]))
 
     def _head(self, status: int, reason: str, headers: Headers) -> bytes:
-        self.began = True
-        if self._connection.leaves_body_unread and not self.must_close:
-            self.must_close = True
+        closes = self._connection.leaves_body_unread and not self.must_close
+        if closes:
             headers = [*headers, ("Connection", "close")]
         lengths = values(headers, "content-length")
         if _is_bodyless(self._asked.method, status):
@@ -285,7 +284,9 @@ class Answering:
         else:
             self._body = Body(None, chunked=True)
             headers = [*headers, ("Transfer-Encoding", "chunked")]
-        return head(f"HTTP/{self._asked.version} {status} {reason}", headers)
+        written = head(f"HTTP/{self._asked.version} {status} {reason}", headers)
+        self.began, self.must_close = True, self.must_close or closes
+        return written
 
     def _piece(self, data: bytes) -> bytes:
         if self._limit is not None:
@@ -411,6 +412,8 @@ class HttpConnection(asyncio.Protocol):
             ConnectionResetError: It has left.
         """
         await self._flow.room()
+        if self._wire.is_closing():
+            await asyncio.sleep(0)  # a client that left is told of in the next turn of the loop
         if self._phase is _Phase.OVER and not self._answering.ended:
             raise ConnectionResetError("the client has left")
 

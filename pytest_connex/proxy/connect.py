@@ -89,7 +89,7 @@ async def _connected(
     local = {name: value for name, value in kwargs.items() if not name.startswith(TRANSPORT_OPTIONS)}
     made = _Counting.made_by(kwargs.get("create_connection"))
     try:
-        connection = await websockets_connect(without_tls(url), sock=sock, **(local | {"create_connection": made}))
+        connection = await websockets_connect(at(proxy, url), sock=sock, **(local | {"create_connection": made}))
     except Exception as exc:
         behaviour = proxy.behaviour(ours)
         if behaviour is None or behaviour.refusal is None:
@@ -127,10 +127,7 @@ def redirect_of(exc: BaseException | None) -> str | None:
     return None
 
 
-def without_tls(url: str) -> str:
-    """Return ``url`` for a client whose other end is on this machine: without TLS, with the same Host header."""
-    parts = urlsplit(url)
-    if parts.scheme != "wss":
-        return url
-    netloc = parts.netloc.removesuffix(":443")
-    return parts._replace(scheme="ws", netloc=netloc).geturl()
+def at(proxy: Announced, url: str) -> str:
+    """Return ``url`` with the proxy in the place of its server."""
+    host, port = proxy.address
+    return urlsplit(url)._replace(scheme="ws", netloc=f"{host}:{port}").geturl()

@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 from websockets.exceptions import SecurityError
 from websockets.sync.client import ClientConnection, unix_connect
 
-from .connect import Address, Announced, redirect_of, without_tls
+from .connect import Address, Announced, at, redirect_of
 from .relay import MAX_REDIRECTS, TRANSPORT_OPTIONS
 
 _SOCKET_OPTIONS = ("address", "source_address", "timeout")
@@ -57,7 +57,7 @@ def _connected(
     try:
         # Not connect(): before websockets 17 that sets an option of TCP on whatever socket it gets.
         connection: ClientConnection = unix_connect(
-            uri=without_tls(url), sock=sock, **(local | {"create_connection": made})
+            uri=at(proxy, url), sock=sock, **(local | {"create_connection": made})
         )
     except Exception as exc:
         behaviour = proxy.behaviour(ours)

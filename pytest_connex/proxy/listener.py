@@ -71,6 +71,11 @@ class Listener:
             sock.close()
         self._sockets.clear()
 
+    async def settled(self) -> None:
+        """Return when every connection that was accepted has its protocol."""
+        if self._arriving:
+            await asyncio.wait(self._arriving)
+
     def _places(self) -> list[tuple[socket.AddressFamily, str]]:
         found = socket.getaddrinfo(self.host or None, self.number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))

@@ -12,21 +12,21 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-from aiohttp import web
-from multidict import CIMultiDict
 from vcr.request import Request
 
 from ..background import BackgroundLoop
 from ..cassette.session import CassetteSession
-from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig, is_loopback, origin
+from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig, origin
 from ..errors import CassetteError, ConfigError, ReplayAborted
 from ..faults import Faults
 from .connect import Address
 from .endpoint import Behaviour
-from .forward import BAD_BODY, BROKEN, Exchange, Forward, kept_headers, refusal, relocated, target, tls
+from .forward import End, Forward, kept_headers, relocated, target, tls
+from .http import Answering, Asked, Refusal, refusal
+from .messages import Headers, values
 from .port import Port
 from .replay import Verdict
 from .served import Served
@@ -36,8 +36,6 @@ WEBSOCKET = "ws"
 
 _UNDERWAY = 20
 """How many turns of the loop what clients have sent gets to arrive when the proxy closes."""
-
-_MISLED = "the connex proxy serves pages of this machine only, and this one names another host"
 
 _NOBODY = "no test that uses Connex is running, so that this belongs to nobody: who asks has been left behind"
 
@@ -59,6 +57,7 @@ class Proxy:
     Attributes:
         faults: What goes wrong between it and its clients.
         requests: How many HTTP requests it has had.
+        notes: Why clients got no answer, in words.
     """
 
     def __init__(
@@ -72,6 +71,7 @@ class Proxy:
     ) -> None:
         self.faults = Faults(seed)
         self.requests = 0
+        self.notes: list[str] = []
         self._owner = owner
         self._config = config
         self._upstreams = {REST: config.rest_url, WEBSOCKET: config.ws_url, **upstreams}
@@ -83,8 +83,9 @@ class Proxy:
                 host,
                 port + number if port else 0,
                 partial(self._relocated, name),
+                {_origin(url)} if url else (),
             )
-            for number, name in enumerate(self._upstreams)
+            for number, (name, url) in enumerate(self._upstreams.items())
         }
         self._forwards: dict[tuple[str, bool], Forward] = {}
         self._served: list[Served] = []
@@ -231,21 +232,10 @@ class Proxy:
         host = f"[{port.host}]" if ":" in port.host else port.host
         return f"{host}:{port.number}"
 
-    def _refused(self, name: str, request: web.BaseRequest) -> web.Response | None:
-        """Return the answer to what is not served, whatever it asks."""
-        if self._misled(name, request):
-            return refusal(421, _MISLED)
-        session = self._owner()
-        if session is None:
-            return refusal(503, _NOBODY)
-        if (verdict := session.final_verdict()) is not None:
-            return refusal(501, str(verdict))
-        return None
-
     def _forward(self, name: str, keep: bool) -> Forward:
         if (name, keep) not in self._forwards:
             url = self._upstreams[name]
-            self._forwards[name, keep] = Forward(url, keep, self._tls(url))
+            self._forwards[name, keep] = Forward(url, keep, self._tls(url), self.notes.append)
         return self._forwards[name, keep]
 
     def _tls(self, url: str) -> ssl.SSLContext | None:
@@ -257,101 +247,92 @@ class Proxy:
 
     # HTTP
 
-    async def _http(self, name: str, request: web.BaseRequest) -> web.StreamResponse:
+    async def _http(self, name: str, asked: Asked, answering: Answering) -> None:
         self.requests += 1
         session = self._owner()
-        if (refused := self._refused(name, request)) is not None or session is None:
-            return refused or refusal(503, _NOBODY)
-        if request.method == "CONNECT":
-            return refusal(405, f"the connex proxy opens no tunnels: its URL takes the place of {REST_URL}")
-        if session.plan.action == "replay":
-            return await self._play(session, name, request)
-        try:
-            forward = self._forward(name, session.plan.action == "record")
-        except ConfigError as exc:
-            return refusal(502, str(exc))
-        if session.plan.action == "record":
-            return await forward.pass_on(request, self._here(name, request), partial(self._record, session))
-        return await forward.pass_on(request, self._here(name, request))
+        if session is None:
+            answering.refuse(refusal(503, _NOBODY))
+        elif (verdict := session.final_verdict()) is not None:
+            answering.refuse(refusal(501, str(verdict)))
+        elif session.plan.action == "replay":
+            await self._play(session, name, asked, answering)
+        else:
+            await self._pass_on(session, name, asked, answering)
 
-    async def _play(self, session: CassetteSession, name: str, request: web.BaseRequest) -> web.StreamResponse:
-        headers = kept_headers(request.headers)
+    async def _pass_on(self, session: CassetteSession, name: str, asked: Asked, answering: Answering) -> None:
+        keep = session.plan.action == "record"
         try:
-            body = await request.content.read()
-        except BAD_BODY:
-            return refusal(400, BROKEN)
-        asked = _request(request.method, target(self._upstreams[name], request.raw_path), body, headers)
+            forward = self._forward(name, keep)
+        except ConfigError as exc:
+            answering.refuse(refusal(502, str(exc)))
+            return
+        observer = _Kept(partial(self._record, session)) if keep else None
+        await forward.pass_on(asked, answering, self._here(name, asked), observer)
+
+    async def _play(self, session: CassetteSession, name: str, asked: Asked, answering: Answering) -> None:
+        body = await asked.read()
+        url = target(self._upstreams[name], asked.target)
         found = None
         with suppress(ReplayAborted):  # ends a test; here it is said by the verdict
-            found = session.play_http(asked)
+            found = session.play_http(_request(asked.method, url, body, kept_headers(asked.headers)))
         if found is None:
-            return refusal(501, str(session.verdict))
-        return self._played(name, found, request)
+            answering.refuse(refusal(501, str(session.verdict)))
+        else:
+            await self._played(name, found, asked, answering)
 
-    def _played(self, name: str, found: dict[str, Any], request: web.BaseRequest) -> web.Response:
+    async def _played(self, name: str, found: dict[str, Any], asked: Asked, answering: Answering) -> None:
         body = found["body"].get("string") or b""
-        content = body.encode() if isinstance(body, str) else bytes(body)
-        headers: CIMultiDict[str] = CIMultiDict()
-        for header, values in found["headers"].items():
-            for value in [values] if isinstance(values, str) else values:
-                headers.add(header, relocated(header, str(value), self._upstreams[name], self._here(name, request)))
-        kept = CIMultiDict(kept_headers(headers))
-        if request.method != "HEAD":
-            kept.popall("Content-Length", None)
+        headers: Headers = []
+        for header, given in found["headers"].items():
+            for value in [given] if isinstance(given, str) else given:
+                headers.append(
+                    (header, relocated(header, str(value), self._upstreams[name], self._here(name, asked)))
+                )
+        headers = kept_headers(headers)
+        if asked.method != "HEAD":
+            headers = [(header, value) for header, value in headers if header.lower() != "content-length"]
         status = found["status"]
-        return web.Response(status=status["code"], reason=status.get("message") or "", headers=kept, body=content)
+        content = body.encode() if isinstance(body, str) else bytes(body)
+        await answering.whole(status["code"], status.get("message") or "", headers, content)
 
     def _own_origins(self, name: str) -> tuple[str, str]:
         return f"http://{self._authority(name)}", f"http://localhost:{self._ports[name].number}"
 
-    def _relocated(self, name: str, request: web.BaseRequest, location: str) -> str:
+    def _relocated(self, name: str, asked: Asked, location: str) -> str:
         """Return where a WebSocket handshake is redirected to, as the client is to see it."""
-        here = self._here(name, request).replace("http", "ws", 1)
+        here = self._here(name, asked).replace("http", "ws", 1)
         return relocated("Location", location, _websocket_url(self._upstreams[name]), here)
 
-    def _misled(self, name: str, request: web.BaseRequest) -> bool:
-        """Tell whether a browser was made to take this port for a server of another name, by a page from there."""
-        host = urlsplit(self._here(name, request)).hostname or ""
-        from_browser = "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
-        return from_browser and is_loopback(self._ports[name].host) and not is_loopback(host)
-
-    def _here(self, name: str, request: web.BaseRequest) -> str:
+    def _here(self, name: str, asked: Asked) -> str:
         """Return scheme and host of this proxy as the client knows it."""
-        return f"http://{request.headers.get('Host') or self._authority(name)}"
+        return f"http://{asked.value('host') or self._authority(name)}"
 
-    def _record(self, session: CassetteSession, exchange: Exchange) -> None:
+    def _record(self, session: CassetteSession, kept: _Kept, how: End) -> None:
         with suppress(ReplayAborted):  # ends a test; the client has its answer
-            if not exchange.whole:
-                broken = f"the server broke off its answer to {exchange.method}: that cannot be recorded"
+            if how == "whole":
+                session.record_http(kept.request(), kept.response())
+            elif how != "left":
+                broken = f"the server {_ENDED[how]} {kept.method}: that cannot be recorded"
                 session.fail(CassetteError(broken, session.plan.http_path))
-                return
-            request = _request(exchange.method, exchange.url, bytes(exchange.body), exchange.headers)
-            headers: dict[str, list[str]] = {}
-            for name, value in exchange.answer_headers:
-                headers.setdefault(name, []).append(value)
-            status = {"code": exchange.status, "message": exchange.reason}
-            response = {"status": status, "headers": headers, "body": {"string": bytes(exchange.answer)}}
-            session.record_http(request, response)
 
     # WebSocket
 
-    def _websocket(self, name: str, request: web.BaseRequest) -> Behaviour | web.Response:
-        peer = (request.transport.get_extra_info("peername") or ("", 0))[:2] if request.transport else ("", 0)
+    def _websocket(self, name: str, asked: Asked) -> Behaviour | Refusal:
+        peer = cast(Address, asked.peer)
         announced = self._announced.pop(peer, None)
         session = self._owner()
-        if announced is None and (refused := self._refused(name, request)) is not None:
-            return refused
         if session is None:
             return refusal(503, _NOBODY)
         if announced is not None:
-            url, dial = announced
-            behaviour = self._dial(session, url, dial)
+            behaviour = self._dial(session, *announced)
             self._dialled[peer] = behaviour
             return behaviour
+        if (verdict := session.final_verdict()) is not None:
+            return refusal(501, str(verdict))
         if not self._upstreams[name]:
             return refusal(502, "no upstream for WebSocket is configured")
-        url = target(_websocket_url(self._upstreams[name]), request.raw_path)
-        dial = _dial(request) | {"show_redirects": True}
+        url = target(_websocket_url(self._upstreams[name]), asked.target)
+        dial = _dial(asked) | {"show_redirects": True}
         if dial.get("origin") in self._own_origins(name):  # the client's own idea of where the server is
             dial["origin"] = _origin(self._upstreams[name])
         if session.plan.action != "replay":
@@ -381,31 +362,80 @@ def _websocket_url(url: str) -> str:
     return url.replace("http", "ws", 1) if url.startswith("http") else url
 
 
+_ENDED: dict[End, str] = {
+    "cut": "broke off its answer to",
+    "reset": "reset the connection of",
+    "refused": "could not be reached for",
+    "unanswered": "gave no answer to",
+}
+
+
+class _Kept:
+    """A request that is passed on, and its answer, for a recording; bodies as they were on the wire."""
+
+    def __init__(self, finished: Callable[[_Kept, End], None]) -> None:
+        self.method = ""
+        self._finished = finished
+        self._body = bytearray()
+        self._answer = bytearray()
+
+    def asked(self, method: str, url: str, headers: Headers) -> None:
+        """Keep the head of the request."""
+        self.method, self._url, self._headers = method, url, headers
+
+    def sent(self, data: bytes) -> None:
+        """Keep a piece of its body."""
+        self._body += data
+
+    def answered(self, status: int, reason: str, headers: Headers) -> None:
+        """Keep the head of the answer."""
+        self._status = {"code": status, "message": reason}
+        self._answer_headers: dict[str, list[str]] = {}
+        for name, value in headers:
+            self._answer_headers.setdefault(name, []).append(value)
+
+    def piece(self, data: bytes) -> None:
+        """Keep a piece of its body."""
+        self._answer += data
+
+    def ended(self, how: End, error: OSError | None) -> None:
+        """Pass on what was kept."""
+        self._finished(self, how)
+
+    def request(self) -> Request:
+        """Return the request as VCR has it."""
+        return _request(self.method, self._url, bytes(self._body), self._headers)
+
+    def response(self) -> dict[str, Any]:
+        """Return the answer as VCR has it."""
+        body = {"string": bytes(self._answer)}
+        return {"status": self._status, "headers": self._answer_headers, "body": body}
+
+
 def _origin(url: str) -> str:
-    """Return what a browser calls the origin of the page that a WebSocket server is on."""
+    """Return what a browser calls the origin of the page that a server is on."""
     parts = urlsplit(url)
-    return f"{'https' if parts.scheme in ('wss', 'https') else 'http'}://{parts.netloc}"
+    return f"{'https' if parts.scheme in ('https', 'wss') else 'http'}://{parts.netloc}"
 
 
-def _dial(request: web.BaseRequest) -> dict[str, Any]:
+def _dial(asked: Asked) -> dict[str, Any]:
     """Return a handshake as the arguments of ``websockets.connect``."""
     dial: dict[str, Any] = {
-        "additional_headers": _dial_headers(request),
-        "user_agent_header": request.headers.get("User-Agent"),
+        "additional_headers": _dial_headers(asked),
+        "user_agent_header": asked.value("user-agent"),
     }
-    if origin := request.headers.get("Origin"):
+    if origin := asked.value("origin"):
         dial["origin"] = origin
-    offered = request.headers.getall("Sec-WebSocket-Protocol", [])
+    offered = values(asked.headers, "sec-websocket-protocol")
     if names := [name.strip() for line in offered for name in line.split(",") if name.strip()]:
         dial["subprotocols"] = names
     return dial
 
 
-def _dial_headers(request: web.BaseRequest) -> list[tuple[str, str]]:
-    kept = kept_headers(request.headers)
+def _dial_headers(asked: Asked) -> Headers:
     return [
         (name, value)
-        for name, value in kept
+        for name, value in kept_headers(asked.headers)
         if name.lower() not in _NOT_FOR_THE_SERVER and not name.lower().startswith("sec-websocket-")
     ]
 

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-
-from aiohttp import web
+from urllib.parse import parse_qsl, unquote
 
 from ..background import BackgroundLoop
 from ..config import ConnexConfig
 from ..faults import Faults
 from ..protocol import Dialect
 from ..proxy.endpoint import Behaviour
+from ..proxy.http import Answering, Asked, Refusal, refusal
+from ..proxy.messages import phrase
 from ..proxy.port import Port
 from .exchange import Credentials, Exchange
 from .limits import RATE_LIMIT
 from .seat import Seat
 
 WEBSOCKET_PATH = "/ws"
+
+_NO_REST = Refusal(400, "this is a WebSocket endpoint")
 
 
 def _now_ms() -> int:
@@ -62,18 +65,27 @@ class SandboxServer:
         """Abort every WebSocket connection, without a close frame."""
         self._port.drop()
 
-    async def _rest(self, request: web.BaseRequest) -> web.Response:
-        if request.path == WEBSOCKET_PATH:
-            return web.Response(status=400, text="this is a WebSocket endpoint")
-        answer = self._exchange.rest(request.method, request.path, request.query, request.headers, _now_ms())
-        return web.Response(
-            status=answer.status, headers=answer.headers, text=answer.body, content_type="application/json"
-        )
+    async def _rest(self, asked: Asked, answering: Answering) -> None:
+        path = unquote(asked.path)
+        if path == WEBSOCKET_PATH:
+            answering.refuse(_NO_REST)
+            return
+        # Of a name that is there twice, the first value counts.
+        query = dict(reversed(parse_qsl(asked.query, keep_blank_values=True)))
+        headers = {name: _as_utf_8(value) for name, value in reversed(asked.headers)}
+        answer = self._exchange.rest(asked.method, path, query, headers, _now_ms())
+        written = [*answer.headers.items(), ("Content-Type", "application/json; charset=utf-8")]
+        await answering.whole(answer.status, phrase(answer.status), written, answer.body.encode())
 
-    def _websocket(self, request: web.BaseRequest) -> Behaviour | web.Response:
-        if request.path != WEBSOCKET_PATH:
-            return web.Response(status=404, text=f"the WebSocket is at {WEBSOCKET_PATH}")
+    def _websocket(self, asked: Asked) -> Behaviour | Refusal:
+        if unquote(asked.path) != WEBSOCKET_PATH:
+            return refusal(404, f"the WebSocket is at {WEBSOCKET_PATH}")
         return Seat(self._exchange, self._interval)
+
+
+def _as_utf_8(value: str) -> str:
+    """Return a header as UTF-8 has it, with surrogates for what is none."""
+    return value.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 class Sandbox:

@@ -17,7 +17,15 @@ LONGEST_REASON = 123
 """Bytes: a control frame holds 125, and the code of a close takes two of them (RFC 6455, 5.5)."""
 
 Payload: TypeAlias = str | bytes
-"""One message: the text of a text message, or the bytes of a binary one."""
+"""One message: the text of a text message, or the bytes of a binary one, or of what is none."""
+
+
+class NotText(bytes):
+    """A text message whose bytes are no UTF-8."""
+
+
+class BrokenFrame(bytes):
+    """What came where a frame was expected: of a client its first two bytes, of a server all of it."""
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,21 +76,32 @@ class Rejected(_Event, frozen=True, tag="rejected"):
 
 
 class Refused(_Event, frozen=True, tag="refused"):
-    """There was no server to answer: the operating system's error."""
+    """There was no server to answer: the operating system's error.
+
+    Attributes:
+        by: ``client`` where there was no answer because the client gave up before.
+    """
 
     error: str
     errno: int | None = None
     message: str = ""
+    by: Literal["network", "client"] = "network"
 
 
 class _Message(_Event, frozen=True, gc=False):
     text: str | None = None
     binary: bytes | None = None
+    invalid: Literal["text", "frame"] | None = None
 
     @property
     def payload(self) -> Payload:
         """The message: text, or the bytes that the file holds in base64."""
-        return self.text if self.text is not None else self.binary or b""
+        if self.text is not None:
+            return self.text
+        content = self.binary or b""
+        if self.invalid is None:
+            return content
+        return NotText(content) if self.invalid == "text" else BrokenFrame(content)
 
 
 class Sent(_Message, frozen=True, tag="sent", gc=False):
@@ -101,6 +120,19 @@ class Closed(_Event, frozen=True, tag="closed"):
     reason: str = ""
 
 
+class Unanswered(_Event, frozen=True, tag="unanswered"):
+    """What the server owed the client when the client was gone; it comes after the end of the connection.
+
+    Attributes:
+        pings: How many pings after its last message the server had answered, where it did not answer the next.
+        close: What became of the close of the client, where no close answered it: the server said nothing, or the
+            connection was lost.
+    """
+
+    pings: int | None = None
+    close: Literal["silence", "lost"] | None = None
+
+
 class End(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="end"):
     """The last line; ``events`` counts the lines between the header and this one."""
 
@@ -109,4 +141,4 @@ class End(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ev
 
 Message: TypeAlias = Sent | Received
 Answer: TypeAlias = Open | Rejected | Refused
-Event: TypeAlias = Dial | Open | Rejected | Refused | Sent | Received | Closed
+Event: TypeAlias = Dial | Open | Rejected | Refused | Sent | Received | Closed | Unanswered

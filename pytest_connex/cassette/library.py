@@ -14,7 +14,7 @@ from typing import TextIO
 
 from ..errors import SecretFound
 from ..secrets.redaction import Redactor
-from .events import Closed, Dial, Event, Open, Received, Refused, Rejected, Sent
+from .events import Closed, Dial, Event, Open, Received, Refused, Rejected, Sent, Unanswered
 from .http_file import read_http
 from .places import HTTP_SUFFIX, WEBSOCKET_SUFFIX, stem_of
 from .store import Recording
@@ -165,6 +165,8 @@ def _transcript(path: Path) -> Iterator[str]:
         yield f"{connection.dial.at:10.4f}  {connection.number}  dial {connection.dial.url}"
         for _, event in connection.events():
             yield f"{event.at:10.4f}  {connection.number}  {_described(event)}"
+        if (owed := connection.unanswered) is not None:
+            yield f"{owed.at:10.4f}  {connection.number}  {_described(owed)}"
 
 
 def _described(event: Event) -> str:
@@ -181,6 +183,10 @@ def _described(event: Event) -> str:
             return f"rejected with {event.status} {event.body}".rstrip()
         case Refused():
             return f"refused: {event.error}: {event.message}"
+        case Unanswered():
+            owed = [] if event.pings is None else ["its ping"]
+            owed += [] if event.close is None else ["its close"]
+            return f"the client was not answered {' and '.join(owed)}"
         case Closed():
             return f"closed by the {event.by} with {event.code} {event.reason}".rstrip()
 

@@ -27,7 +27,7 @@ from ..errors import CassetteMismatch, CassetteUnplayed
 from ..secrets.redaction import Redactor
 from .causality import Awaited, Expectations
 from .echoes import Echoes
-from .events import Answer, Closed, Event, Open, Payload, Received, Sent
+from .events import Answer, Closed, Event, Open, Payload, Received, Sent, Unanswered
 from .generated import advice, generated
 from .matching import Difference, differences, fingerprint
 from .store import RecordedConnection, Recording
@@ -256,6 +256,15 @@ class Playback:
             self._player.recording.path,
             connection.last_line,
         )
+
+    @property
+    def unanswered(self) -> Unanswered | None:
+        """What the server leaves unanswered from now on; None before its last message, or where it answers all."""
+        track = self.track
+        if track.connection.unanswered is None:
+            return None
+        track.due()
+        return track.connection.unanswered if isinstance(track.event, Closed) else None
 
     def late(self, message: Payload) -> CassetteMismatch:
         """Return the verdict on a message that a strict test sends after the recorded close of the server."""

@@ -15,7 +15,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from ..secrets.redaction import Redactor
-from .events import LONGEST_REASON, Closed, Dial, Event, Message, Open, Payload, Received, Refused, Rejected, Sent
+from .events import (
+    LONGEST_REASON,
+    BrokenFrame,
+    Closed,
+    Dial,
+    Event,
+    Message,
+    NotText,
+    Open,
+    Payload,
+    Received,
+    Refused,
+    Rejected,
+    Sent,
+    Unanswered,
+)
 
 _HANDSHAKE_HEADERS = frozenset({"connection", "date", "host", "server", "upgrade", "user-agent", "content-length"})
 
@@ -52,6 +67,7 @@ class Recorder:
         self._dialled = 0
         self._alive: dict[int, bool] = {}
         self._last = 0.0
+        self._finished = False
         self._waiting: list[Message] = []
         self._waiting_characters = 0
         self._lock = threading.RLock()
@@ -85,9 +101,15 @@ class Recorder:
         """Note that there was no server to answer the dial."""
         message = self._redactor.text(error.strerror or str(error))
         with self._lock:
-            if self._alive.pop(conn, None) is None:
-                return
-            self._event(Refused(conn, self._at(now), type(error).__name__, error.errno, message))
+            if self._alive.pop(conn, None) is not None:
+                self._event(Refused(conn, self._at(now), type(error).__name__, error.errno, message))
+
+    def given_up(self, conn: int, now: float) -> None:
+        """Note that the client was gone before its dial was answered."""
+        message = "the client gave up during the handshake"
+        with self._lock:
+            if self._alive.pop(conn, None) is not None:
+                self._event(Refused(conn, self._at(now), "TimeoutError", None, message, "client"))
 
     def sent(self, conn: int, now: float, message: Payload) -> None:
         """Note a message of the client."""
@@ -105,6 +127,14 @@ class Recorder:
             if self._alive.pop(conn, None):
                 self._event(Closed(conn, self._at(now), by, code, _short(self._redactor.text(reason))))
 
+    def unanswered(
+        self, conn: int, now: float, pings: int | None = None, close: Literal["silence", "lost"] | None = None
+    ) -> None:
+        """Note what the server owed the client, after the end of the connection; it may be too late for that."""
+        with self._lock:
+            if not self._finished:
+                self._event(Unanswered(conn, self._at(now), pings, close))
+
     def finish(self) -> None:
         """End what is still open: the test is over, and its client is gone without a close frame."""
         now = self._start or 0.0  # it becomes that of the last event, because time never runs backwards
@@ -112,7 +142,8 @@ class Recorder:
             if opened:
                 self.closed(conn, now, "client", 1006, "")
             else:
-                self.refused(conn, now, TimeoutError("the client gave up during the handshake"))
+                self.given_up(conn, now)
+        self._finished = True
 
     def flush(self) -> None:
         """Pass on the messages that wait."""
@@ -124,8 +155,8 @@ class Recorder:
                 self._write_messages(messages)
                 return
             for message in messages:
-                redacted = self._redactor.payload(message.payload)
-                self._write(type(message)(message.conn, message.at, *_split(redacted)))
+                text, binary, _ = _split(self._redactor.payload(message.payload))
+                self._write(type(message)(message.conn, message.at, text, binary, message.invalid))
 
     def _note(self, kind: type[Message], conn: int, now: float, message: Payload) -> None:
         with self._lock:
@@ -156,8 +187,12 @@ class Recorder:
         return int(self._last * 1e6 + 0.5) / 1e6  # quicker than round(), and the same
 
 
-def _split(message: Payload) -> tuple[str | None, bytes | None]:
-    return (message, None) if isinstance(message, str) else (None, message)
+def _split(message: Payload) -> tuple[str | None, bytes | None, Literal["text", "frame"] | None]:
+    if isinstance(message, str):
+        return message, None, None
+    if isinstance(message, NotText):
+        return None, message, "text"
+    return None, message, "frame" if isinstance(message, BrokenFrame) else None
 
 
 def _short(reason: str) -> str:

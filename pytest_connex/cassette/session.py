@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..proxy.endpoint import Behaviour, Endpoint
     from ..proxy.relay import RelayDialler
     from ..proxy.replay import ReplayDialler
+    from ..sandbox.inloop import SandboxDialler
     from .events import Event, Message
     from .http import HttpRecording
     from .recorder import Recorder
@@ -167,7 +168,7 @@ class CassetteSession:
         self._relay: RelayDialler | None = None
         self._recorder: Recorder | None = None
         self._writer: CassetteWriter | None = None
-        self._upstream: type[websockets_client.connect] | None = None
+        self._upstream: SandboxDialler | None = None
         self._endpoints: list[Endpoint] = []
         self._background: BackgroundLoop | None = None
         self._asked_again = 0
@@ -223,18 +224,20 @@ class CassetteSession:
         elif not self._closed:
             self.http.record(request, response)
 
-    def connect(self, upstream: type[websockets_client.connect] | None = None) -> type[websockets_client.connect]:
+    def connect(self, upstream: SandboxDialler | None = None) -> type[websockets_client.connect]:
         """Return what the test uses in place of ``websockets.connect``.
 
         Args:
-            upstream: Opens the connections to the server, where that is not ``websockets.connect`` itself.
+            upstream: The server, where that is not in the network.
         """
         if self.plan.action != "pass":
             self._upstream = upstream
             return self.connector(self)
+        if upstream is not None:
+            return self.connector(upstream)
         from websockets.asyncio.client import connect
 
-        return upstream or connect
+        return connect
 
     def connector(self, dialler: Dialler) -> type[websockets_client.connect]:
         """Return a ``websockets.connect`` that ``dialler`` answers, and that ends with this test."""
@@ -289,6 +292,11 @@ class CassetteSession:
             endpoint.hang_up()
         for _ in range(_FAREWELLS if self._endpoints else 0):
             await asyncio.sleep(0)
+
+    async def stop_relays(self) -> None:
+        """End the connections to the server that are on the running loop."""
+        if self._relay is not None:
+            await self._relay.stop_here()
 
     def hang_up_sync(self) -> None:
         """End what the test left open in the background."""
@@ -469,7 +477,7 @@ class CassetteSession:
                 redactor,
                 lambda url: canonical_url(url, config.ws_url, RECORDED_WS_URL),
             )
-            self._relay = RelayDialler(self._recorder, *([self._upstream] if self._upstream else []))
+            self._relay = RelayDialler(self._recorder, *([self._upstream.reach] if self._upstream else []))
         return self._relay
 
     def _record(self, event: Event) -> None:

@@ -31,6 +31,7 @@ from .events import (
     Refused,
     Rejected,
     Sent,
+    Unanswered,
 )
 
 _STRETCH = 65_536
@@ -61,6 +62,7 @@ class RecordedConnection:
         self.answer: Answer = Open(dial.conn, dial.at)  # until its line is read
         self.answered = False
         self.closing: Closed | None = None
+        self.unanswered: Unanswered | None = None
         self.last_line = 0
         self.first_sent_line: int | None = None
         self.sent_count = 0
@@ -182,7 +184,7 @@ class Recording:
                 else:
                     lines = _lines_of(data) if lines is None else lines
                     length = sum(map(len, lines[index:stop]))
-                if not isinstance(event, Dial):
+                if not isinstance(event, Dial | Unanswered):
                     connection.note(events[index:stop], offset, length, number + index, keep)  # type: ignore[arg-type]
                 offset += length
                 index = stop
@@ -227,6 +229,9 @@ class Recording:
                 return connection
         elif connection is None:
             problem = f"connection {event.conn} has not been dialled"
+        elif isinstance(event, Unanswered):
+            if connection.closing is None or connection.unanswered is not None:
+                problem = f"connection {event.conn} owes nothing: it has not been closed, or this is said already"
         elif connection.ended:
             problem = f"connection {event.conn} has ended already"
         elif connection.answered == (kind in (Open, Rejected, Refused)):
@@ -237,6 +242,8 @@ class Recording:
             raise CassetteError(problem, self.path, line)
         if isinstance(event, Open | Rejected | Refused):
             connection.answer, connection.answered = event, True
+        if isinstance(event, Unanswered):
+            connection.unanswered = event
         if isinstance(event, Sent) and connection.first_sent_line is None:
             connection.first_sent_line = line
         if isinstance(event, Closed | Rejected | Refused):
@@ -273,6 +280,8 @@ def unplayable(event: Event) -> str:
             return f"{status} is no status that a handshake is rejected with"
         case Sent(text=a, binary=b) | Received(text=a, binary=b) if (a is None) == (b is None):
             return "a message is either text or binary"
+        case Sent(invalid=invalid, binary=None) | Received(invalid=invalid, binary=None) if invalid is not None:
+            return "what is no valid message is binary"
     return ""
 
 

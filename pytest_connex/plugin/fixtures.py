@@ -180,7 +180,7 @@ async def connex_connect(request: pytest.FixtureRequest) -> AsyncIterator[type[c
         from .loops import is_virtual
 
         if is_virtual(request.node):
-            upstream = session.connector(SandboxDialler(sandbox))
+            upstream = SandboxDialler(sandbox)
     yield session.connect(upstream)
     await session.hang_up()
 

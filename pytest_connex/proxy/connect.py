@@ -15,11 +15,15 @@ from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import InvalidStatus, SecurityError
 
 from ..clock import Timer
+from ..config import origin
 from ..errors import ReplayAborted
 from .endpoint import Behaviour, Endpoint
-from .relay import MAX_REDIRECTS, TRANSPORT_OPTIONS
+from .upstream import TRANSPORT_OPTIONS
 
 _MOMENT = 0.001  # seconds
+
+MAX_REDIRECTS = 10
+
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 
@@ -89,7 +93,9 @@ async def _dial(
             theirs.close()
             if location is None:
                 raise
-            url = urljoin(url, location)
+            url, moved = urljoin(url, location), url
+            if origin(url) != origin(moved):
+                kwargs, local = without_credentials(kwargs), without_credentials(local)
         except Exception as exc:
             theirs.close()
             if behaviour.refusal is None:
@@ -130,6 +136,11 @@ def redirect_of(exc: BaseException | None) -> str | None:
     if isinstance(exc, InvalidStatus) and exc.response.status_code in _REDIRECTS:
         return exc.response.headers.get("Location")
     return None
+
+
+def without_credentials(dial: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a dial for another origin: the client's key may be in any of its headers."""
+    return {**dial, "additional_headers": None}
 
 
 def without_tls(url: str) -> str:

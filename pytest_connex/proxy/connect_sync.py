@@ -16,9 +16,10 @@ from websockets.exceptions import SecurityError
 from websockets.sync.client import ClientConnection, unix_connect
 
 from ..background import BackgroundLoop
-from .connect import Dialler, redirect_of, without_tls
+from ..config import origin
+from .connect import MAX_REDIRECTS, Dialler, redirect_of, without_credentials, without_tls
 from .endpoint import Behaviour, Endpoint
-from .relay import MAX_REDIRECTS, TRANSPORT_OPTIONS
+from .upstream import TRANSPORT_OPTIONS
 
 _SOCKET_OPTIONS = ("address", "source_address", "timeout")
 """Options that go on to ``socket.create_connection``."""
@@ -55,7 +56,9 @@ def sync_connector(
                     if behaviour.refusal is None:
                         raise
                     raise behaviour.refusal from exc
-                url = urljoin(url, location)
+                url, moved = urljoin(url, location), url
+                if origin(url) != origin(moved):
+                    given, local = without_credentials(given), without_credentials(local)
             except BaseException:
                 theirs.close()
                 raise

@@ -127,7 +127,8 @@ class Proxy:
         for _ in range(_UNDERWAY):
             await asyncio.sleep(0)
         await self._port.stop()
-        self._passing.stop()
+        await self._passing.stop_here()
+        await self._session.stop_relays()
         await self._forward.stop()
 
     def __enter__(self) -> Proxy:
@@ -230,7 +231,7 @@ class Proxy:
         if not self._config.ws_url:
             return refusal(502, "no upstream for WebSocket is configured")
         url = target(self._config.ws_url, request.raw_path)
-        dial = _dial(request) | {"show_redirects": True}
+        dial = _dial(request)
         if dial.get("origin") in self._own_origins:  # the client's own idea of where the server is
             dial["origin"] = _origin(self._config.ws_url)
         if url.startswith("wss:") and self._session.plan.action != "replay":
@@ -251,6 +252,7 @@ def _dial(request: web.BaseRequest) -> dict[str, Any]:
     dial: dict[str, Any] = {
         "additional_headers": _dial_headers(request),
         "user_agent_header": request.headers.get("User-Agent"),
+        "compression": "deflate" if _offers_deflate(request) else None,
     }
     if origin := request.headers.get("Origin"):
         dial["origin"] = origin
@@ -258,6 +260,10 @@ def _dial(request: web.BaseRequest) -> dict[str, Any]:
     if names := [name.strip() for line in offered for name in line.split(",") if name.strip()]:
         dial["subprotocols"] = names
     return dial
+
+
+def _offers_deflate(request: web.BaseRequest) -> bool:
+    return any("permessage-deflate" in line for line in request.headers.getall("Sec-WebSocket-Extensions", []))
 
 
 def _dial_headers(request: web.BaseRequest) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, cast
 
 from ..faults import Pace
@@ -68,7 +69,7 @@ class Wire(asyncio.Transport, asyncio.Protocol):
         """End the connection with a reset, after what was written."""
         if not self._closing:
             self._closing = True
-            self._then(self._reset)
+            self._then(partial(reset, self._transport))
 
     def stall(self) -> None:
         """Let nothing pass that is written from now on, nor the end; only :meth:`abort` still ends it."""
@@ -153,8 +154,13 @@ class Wire(asyncio.Transport, asyncio.Protocol):
         return self._size + self._transport.get_write_buffer_size()
 
     def can_write_eof(self) -> bool:
-        """Tell that one direction cannot be closed alone."""
-        return False
+        """Tell whether one direction can be closed alone."""
+        return self._transport.can_write_eof()
+
+    def write_eof(self) -> None:
+        """Close the direction of what is written, after what was written; nothing more may be."""
+        if not self._closing and not self._stalled:
+            self._then(self._transport.write_eof)
 
     # asyncio.Protocol: what the transport tells
 
@@ -257,8 +263,10 @@ class Wire(asyncio.Transport, asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
 
-    def _reset(self) -> None:
-        connection = self._transport.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._transport.close()
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close a connection with a reset, where that is TCP."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.close()

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
+from collections.abc import Callable
 from typing import Any
 
-from ..proxy.endpoint import Behaviour
+from ..proxy.endpoint import Behaviour, Endpoint
 from .seat import Seat
 from .server import Sandbox
 
@@ -38,6 +40,19 @@ class SandboxDialler:
         seat = Seat(self._sandbox.exchange, self._sandbox.interval, self._sandbox.faults)
         self._seats.add(seat)
         return seat
+
+    async def reach(self, make: Callable[[], asyncio.Protocol], url: str, options: dict[str, Any]) -> None:
+        """Connect the upstream of a relay.
+
+        Raises:
+            ConnectionRefusedError: A fault refuses dials.
+        """
+        behaviour = self.behaviour(url, options)
+        ours, theirs = socket.socketpair()
+        for half in (ours, theirs):
+            half.setblocking(False)
+        await self._loop.create_connection(lambda: Endpoint(behaviour), sock=ours)
+        await self._loop.create_connection(make, sock=theirs)
 
     def drop(self) -> None:
         """Abort every connection, without a close frame."""

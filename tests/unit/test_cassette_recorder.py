@@ -155,7 +155,7 @@ def test_finish_ends_what_is_open_and_what_was_never_answered(recorder, events):
     recorder.finish()
     assert events[6:] == [
         Closed(opened, 2.0, "client", 1006),
-        Refused(dialled, 2.0, "TimeoutError", None, "the client gave up during the handshake"),
+        Refused(dialled, 2.0, "TimeoutError", None, "the client gave up during the handshake", "client"),
     ]
 
 

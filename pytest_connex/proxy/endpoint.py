@@ -20,7 +20,8 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from ..cassette.events import Payload
+from ..cassette.events import Headers as Recorded
+from ..cassette.events import Payload, fields
 from ..clock import Timer
 from ..faults import Ending, Trouble
 from .wire import Wire
@@ -154,26 +155,26 @@ class Endpoint(asyncio.Protocol):
 
     # what a behaviour does
 
-    def accept(self, subprotocol: str | None, headers: dict[str, str]) -> None:
+    def accept(self, subprotocol: str | None, headers: Recorded) -> None:
         """Accept the handshake."""
         self._subprotocol = subprotocol
         if self._request is None or self._stream.is_closing():
             return
         response = self._protocol.accept(self._request)
-        for name, value in headers.items():
+        for name, value in fields(headers):
             response.headers[name] = value
         self._protocol.send_response(response)
         self._flush()
         if self._trouble is not None and self._protocol.state is State.OPEN:
             self._begin_trouble(self._trouble)
 
-    def reject(self, status: int, headers: dict[str, str], body: str) -> None:
+    def reject(self, status: int, headers: Recorded, body: str | bytes) -> None:
         """Answer the handshake with an HTTP status."""
         if self._stream.is_closing():
             return
         self._over = True
-        encoded = body.encode()
-        answer = Headers(headers)
+        encoded = body.encode() if isinstance(body, str) else body
+        answer = Headers(fields(headers))
         for name in ("Content-Length", "Connection", "Content-Encoding", "Transfer-Encoding"):
             answer.pop(name, None)
         if location := answer.get("Location"):

@@ -12,7 +12,7 @@ from typing import Any
 
 from websockets.http11 import Request
 
-from ..cassette.events import Payload, Refused, Rejected
+from ..cassette.events import Left, Payload, Refused, Rejected
 from ..cassette.player import Playback, Player
 from ..clock import Timer, time_of
 from ..errors import CassetteError, CassetteExhausted, CassetteMismatch
@@ -124,7 +124,9 @@ class Replay:
     def _answer(self) -> None:
         answer = self._playback.answer
         if isinstance(answer, Rejected):
-            self._endpoint.reject(answer.status, answer.headers, answer.body)
+            self._endpoint.reject(answer.status, answer.headers, answer.content)
+        elif isinstance(answer, Left):
+            self._wait()
         elif isinstance(answer, Refused):
             self.refusal = _refusal(answer)
             self._endpoint.abort()

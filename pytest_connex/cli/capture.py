@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -14,7 +14,7 @@ import typer
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from ..cassette.events import FORMAT, VERSION, Header, Payload
-from ..cassette.recorder import Recorder
+from ..cassette.recorder import Pairs, Recorder
 from ..cassette.writing import CassetteWriter, put_in_place
 from ..client.websocket import NONCES
 from ..config import RECORDED_WS_URL, WS_URL, ConnexConfig, canonical_url, live_config, read_environment
@@ -215,7 +215,7 @@ class _Tape(Recorder):
             self.frames += 1
             self.on_frame()
 
-    def opened(self, conn: int, now: float, subprotocol: str | None, headers: Mapping[str, str]) -> None:
+    def opened(self, conn: int, now: float, subprotocol: str | None, headers: Pairs) -> None:
         """Note that there is something to keep."""
         self._was_open = True
         super().opened(conn, now, subprotocol, headers)

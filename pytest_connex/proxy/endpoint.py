@@ -26,7 +26,8 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State as HandshakeState
 from websockets.server import ServerProtocol
 
-from ..cassette.events import BrokenFrame, NotText, Payload
+from ..cassette.events import BrokenFrame, NotText, Payload, fields
+from ..cassette.events import Headers as Recorded
 from ..clock import Timer
 from ..faults import Ending, Trouble
 from .frames import Broken, Control, FrameReader, Head, close_payload, frame_head
@@ -267,13 +268,13 @@ class Endpoint(asyncio.Protocol):
 
     # what a behaviour does
 
-    def accept(self, subprotocol: str | None, headers: dict[str, str]) -> None:
+    def accept(self, subprotocol: str | None, headers: Recorded) -> None:
         """Accept the handshake."""
         self._subprotocol = subprotocol
         if self._request is None or self.state is not State.DIALLED or self._stream.is_closing():
             return
         response = self._handshake.accept(self._request)
-        for name, value in headers.items():
+        for name, value in fields(headers):
             response.headers[name] = value
         self._handshake.send_response(response)
         self.state = State.OPEN
@@ -284,20 +285,29 @@ class Endpoint(asyncio.Protocol):
         elif self._trouble is not None:
             self._begin_trouble(self._trouble)
 
-    def reject(self, status: int, headers: dict[str, str], body: str) -> None:
-        """Answer the handshake with an HTTP status."""
+    def reject(self, status: int, headers: Recorded, body: str | bytes, reason: str = "") -> None:
+        """Answer the handshake with an HTTP status.
+
+        Args:
+            status: The number.
+            headers: What else is said; a body that is bytes is encoded as these say.
+            body: What comes after them.
+            reason: The phrase behind the status, where it is not the usual one.
+        """
         if self.state is not State.DIALLED or self._stream.is_closing():
             return
-        encoded = body.encode()
-        answer = Headers(headers)
-        for name in ("Content-Length", "Connection", "Content-Encoding", "Transfer-Encoding"):
+        encoded = body.encode() if isinstance(body, str) else body
+        answer = Headers(fields(headers))
+        for name in ("Content-Length", "Connection", "Transfer-Encoding"):
             answer.pop(name, None)
+        if isinstance(body, str):
+            answer.pop("Content-Encoding", None)
         if location := answer.get("Location"):
             del answer["Location"]
             answer["Location"] = self.relocated(location)
         answer["Content-Length"] = str(len(encoded))
         answer["Connection"] = "close"
-        self._handshake.send_response(Response(status, _phrase(status), answer, encoded))
+        self._handshake.send_response(Response(status, reason or _phrase(status), answer, encoded))
         self.state = State.CLOSED
         self._flush()
         self._part()

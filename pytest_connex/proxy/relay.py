@@ -7,7 +7,7 @@ does not take for now, the other one is not let send.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -17,7 +17,8 @@ from websockets.datastructures import Headers
 from websockets.frames import Close, Opcode
 from websockets.http11 import Request, Response
 
-from ..cassette.events import BrokenFrame, NotText, Payload
+from ..cassette.events import BrokenFrame, NotText, Payload, headers_of
+from ..cassette.recorder import Pairs
 from ..clock import time_of
 from .endpoint import REPLAYABLE, Behaviour, Endpoint
 from .frames import Broken, Control, Incoming
@@ -30,21 +31,21 @@ _TURNS = 3
 class Listener(Protocol):
     """What a relay tells of a connection: a :class:`~pytest_connex.cassette.recorder.Recorder`, or nobody."""
 
-    def dial(
-        self, now: float, url: str, subprotocols: Iterable[str] = (), headers: Mapping[str, str] | None = None
-    ) -> int:
+    def dial(self, now: float, url: str, subprotocols: Iterable[str] = (), headers: Pairs | None = None) -> int:
         """Take a dial, and return the number of the connection."""
 
-    def opened(self, conn: int, now: float, subprotocol: str | None, headers: Mapping[str, str]) -> None:
+    def opened(self, conn: int, now: float, subprotocol: str | None, headers: Pairs) -> None:
         """The server accepted."""
 
-    def rejected(self, conn: int, now: float, status: int, headers: Mapping[str, str], body: str) -> None:
+    def rejected(
+        self, conn: int, now: float, status: int, headers: Pairs, body: str | bytes, reason: str = ""
+    ) -> None:
         """The server answered with an HTTP status."""
 
     def refused(self, conn: int, now: float, error: OSError) -> None:
         """There was no server to answer."""
 
-    def given_up(self, conn: int, now: float) -> None:
+    def left(self, conn: int, now: float) -> None:
         """The client was gone before there was an answer."""
 
     def sent(self, conn: int, now: float, message: Payload) -> None:
@@ -53,15 +54,28 @@ class Listener(Protocol):
     def received(self, conn: int, now: float, message: Payload) -> None:
         """The server sent one."""
 
-    def closed(
-        self, conn: int, now: float, by: Literal["server", "client", "network"], code: int, reason: str
-    ) -> None:
-        """The connection ended."""
+    def pinged(self, conn: int, now: float) -> None:
+        """The client sent a ping."""
 
-    def unanswered(
-        self, conn: int, now: float, pings: int | None = None, close: Literal["silence", "lost"] | None = None
+    def ponged(self, conn: int, now: float) -> None:
+        """The server sent a pong."""
+
+    def closing(self, conn: int, now: float, code: int, reason: str) -> None:
+        """The client sent its close frame, before the server did."""
+
+    def closed(
+        self,
+        conn: int,
+        now: float,
+        by: Literal["server", "client", "network"],
+        code: int,
+        reason: str,
+        *,
+        answered: bool = True,
+        hung_up: bool = False,
+        reset: bool = False,
     ) -> None:
-        """The client is gone, and the server has not answered its last ping, or its close."""
+        """The connection ended: see :meth:`pytest_connex.cassette.recorder.Recorder.closed`."""
 
 
 class Unrecorded:
@@ -71,10 +85,10 @@ class Unrecorded:
         """Give every connection the same number."""
         return 0
 
-    def _ignore(self, *args: Any) -> None:
+    def _ignore(self, *args: Any, **kwargs: Any) -> None:
         """Nothing is kept."""
 
-    opened = rejected = refused = given_up = sent = received = closed = unanswered = _ignore
+    opened = rejected = refused = left = sent = received = pinged = ponged = closing = closed = _ignore
 
 
 class Stage(Enum):
@@ -85,12 +99,10 @@ class Stage(Enum):
     ========  ================================================  ===================
     DIALLING  the server has not answered the handshake         OPEN, OVER
     OPEN      messages pass and are recorded                    LEFT, GONE, CLOSED
-    LEFT      the client has closed                             ANSWERED, LOST
+    LEFT      the client has closed                             OVER
     GONE      the client is gone without a close                (nothing)
     CLOSED    the server has closed, or is gone                 (nothing)
-    ANSWERED  the client has closed, and the server answered    (nothing)
-    LOST      the client has closed, and the server hung up     (nothing)
-    OVER      there never was a connection                      (nothing)
+    OVER      both have closed, or there never was a connection (nothing)
     ========  ================================================  ===================
     """
 
@@ -99,12 +111,7 @@ class Stage(Enum):
     LEFT = "left"
     GONE = "gone"
     CLOSED = "closed"
-    ANSWERED = "answered"
-    LOST = "lost"
     OVER = "over"
-
-
-_LEFT_BY_THE_CLIENT = frozenset({Stage.LEFT, Stage.GONE, Stage.ANSWERED, Stage.LOST})
 
 
 class Relay:
@@ -132,8 +139,6 @@ class Relay:
         self._upstream = Upstream(self, url, dial)
         self._reach = partial(reach, lambda: self._upstream, url, dial)
         self._dialling: asyncio.Task[None] | None = None
-        self._answers_pings = True
-        self._pings_answered = 0
 
     @property
     def _now(self) -> float:
@@ -158,8 +163,8 @@ class Relay:
         self._upstream.send(message)
 
     def came_late(self, message: Payload) -> None:
-        """Pass it on, as the network would; it crossed the close of the server, and is not recorded."""
-        self._upstream.send(message)
+        """Pass it on, as the network would: it crossed the close of the server."""
+        self.received(message)
 
     def writable(self) -> None:
         """Read on from the real server."""
@@ -172,16 +177,22 @@ class Relay:
             if self._dialling is not None:
                 self._dialling.cancel()
             self._upstream.give_up()
-            self._recorder.given_up(self._conn, self._now)
+            self._recorder.left(self._conn, self._now)
         elif self.stage is Stage.OPEN:
-            self.stage = Stage.GONE if code == 1006 else Stage.LEFT
+            self._leave(code, reason)
+
+    def _leave(self, code: int, reason: str) -> None:
+        if code == 1006:
+            self.stage = Stage.GONE
             self._recorder.closed(self._conn, self._now, "client", code, reason)
-            if self.stage is Stage.GONE:
-                self._upstream.part()
+            self._upstream.part()
+        else:
+            self.stage = Stage.LEFT
+            self._recorder.closing(self._conn, self._now, code, reason)
 
     def pinged(self, endpoint: Endpoint, payload: bytes) -> None:
         """Pass on a ping of the client."""
-        self._answers_pings = False
+        self._recorder.pinged(self._conn, self._now)
         self._upstream.send_frame(Opcode.PING, payload)
 
     def ponged(self, endpoint: Endpoint, payload: bytes) -> None:
@@ -207,8 +218,8 @@ class Relay:
     def gone(self) -> None:
         """The client is gone: end the connection to the server."""
         self._upstream.part()
-        if self.stage in _LEFT_BY_THE_CLIENT:
-            self._tell_what_is_unanswered()
+        if self.stage is Stage.LEFT:
+            self._left_over(hung_up=False)
 
     def stop(self) -> None:
         """Give up the connection to the real server at once."""
@@ -225,28 +236,22 @@ class Relay:
             self._dialling.cancel()
         self._upstream.give_up()
 
-    def _tell_what_is_unanswered(self) -> None:
-        close: dict[Stage, Literal["silence", "lost"]] = {Stage.LEFT: "silence", Stage.LOST: "lost"}
-        pings = None if self._answers_pings else self._pings_answered
-        if pings is not None or self.stage in close:
-            self._recorder.unanswered(self._conn, self._now, pings, close.get(self.stage))
-
     # the server
 
-    def opened(self, subprotocol: str | None, headers: dict[str, str]) -> None:
+    def opened(self, subprotocol: str | None, headers: list[tuple[str, str]]) -> None:
         """The server accepted the handshake."""
         self.stage = Stage.OPEN
-        kept = {name: value for name, value in headers.items() if not _is_handshake_header(name)}
+        kept = headers_of((name, value) for name, value in headers if not _is_handshake_header(name))
         self._recorder.opened(self._conn, self._now, subprotocol, kept)
         self._endpoint.accept(subprotocol, kept)
 
     def rejected(self, response: Response) -> None:
         """The server answered the handshake with an HTTP status."""
         self.stage = Stage.OVER
-        body = bytes(response.body or b"").decode("utf-8", "replace")
-        headers = dict(response.headers.raw_items())
-        self._recorder.rejected(self._conn, self._now, response.status_code, headers, body)
-        self._endpoint.reject(response.status_code, headers, body)
+        status, reason, body = response.status_code, response.reason_phrase, _text_of(bytes(response.body or b""))
+        headers = headers_of(response.headers.raw_items())
+        self._recorder.rejected(self._conn, self._now, status, headers, body, reason)
+        self._endpoint.reject(status, headers, body, reason)
 
     def failed(self, error: Exception) -> None:
         """There is no server, or it speaks no WebSocket: the client gets the error that replay will raise."""
@@ -282,14 +287,22 @@ class Relay:
         """Take again what the client sends."""
         self._endpoint.resume_reading()
 
-    def hung_up(self) -> None:
-        """The server is gone: end the connection to the client, after everything that it has said."""
+    def hung_up(self, reset: bool) -> None:
+        """The server is gone: end the connection to the client, after everything that it has said.
+
+        The client sees no reset: that would destroy what is under way to it.
+        """
         if self.stage is Stage.OPEN:
             self.stage = Stage.CLOSED
-            self._recorder.closed(self._conn, self._now, "network", 1006, "")
+            self._recorder.closed(self._conn, self._now, "network", 1006, "", reset=reset)
         elif self.stage is Stage.LEFT:
-            self.stage = Stage.LOST
+            self._left_over(hung_up=True, reset=reset)
         self._endpoint.abort()
+
+    def _left_over(self, hung_up: bool, reset: bool = False) -> None:
+        """The client's close was not answered."""
+        self.stage = Stage.OVER
+        self._recorder.closed(self._conn, self._now, "client", 1006, "", answered=False, hung_up=hung_up, reset=reset)
 
     def _pass_back(self, messages: list[Payload]) -> None:
         """Record and deliver messages: together, unless something may go wrong between two of them."""
@@ -299,10 +312,8 @@ class Relay:
             for message in batch:
                 self._recorder.received(self._conn, now, message)
             self._endpoint.send(batch)
-        if messages:
-            self._pings_answered = 0
-            if not self._endpoint.writing:
-                self._upstream.pause_reading()
+        if messages and not self._endpoint.writing:
+            self._upstream.pause_reading()
 
     def _pass_control_back(self, item: Control) -> None:
         if item.opcode is Opcode.CLOSE:
@@ -311,17 +322,25 @@ class Relay:
                 self.stage = Stage.CLOSED
                 self._recorder.closed(self._conn, self._now, "server", close.code, close.reason)
             elif self.stage is Stage.LEFT:
-                self.stage = Stage.ANSWERED
+                self.stage = Stage.OVER
+                self._recorder.closed(self._conn, self._now, "client", close.code, close.reason)
             self._endpoint.close(close.code, close.reason)
             return
-        if item.opcode is Opcode.PONG and not self._answers_pings:
-            self._answers_pings = True
-            self._pings_answered += 1
+        if item.opcode is Opcode.PONG:
+            self._recorder.ponged(self._conn, self._now)
         self._endpoint.send_control(item.opcode, item.payload)
 
 
 def _aborted(exc: Exception) -> OSError:
     return ConnectionAbortedError(None, f"{type(exc).__name__}: {exc}")
+
+
+def _text_of(body: bytes) -> str | bytes:
+    """Return a body as text, where it is that."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return body
 
 
 def _is_handshake_header(name: str) -> bool:
@@ -349,7 +368,7 @@ class RelayDialler:
             url: What the client dials.
             dial: The keyword arguments of ``websockets.connect``.
         """
-        headers = {name: str(value) for name, value in Headers(dial.get("additional_headers") or {}).raw_items()}
+        headers = [(name, str(value)) for name, value in Headers(dial.get("additional_headers") or {}).raw_items()]
         now = time_of(asyncio.get_running_loop())
         conn = self._recorder.dial(now, url, dial.get("subprotocols") or (), headers)
         relay = Relay(self._recorder, conn, url, dial, self._reach)

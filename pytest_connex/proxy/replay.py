@@ -13,7 +13,7 @@ from typing import Any
 
 from websockets.http11 import Request
 
-from ..cassette.events import Closed, NotText, Payload, Refused, Rejected
+from ..cassette.events import Closed, Left, NotText, Payload, Refused, Rejected
 from ..cassette.player import Playback, Player
 from ..clock import Timer, time_of
 from ..errors import CassetteError, CassetteExhausted, CassetteMismatch
@@ -76,7 +76,6 @@ class Replay(Manners):
         self._timer: Timer | None = None
         self._moment = self._sent_at = time_of(self._loop)
         self._gates_passed = 0
-        self._pings_answered = 0
         self.step = Step.PLAYING
         self.sent_something: Callable[[Replay], None] = lambda replay: None
 
@@ -127,19 +126,15 @@ class Replay(Manners):
 
     def pinged(self, endpoint: Endpoint, payload: bytes) -> None:
         """Answer as long as the recorded server did."""
-        unanswered = self._playback.unanswered
-        if unanswered is not None and unanswered.pings is not None:
-            if self._pings_answered >= unanswered.pings:
-                return
-            self._pings_answered += 1
-        super().pinged(endpoint, payload)
+        if self._playback.answers_pings:
+            super().pinged(endpoint, payload)
 
     def bade_farewell(self, endpoint: Endpoint, payload: bytes) -> None:
         """Answer the client's close as the recorded server did, if it did."""
-        unanswered = self._playback.unanswered if endpoint.state is State.LEFT else None
-        if unanswered is None or unanswered.close is None:
+        end = self._playback.end if endpoint.state is State.LEFT else None
+        if end is None or not end.no_close:
             super().bade_farewell(endpoint, payload)
-        elif unanswered.close == "lost":
+        elif end.hung_up:
             endpoint.abort()
 
     def garbled(self, endpoint: Endpoint, wrong: NotText | Broken) -> None:
@@ -174,8 +169,9 @@ class Replay(Manners):
     def _answer(self) -> None:
         answer = self._playback.answer
         if isinstance(answer, Rejected):
-            self._endpoint.reject(answer.status, answer.headers, answer.body)
-        elif isinstance(answer, Refused) and answer.by == "client":
+            body = answer.body if answer.binary is None else answer.binary
+            self._endpoint.reject(answer.status, answer.headers, body, answer.reason)
+        elif isinstance(answer, Left):
             waited = answer.at - self._playback.track.connection.dial.at
             self._timer = Timer(self._loop, waited + self._timeout, self._not_given_up)
         elif isinstance(answer, Refused):

@@ -57,7 +57,7 @@ Reach: TypeAlias = Callable[[Callable[[], asyncio.Protocol], str, dict[str, Any]
 class Hearer(Protocol):
     """Whoever is told what an upstream does. Every method is called on the loop of the connection."""
 
-    def opened(self, subprotocol: str | None, headers: dict[str, str]) -> None:
+    def opened(self, subprotocol: str | None, headers: list[tuple[str, str]]) -> None:
         """The server accepted the handshake."""
 
     def rejected(self, response: Response) -> None:
@@ -78,7 +78,7 @@ class Hearer(Protocol):
     def go_on(self) -> None:
         """The server's buffers accept data again."""
 
-    def hung_up(self) -> None:
+    def hung_up(self, reset: bool) -> None:
         """The server ended the connection, after everything that was heard. Called once, after the handshake."""
 
 
@@ -248,7 +248,7 @@ class Upstream(asyncio.Protocol):
         if self._handshake.state is HandshakeState.OPEN:
             self.step = Step.OPEN
             self._reader = FrameReader(masked=False, extensions=self._handshake.extensions)
-            headers = dict(responses[0].headers.raw_items())
+            headers = list(responses[0].headers.raw_items())
             self._hearer.opened(self._handshake.subprotocol, headers)
         elif (error := self._handshake.handshake_exc) is not None:
             self.give_up()
@@ -269,7 +269,7 @@ class Upstream(asyncio.Protocol):
             return
         self.step = Step.OVER
         if before is Step.OPEN:
-            self._hearer.hung_up()
+            self._hearer.hung_up(isinstance(exc, ConnectionResetError))
 
 
 async def reach(make: Callable[[], asyncio.Protocol], url: str, options: dict[str, Any]) -> None:

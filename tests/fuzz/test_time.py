@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Request
 
-from pytest_connex.cassette.events import Closed, Refused, Rejected, Unanswered
+from pytest_connex.cassette.events import Closed, Refused, Rejected
 from pytest_connex.cassette.store import Recording
 
 from .stage import HOST, Connect, Server, record, replay
@@ -179,7 +179,8 @@ def test_a_recorded_keep_alive_loss_is_a_loss_again(path: Path) -> None:
     assert 45 <= after <= 55
     [connection] = Recording(path).connections
     assert (connection.closing.by, connection.closing.code) == ("client", 1011)
-    assert connection.unanswered == Unanswered(1, connection.unanswered.at, pings=0, close="silence")
+    assert connection.closing.no_pong_since is not None
+    assert (connection.closing.no_close, connection.closing.hung_up) == (True, False)
 
     at_its_pace = replay(path, keeps_alive, pace=1)
     assert (at_its_pace.result, at_its_pace.verdicts, at_its_pace.unplayed) == ([*outcome, after], [], None)

@@ -192,7 +192,11 @@ async def test_a_rejected_handshake_passes_with_headers_and_body(status):
             await studio.connect(studio.url)
     response = caught.value.response
     assert (response.status_code, response.body, response.headers["Retry-After"]) == (status, b'{"error": "no"}', "2")
-    assert studio.events[1] == Rejected(1, studio.events[1].at, status, {"Retry-After": "2"}, '{"error": "no"}')
+    phrase = http.HTTPStatus(status).phrase
+    assert response.reason_phrase == phrase
+    assert studio.events[1] == Rejected(
+        1, studio.events[1].at, status, {"Retry-After": "2"}, '{"error": "no"}', reason=phrase
+    )
 
 
 async def test_a_refused_dial_passes_and_is_recorded():

@@ -32,7 +32,7 @@ class Expectations:
         self._lines: dict[int, int] = {}
         self._ordered: list[tuple[int, int]] = []
         for connection in self._connections:
-            self.expect(connection, connection.first_sent_line)
+            self.expect(connection, connection.first_sent.line if connection.first_sent else None)
 
     def expect(self, connection: RecordedConnection, line: int | None) -> None:
         """Note on which line stands what is to be sent next on ``connection``; None where nothing is."""

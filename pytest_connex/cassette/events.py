@@ -2,22 +2,41 @@
 
 A recording is JSON Lines: a :class:`Header`, one event a line, and an :class:`End` that counts them. What may
 follow what is checked by :mod:`~pytest_connex.cassette.store`.
+
+Version 2 knows more than version 1: :class:`Left`, :class:`Late`, what the server did not answer before a
+:class:`Closed`, and the reason, repeated headers and binary body of a :class:`Rejected`. Its times are those of
+the whole tape, HTTP included (see :mod:`~pytest_connex.cassette.stamps`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias
 
 import msgspec
 
 FORMAT: Literal["connex-ws"] = "connex-ws"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
+"""The versions that can be played."""
 
 LONGEST_REASON = 123
 """Bytes: a control frame holds 125, and the code of a close takes two of them (RFC 6455, 5.5)."""
 
 Payload: TypeAlias = str | bytes
-"""One message: the text of a text message, or the bytes of a binary one."""
+"""One message: the text of a text message, or the bytes of a binary one, or of what is none."""
+
+
+class NotText(bytes):
+    """A text message whose bytes are no UTF-8."""
+
+
+class BrokenFrame(bytes):
+    """What came where a frame was expected: of a client its first two bytes, of a server all of it."""
+
+
+Headers: TypeAlias = Mapping[str, str | list[str]]
+"""Headers of a handshake: one value, or the list of them where the name came more than once."""
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,7 +67,7 @@ class Dial(_Event, frozen=True, tag="dial"):
 
     url: str
     subprotocols: list[str] = []
-    headers: dict[str, str] = {}
+    headers: Headers = {}
 
 
 class Open(_Event, frozen=True, tag="open"):
@@ -56,15 +75,25 @@ class Open(_Event, frozen=True, tag="open"):
 
     status: int = 101
     subprotocol: str | None = None
-    headers: dict[str, str] = {}
+    headers: Headers = {}
 
 
 class Rejected(_Event, frozen=True, tag="rejected"):
-    """The server answered the handshake with an HTTP status instead."""
+    """The server answered the handshake with an HTTP status instead.
+
+    ``binary`` is its body where that is no text; ``reason`` is the phrase behind the status.
+    """
 
     status: int
-    headers: dict[str, str] = {}
+    headers: Headers = {}
     body: str = ""
+    binary: bytes | None = None
+    reason: str = ""
+
+    @property
+    def content(self) -> bytes:
+        """The body, as bytes."""
+        return self.body.encode() if self.binary is None else self.binary
 
 
 class Refused(_Event, frozen=True, tag="refused"):
@@ -75,14 +104,24 @@ class Refused(_Event, frozen=True, tag="refused"):
     message: str = ""
 
 
+class Left(_Event, frozen=True, tag="left"):
+    """The client gave up before the server had answered the handshake."""
+
+
 class _Message(_Event, frozen=True, gc=False):
     text: str | None = None
     binary: bytes | None = None
+    invalid: Literal["text", "frame"] | None = None
 
     @property
     def payload(self) -> Payload:
         """The message: text, or the bytes that the file holds in base64."""
-        return self.text if self.text is not None else self.binary or b""
+        if self.text is not None:
+            return self.text
+        content = self.binary or b""
+        if self.invalid is None:
+            return content
+        return NotText(content) if self.invalid == "text" else BrokenFrame(content)
 
 
 class Sent(_Message, frozen=True, tag="sent", gc=False):
@@ -94,11 +133,27 @@ class Received(_Message, frozen=True, tag="received", gc=False):
 
 
 class Closed(_Event, frozen=True, tag="closed"):
-    """The connection ended; code 1006 says that no close frame was seen."""
+    """The connection ended; code 1006 says that no close frame was seen.
+
+    Attributes:
+        by: Whose close frame came first; ``network`` where the connection was lost.
+        no_pong_since: When the client sent the first of the pings that the server never answered, in seconds.
+        no_close: Whether the server never answered the client's close frame.
+        reset: Whether the connection was reset, and not just ended.
+        hung_up: Whether the server ended the connection in place of an answer to the client's close frame.
+    """
 
     by: Literal["server", "client", "network"]
     code: int
     reason: str = ""
+    no_pong_since: float | None = None
+    no_close: bool = False
+    reset: bool = False
+    hung_up: bool = False
+
+
+class Late(_Message, frozen=True, tag="late", gc=False):
+    """The client sent a message after the connection had ended: nobody got it."""
 
 
 class End(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="end"):
@@ -108,5 +163,24 @@ class End(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ev
 
 
 Message: TypeAlias = Sent | Received
-Answer: TypeAlias = Open | Rejected | Refused
-Event: TypeAlias = Dial | Open | Rejected | Refused | Sent | Received | Closed
+Answer: TypeAlias = Open | Rejected | Refused | Left
+Event: TypeAlias = Dial | Answer | Sent | Received | Closed | Late
+
+
+def fields(headers: Headers) -> Iterable[tuple[str, str]]:
+    """Yield the headers of a handshake one by one; repeated ones are repeated."""
+    for name, values in headers.items():
+        for value in [values] if isinstance(values, str) else values:
+            yield name, value
+
+
+def headers_of(pairs: Iterable[tuple[str, str]]) -> Headers:
+    """Return headers as a recording holds them."""
+    found: dict[str, str | list[str]] = {}
+    for name, value in pairs:
+        known = found.get(name)
+        if known is None:
+            found[name] = value
+        else:
+            found[name] = [*([known] if isinstance(known, str) else known), value]
+    return found

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from ..errors import SecretFound
 from ..secrets.redaction import Redactor
-from .events import Closed, Dial, Event, Open, Received, Refused, Rejected, Sent
+from .events import Closed, Dial, Event, Late, Left, Open, Payload, Received, Refused, Rejected, Sent
 from .http_file import read_http
 from .places import HTTP_SUFFIX, WEBSOCKET_SUFFIX, stem_of
 from .store import Recording
@@ -174,15 +174,34 @@ def _described(event: Event) -> str:
         case Open():
             return "open" + (f", {event.subprotocol}" if event.subprotocol else "")
         case Sent():
-            return f"-> {event.payload!r}" if isinstance(event.payload, bytes) else f"-> {event.payload}"
+            return f"-> {_shown(event.payload)}"
         case Received():
-            return f"<- {event.payload!r}" if isinstance(event.payload, bytes) else f"<- {event.payload}"
+            return f"<- {_shown(event.payload)}"
+        case Late():
+            return f"-> {_shown(event.payload)} (too late: the connection had ended)"
         case Rejected():
-            return f"rejected with {event.status} {event.body}".rstrip()
+            body = event.body if event.binary is None else _shown(event.binary)
+            return f"rejected with {event.status} {body}".rstrip()
+        case Left():
+            return "left before it was answered"
         case Refused():
             return f"refused: {event.error}: {event.message}"
         case Closed():
-            return f"closed by the {event.by} with {event.code} {event.reason}".rstrip()
+            said = f"closed by the {event.by} with {event.code} {event.reason}".rstrip()
+            return said + "".join(f", {fact}" for fact in _unusual(event))
+
+
+def _shown(payload: Payload) -> str:
+    return repr(payload) if isinstance(payload, bytes) else payload
+
+
+def _unusual(closed: Closed) -> Iterator[str]:
+    if closed.no_pong_since is not None:
+        yield f"no ping was answered from {closed.no_pong_since:g} on"
+    if closed.no_close:
+        yield "the server did not answer the close" + (" but hung up" if closed.hung_up else "")
+    if closed.reset:
+        yield "the connection was reset"
 
 
 def _http_facts(path: Path) -> tuple[dict[str, str], int]:

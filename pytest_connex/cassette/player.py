@@ -27,7 +27,7 @@ from ..errors import CassetteMismatch, CassetteUnplayed
 from ..secrets.redaction import Redactor
 from .causality import Awaited, Expectations
 from .echoes import Echoes
-from .events import Answer, Closed, Event, Open, Payload, Received, Sent
+from .events import Answer, Closed, Event, Left, Open, Payload, Received, Sent
 from .generated import advice, generated
 from .matching import Difference, differences, fingerprint
 from .store import RecordedConnection, Recording
@@ -84,7 +84,8 @@ class _Track:
         self._index = 0
         self._first_line = 0
         self._expected = connection.sent()
-        self._last_at = self._gate_at = connection.answer.at
+        unanswered = isinstance(connection.answer, Left)
+        self._last_at = self._gate_at = connection.dial.at if unanswered else connection.answer.at
         self.expected = next(self._expected, None)
         self._advance()
         if isinstance(connection.answer, Open):  # any other answer is the end of its connection
@@ -256,6 +257,23 @@ class Playback:
             self._player.recording.path,
             connection.last_line,
         )
+
+    @property
+    def answers_pings(self) -> bool:
+        """Whether the server answered pings at this point of the recording."""
+        track = self.track
+        closing = track.connection.closing
+        if closing is None or closing.no_pong_since is None:
+            return True
+        track.due()
+        return track.event.at < closing.no_pong_since
+
+    @property
+    def end(self) -> Closed | None:
+        """The recorded end, where it is what comes next."""
+        track = self.track
+        track.due()
+        return track.event if isinstance(track.event, Closed) else None
 
     def late(self, message: Payload) -> CassetteMismatch:
         """Return the verdict on a message that a strict test sends after the recorded close of the server."""
@@ -471,7 +489,7 @@ class Player:
         """Note what has to be sent next on a connection: by who holds it, or from its beginning."""
         connection = self.recording.connections[number - 1]
         _, track = self._holders.get(number, (None, None))
-        line = connection.first_sent_line
+        line = connection.first_sent.line if connection.first_sent else None
         if track is not None:
             line = track.expected[0] if track.expected else None
         self._expectations.expect(connection, line)

@@ -1,8 +1,7 @@
 """Turning what happens on a test's WebSocket connections into a recording.
 
-A sans-I/O core, which several threads may use at once: whoever sees the traffic says what happened and when, on
-a clock of its own. Secrets are replaced here, before anything reaches the writer; hosts are replaced by those that
-recordings carry.
+A sans-I/O core, which several threads may use at once: whoever sees the traffic says what happened and when.
+Secrets are replaced here, before anything reaches the writer; hosts are replaced by those that recordings carry.
 
 Messages wait until there are many of them, or until something else happens on any connection: most hold no
 secret, and to see that of many at once is quicker.
@@ -12,10 +11,31 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal
+from enum import Enum
+from typing import Literal, TypeAlias
 
 from ..secrets.redaction import Redactor
-from .events import LONGEST_REASON, Closed, Dial, Event, Message, Open, Payload, Received, Refused, Rejected, Sent
+from .events import (
+    LONGEST_REASON,
+    BrokenFrame,
+    Closed,
+    Dial,
+    Event,
+    Headers,
+    Late,
+    Left,
+    Message,
+    NotText,
+    Open,
+    Payload,
+    Received,
+    Refused,
+    Rejected,
+    Sent,
+    fields,
+    headers_of,
+)
+from .stamps import TapeClock
 
 _HANDSHAKE_HEADERS = frozenset({"connection", "date", "host", "server", "upgrade", "user-agent", "content-length"})
 
@@ -27,6 +47,21 @@ _BATCH_CHARACTERS = 65_536
 """So long are all of them together at most, but for the last."""
 
 
+class _State(Enum):
+    """How far a connection is."""
+
+    DIALLED = "dialled"
+    OPEN = "open"
+    CLOSING = "closing"
+    """The client has sent its close frame, and the connection has not ended yet."""
+    CLOSED = "closed"
+    """It ended without the client's doing, and may have messages that come too late."""
+
+
+Pairs: TypeAlias = Headers | Iterable[tuple[str, str]]
+"""Headers as they came: by name, or one by one where names may repeat."""
+
+
 class Recorder:
     """Numbers connections and passes on redacted events.
 
@@ -35,6 +70,7 @@ class Recorder:
         write_messages: Takes messages that were searched for secrets and have none.
         redactor: Replaces secrets.
         canonical: Turns a URL into the one a recording carries.
+        clock: Of the tape, where HTTP is on it, too; otherwise its times are the ``now`` of each call.
     """
 
     def __init__(
@@ -43,76 +79,144 @@ class Recorder:
         write_messages: Callable[[Sequence[Message]], None],
         redactor: Redactor,
         canonical: Callable[[str], str],
+        clock: TapeClock | None = None,
     ) -> None:
         self._write = write
         self._write_messages = write_messages
         self._redactor = redactor
         self._canonical = canonical
-        self._start: float | None = None
+        self._clock = clock or TapeClock(lambda: 0.0)
+        self._at = self._clock.frame
         self._dialled = 0
-        self._alive: dict[int, bool] = {}
-        self._last = 0.0
+        self._states: dict[int, _State] = {}
+        self._unanswered_pings: dict[int, float] = {}
+        self._farewells: dict[int, tuple[int, str]] = {}
         self._waiting: list[Message] = []
         self._waiting_characters = 0
         self._lock = threading.RLock()
 
-    def dial(
-        self, now: float, url: str, subprotocols: Iterable[str] = (), headers: Mapping[str, str] | None = None
-    ) -> int:
+    def dial(self, now: float, url: str, subprotocols: Iterable[str] = (), headers: Pairs | None = None) -> int:
         """Note a dial and return the number of the connection; every call names it from now on."""
         target = self._redactor.text(self._canonical(url))
         with self._lock:
             self._dialled += 1
             conn = self._dialled
-            self._alive[conn] = False
+            self._states[conn] = _State.DIALLED
             self._event(Dial(conn, self._at(now), target, list(subprotocols), self._kept_headers(headers or {})))
         return conn
 
-    def opened(self, conn: int, now: float, subprotocol: str | None, headers: Mapping[str, str]) -> None:
+    # how the server answers the dial
+
+    def opened(self, conn: int, now: float, subprotocol: str | None, headers: Pairs) -> None:
         """Note that the server accepted the dial."""
         with self._lock:
-            self._alive[conn] = True
+            self._states[conn] = _State.OPEN
             self._event(Open(conn, self._at(now), subprotocol=subprotocol, headers=self._kept_headers(headers)))
 
-    def rejected(self, conn: int, now: float, status: int, headers: Mapping[str, str], body: str) -> None:
+    def rejected(
+        self, conn: int, now: float, status: int, headers: Pairs, body: str | bytes, reason: str = ""
+    ) -> None:
         """Note that the server answered the dial with an HTTP status."""
+        text, binary = _text_or_binary(self._redactor.payload(body))
         with self._lock:
-            self._alive.pop(conn, None)
-            kept, said = self._kept_headers(headers), self._redactor.text(body)
-            self._event(Rejected(conn, self._at(now), status, kept, said))
+            self._states.pop(conn, None)
+            kept, phrase = self._kept_headers(headers), self._redactor.text(reason)
+            self._event(Rejected(conn, self._at(now), status, kept, text, binary, phrase))
 
     def refused(self, conn: int, now: float, error: OSError) -> None:
-        """Note that there was no server to answer the dial."""
+        """Note that there was no server to answer the dial, or that it ended the connection instead."""
         message = self._redactor.text(error.strerror or str(error))
         with self._lock:
-            if self._alive.pop(conn, None) is None:
-                return
-            self._event(Refused(conn, self._at(now), type(error).__name__, error.errno, message))
+            if self._states.pop(conn, None) is not None:
+                self._event(Refused(conn, self._at(now), type(error).__name__, error.errno, message))
+
+    def left(self, conn: int, now: float) -> None:
+        """Note that the client gave up before the server had answered the dial."""
+        with self._lock:
+            if self._states.get(conn) is _State.DIALLED:
+                del self._states[conn]
+                self._event(Left(conn, self._at(now)))
+
+    # what passes while the connection is open
 
     def sent(self, conn: int, now: float, message: Payload) -> None:
-        """Note a message of the client."""
+        """Note a message of the client; after an end that was not the client's it is one that came too late."""
         self._note(Sent, conn, now, message)
 
     def received(self, conn: int, now: float, message: Payload) -> None:
         """Note a message of the server, at the moment it arrived; after the client's close none counts."""
         self._note(Received, conn, now, message)
 
-    def closed(
-        self, conn: int, now: float, by: Literal["server", "client", "network"], code: int, reason: str
-    ) -> None:
-        """Note the end of a connection; a second end of the same one is left out."""
+    def pinged(self, conn: int, now: float) -> None:
+        """Note a ping of the client."""
         with self._lock:
-            if self._alive.pop(conn, None):
-                self._event(Closed(conn, self._at(now), by, code, _short(self._redactor.text(reason))))
+            if self._states.get(conn) is _State.OPEN:
+                self._unanswered_pings.setdefault(conn, self._clock.elapsed(now))
+
+    def ponged(self, conn: int, now: float) -> None:
+        """Note a pong of the server."""
+        with self._lock:
+            self._unanswered_pings.pop(conn, None)
+
+    # how it ends
+
+    def closing(self, conn: int, now: float, code: int, reason: str) -> None:
+        """Note a close frame of the client; :meth:`closed` says how the server took it."""
+        with self._lock:
+            if self._states.get(conn) is _State.OPEN:
+                self._states[conn] = _State.CLOSING
+                self._farewells[conn] = code, reason
+
+    def closed(
+        self,
+        conn: int,
+        now: float,
+        by: Literal["server", "client", "network"],
+        code: int,
+        reason: str,
+        *,
+        answered: bool = True,
+        hung_up: bool = False,
+        reset: bool = False,
+    ) -> None:
+        """Note the end of a connection; a second end of the same one is left out.
+
+        Args:
+            conn: Which.
+            now: When, in seconds.
+            by: Whose close frame came first; ``network`` where the connection was lost.
+            code: Of that close frame; 1006 where there was none. After :meth:`closing`, the client's stays.
+            reason: The same.
+            answered: Whether the server answered a close frame of the client.
+            hung_up: Whether it ended the connection in place of that.
+            reset: Whether the connection was reset.
+        """
+        with self._lock:
+            if self._states.get(conn) not in (_State.OPEN, _State.CLOSING):
+                return
+            if conn in self._farewells:
+                by = "client"
+                code, reason = self._farewells.pop(conn)
+            if by == "client":
+                del self._states[conn]
+            else:
+                self._states[conn] = _State.CLOSED
+            since = self._unanswered_pings.pop(conn, None)
+            said = _short(self._redactor.text(reason))
+            silent = by == "client" and not answered
+            self._event(Closed(conn, self._at(now), by, code, said, since, silent, reset, silent and hung_up))
 
     def finish(self) -> None:
         """End what is still open: the test is over, and its client is gone without a close frame."""
-        now = self._start or 0.0  # it becomes that of the last event, because time never runs backwards
-        for conn, opened in list(self._alive.items()):
-            if opened:
-                self.closed(conn, now, "client", 1006, "")
-            else:
-                self.refused(conn, now, TimeoutError("the client gave up during the handshake"))
+        with self._lock:
+            now = self._clock.now()
+            for conn, state in list(self._states.items()):
+                if state is _State.DIALLED:
+                    self.left(conn, now)
+                else:
+                    self.closed(conn, now, "client", 1006, "")
+            self._states.clear()
+            self.flush()
 
     def flush(self) -> None:
         """Pass on the messages that wait."""
@@ -124,12 +228,16 @@ class Recorder:
                 self._write_messages(messages)
                 return
             for message in messages:
-                redacted = self._redactor.payload(message.payload)
-                self._write(type(message)(message.conn, message.at, *_split(redacted)))
+                text, binary, _ = _split(self._redactor.payload(message.payload))
+                self._write(type(message)(message.conn, message.at, text, binary, message.invalid))
 
-    def _note(self, kind: type[Message], conn: int, now: float, message: Payload) -> None:
+    def _note(self, kind: type[Sent | Received], conn: int, now: float, message: Payload) -> None:
         with self._lock:
-            if not self._alive.get(conn):
+            state = self._states.get(conn)
+            if state is not _State.OPEN:
+                if state is _State.CLOSED and kind is Sent:
+                    text, binary, _ = _split(self._redactor.payload(message))
+                    self._event(Late(conn, self._at(now), text, binary, _split(message)[2]))
                 return
             self._waiting.append(kind(conn, self._at(now), *_split(message)))
             self._waiting_characters += len(message)
@@ -140,24 +248,30 @@ class Recorder:
         self.flush()
         self._write(event)
 
-    def _kept_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        return {
-            name: self._redactor.header(name, self._canonical(value) if name.lower() == "location" else value)
-            for name, value in headers.items()
+    def _kept_headers(self, headers: Pairs) -> Headers:
+        pairs = fields(headers) if isinstance(headers, Mapping) else headers
+        return headers_of(
+            (name, self._redactor.header(name, self._canonical(value) if name.lower() == "location" else value))
+            for name, value in pairs
             if name.lower() not in _HANDSHAKE_HEADERS and not name.lower().startswith("sec-websocket-")
-        }
-
-    def _at(self, now: float) -> float:
-        if self._start is None:
-            self._start = now
-        elapsed = now - self._start
-        if elapsed > self._last:
-            self._last = elapsed
-        return int(self._last * 1e6 + 0.5) / 1e6  # quicker than round(), and the same
+        )
 
 
-def _split(message: Payload) -> tuple[str | None, bytes | None]:
-    return (message, None) if isinstance(message, str) else (None, message)
+def _split(message: Payload) -> tuple[str | None, bytes | None, Literal["text", "frame"] | None]:
+    if isinstance(message, str):
+        return message, None, None
+    if isinstance(message, NotText):
+        return None, message, "text"
+    return None, message, "frame" if isinstance(message, BrokenFrame) else None
+
+
+def _text_or_binary(body: Payload) -> tuple[str, bytes | None]:
+    if isinstance(body, str):
+        return body, None
+    try:
+        return body.decode("utf-8"), None
+    except UnicodeDecodeError:
+        return "", body
 
 
 def _short(reason: str) -> str:

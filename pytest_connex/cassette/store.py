@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,13 +19,15 @@ from ..errors import CassetteError
 from .events import (
     FORMAT,
     LONGEST_REASON,
-    VERSION,
+    READABLE,
     Answer,
     Closed,
     Dial,
     End,
     Event,
     Header,
+    Late,
+    Left,
     Open,
     Received,
     Refused,
@@ -41,6 +43,8 @@ _KEPT = 24 * 2**20
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
+_ANSWERS = (Open, Rejected, Refused, Left)
+
 _CLOSE_CODES = frozenset({*range(1000, 1004), *range(1005, 1015)})
 
 _BOM = b"\xef\xbb\xbf"
@@ -49,6 +53,13 @@ _events = msgspec.json.Decoder(Event)
 _sent = msgspec.json.Decoder(Sent)
 _lines = msgspec.json.Decoder(Event | End)
 _headers = msgspec.json.Decoder(Header)
+
+
+class Place(NamedTuple):
+    """Where something stands in the file, and when it happened, in seconds."""
+
+    line: int
+    at: float
 
 
 class RecordedConnection:
@@ -62,7 +73,8 @@ class RecordedConnection:
         self.answered = False
         self.closing: Closed | None = None
         self.last_line = 0
-        self.first_sent_line: int | None = None
+        self.first_sent: Place | None = None
+        self.late: list[Late] = []
         self.sent_count = 0
         self.received_count = 0
         self.path = path
@@ -149,10 +161,10 @@ class Recording:
             header = _headers.decode(line.removeprefix(_BOM))
         except _UNREADABLE as exc:
             raise CassetteError(f"not the header of a {FORMAT} recording: {exc}", self.path, 1) from exc
-        if header.format != FORMAT or header.version != VERSION:
+        if header.format != FORMAT or header.version not in READABLE:
             raise CassetteError(
                 f"this is {header.format!r} version {header.version}; this release reads {FORMAT!r} "
-                f"version {VERSION}: upgrade pytest-connex, or record the test again",
+                f"version {READABLE[0]} to {READABLE[-1]}: upgrade pytest-connex, or record the test again",
                 self.path,
                 1,
             )
@@ -227,19 +239,23 @@ class Recording:
                 return connection
         elif connection is None:
             problem = f"connection {event.conn} has not been dialled"
+        elif kind is Late:
+            problem = "" if connection.closing else f"connection {event.conn} was not closed before"
         elif connection.ended:
             problem = f"connection {event.conn} has ended already"
-        elif connection.answered == (kind in (Open, Rejected, Refused)):
+        elif connection.answered == (kind in _ANSWERS):
             problem = f"connection {event.conn} " + ("is answered twice" if connection.answered else "is not open")
         if not problem:
             problem = unplayable(event)
         if problem or connection is None:
             raise CassetteError(problem, self.path, line)
-        if isinstance(event, Open | Rejected | Refused):
+        if isinstance(event, Open | Rejected | Refused | Left):
             connection.answer, connection.answered = event, True
-        if isinstance(event, Sent) and connection.first_sent_line is None:
-            connection.first_sent_line = line
-        if isinstance(event, Closed | Rejected | Refused):
+        if isinstance(event, Sent) and connection.first_sent is None:
+            connection.first_sent = Place(line, event.at)
+        if isinstance(event, Late):
+            connection.late.append(event)
+        if isinstance(event, Closed | Rejected | Refused | Left):
             connection.last_line = line
             connection.closing = event if isinstance(event, Closed) else None
         return connection
@@ -271,8 +287,10 @@ def unplayable(event: Event) -> str:
                 return f"the reason of a close has at most {LONGEST_REASON} bytes"
         case Rejected(status=status) if not 200 <= status <= 599:
             return f"{status} is no status that a handshake is rejected with"
-        case Sent(text=a, binary=b) | Received(text=a, binary=b) if (a is None) == (b is None):
+        case Sent() | Received() | Late() if (event.text is None) == (event.binary is None):
             return "a message is either text or binary"
+        case Sent() | Received() | Late() if event.invalid is not None and event.binary is None:
+            return "what is no valid message is binary"
     return ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from ..cassette.events import FORMAT, VERSION, Header, Payload
-from ..cassette.recorder import Recorder
+from ..cassette.recorder import Pairs, Recorder
 from ..cassette.writing import CassetteWriter, put_in_place
 from ..client.websocket import NONCES
 from ..clock import time_of
@@ -247,7 +247,7 @@ class _Tape(Recorder):
             self.frames += 1
             self.on_frame()
 
-    def opened(self, conn: int, now: float, subprotocol: str | None, headers: Mapping[str, str]) -> None:
+    def opened(self, conn: int, now: float, subprotocol: str | None, headers: Pairs) -> None:
         """Note that there is something to keep."""
         self._was_open = True
         super().opened(conn, now, subprotocol, headers)
@@ -282,6 +282,11 @@ class _Tape(Recorder):
             write()
         except CassetteError as exc:
             self._problem = exc
+
+
+def _refusal(exc: Exception) -> OSError:
+    """Return what stands for a failed dial in a recording."""
+    return exc if isinstance(exc, OSError) else ConnectionAbortedError(None, f"{type(exc).__name__}: {exc}")
 
 
 def _now() -> float:

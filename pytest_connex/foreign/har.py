@@ -19,7 +19,22 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 
-from ..cassette.events import Closed, Dial, Event, Open, Payload, Received, Refused, Rejected, Sent
+from ..cassette.events import (
+    Answer,
+    Closed,
+    Dial,
+    Event,
+    Headers,
+    Late,
+    Left,
+    Open,
+    Payload,
+    Received,
+    Refused,
+    Rejected,
+    Sent,
+    fields,
+)
 from ..cassette.store import RecordedConnection, Recording
 from ..errors import CassetteError
 from .traffic import Exchange, Fields, Lost, Strand, Traffic, epoch, in_order, one_each, websocket_url
@@ -78,7 +93,7 @@ class _Response(msgspec.Struct):
 class _Ours(msgspec.Struct):
     """What HAR has no members for: the events besides the messages, each after the number of its line."""
 
-    events: list[tuple[int, Dial | Open | Rejected | Refused | Closed]]
+    events: list[tuple[int, Dial | Open | Rejected | Refused | Left | Closed | Late]]
 
 
 class _Entry(msgspec.Struct):
@@ -179,16 +194,24 @@ def _strand(conn: int, entry: _Entry) -> Strand:
     return strand
 
 
+def _moved(event: Any, conn: int, base: float) -> Any:
+    """Return an event with the number that its connection has here, at its time in epoch seconds."""
+    moved = msgspec.structs.replace(event, conn=conn, at=epoch(base + event.at))
+    if isinstance(moved, Closed) and moved.no_pong_since is not None:
+        return msgspec.structs.replace(moved, no_pong_since=epoch(base + moved.no_pong_since))
+    return moved
+
+
 def _our_strand(conn: int, entry: _Entry, events: list[tuple[int, Any]]) -> Strand:
     """Put the messages between the events that stood around them."""
     dial = events[0][1]
     if not isinstance(dial, Dial):
         raise ValueError("the first of the events in _connex is no dial")
     base = _moment(entry.started) - dial.at
-    moved = [(line, msgspec.structs.replace(event, conn=conn, at=epoch(base + event.at))) for line, event in events]
+    moved = [(line, _moved(event, conn, base)) for line, event in events]
     moved[0] = events[0][0], msgspec.structs.replace(moved[0][1], url=websocket_url(dial.url))
     strand = Strand()
-    before = [item for item in moved if not isinstance(item[1], Closed)]
+    before = [item for item in moved if not isinstance(item[1], Closed | Late)]
     for line, event in before:
         strand.add(event, line)
     _add_messages(conn, entry.messages or [], strand)
@@ -355,14 +378,17 @@ def _request(method: str, url: str, headers: list[dict[str, str]]) -> dict[str, 
     }
 
 
-def _response(answer: Open | Rejected | Refused) -> dict[str, Any]:
+def _response(answer: Answer) -> dict[str, Any]:
     if isinstance(answer, Open):
         headers = _list(answer.headers, "Sec-WebSocket-Protocol", answer.subprotocol or "")
         return _answer(answer.status, "Switching Protocols", headers)
     if isinstance(answer, Refused):
         return {**_answer(0, "", []), "_error": f"{answer.error}: {answer.message}"}
-    content = {"size": _size(answer.body), "mimeType": _type_of(answer.headers), **_text_of(answer.body)}
-    return {**_answer(answer.status, "", _list(answer.headers, "", "")), "content": content}
+    if isinstance(answer, Left):
+        return {**_answer(0, "", []), "_error": "the client left before the server had answered"}
+    body = answer.body if answer.binary is None else answer.binary
+    content = {"size": _size(body), "mimeType": _type_of(answer.headers), **_text_of(body)}
+    return {**_answer(answer.status, answer.reason, _list(answer.headers, "", "")), "content": content}
 
 
 def _answer(status: int, reason: str, headers: list[dict[str, str]]) -> dict[str, Any]:
@@ -379,8 +405,8 @@ def _answer(status: int, reason: str, headers: list[dict[str, str]]) -> dict[str
     }
 
 
-def _list(headers: Mapping[str, str], extra: str, value: str) -> list[dict[str, str]]:
-    listed = [{"name": name, "value": held} for name, held in headers.items()]
+def _list(headers: Headers, extra: str, value: str) -> list[dict[str, str]]:
+    listed = [{"name": name, "value": held} for name, held in fields(headers)]
     return [*listed, {"name": extra, "value": value}] if value else listed
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..cassette.events import Closed, Dial, Open, Received, Refused, Rejected, Sent
+from ..cassette.events import Closed, Dial, Late, Left, Open, Received, Refused, Rejected, Sent
 from ..cassette.recorder import Recorder
 from ..cassette.store import unplayable
 from ..errors import CassetteError
@@ -44,7 +44,7 @@ class Transcription:
             case Received(conn=conn, at=at):
                 self.messages += 1
                 recorder.received(self._numbers[conn], at, traffic.payload)
-            case Sent(conn=conn, at=at):
+            case Sent(conn=conn, at=at) | Late(conn=conn, at=at):
                 self.messages += 1
                 recorder.sent(self._numbers[conn], at, traffic.payload)
             case Exchange():
@@ -59,10 +59,15 @@ class Transcription:
                 recorder.closed(self._numbers[conn], at, "network", 1006, "")
             case Closed(conn=conn, at=at, by=by, code=code, reason=reason):
                 self._check(Closed(conn, at, by, code))  # the recorder shortens the reason
-                recorder.closed(self._numbers[conn], at, by, code, reason)
+                if traffic.no_pong_since is not None:
+                    recorder.pinged(self._numbers[conn], traffic.no_pong_since)
+                answered, reset = not traffic.no_close, traffic.reset
+                recorder.closed(self._numbers[conn], at, by, code, reason, answered=answered, reset=reset)
             case Rejected(conn=conn, at=at, status=status):
                 self._check(traffic)
-                recorder.rejected(self._numbers[conn], at, status, traffic.headers, traffic.body)
+                recorder.rejected(self._numbers[conn], at, status, traffic.headers, traffic.content, traffic.reason)
+            case Left(conn=conn, at=at):
+                recorder.left(self._numbers[conn], at)
             case Refused(conn=conn, at=at):
                 recorder.refused(self._numbers[conn], at, _error(traffic))
 

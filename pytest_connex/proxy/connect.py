@@ -12,9 +12,11 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import InvalidStatus, SecurityError
 
+from ..config import origin
 from .endpoint import Behaviour
-from .relay import MAX_REDIRECTS, TRANSPORT_OPTIONS
+from .upstream import TRANSPORT_OPTIONS
 
+MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 Address = tuple[str, int]
@@ -76,7 +78,9 @@ async def _dial(proxy: Announced, url: str, kwargs: dict[str, Any]) -> ClientCon
             sock.close()
             if location is None:
                 raise
-            url = urljoin(url, location)
+            url, moved = urljoin(url, location), url
+            if origin(url) != origin(moved):
+                kwargs = without_credentials(kwargs)
         except BaseException:
             sock.close()
             raise
@@ -125,6 +129,11 @@ def redirect_of(exc: BaseException | None) -> str | None:
     if isinstance(exc, InvalidStatus) and exc.response.status_code in _REDIRECTS:
         return exc.response.headers.get("Location")
     return None
+
+
+def without_credentials(dial: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a dial for another origin: the client's key may be in any of its headers."""
+    return {**dial, "additional_headers": None}
 
 
 def at(proxy: Announced, url: str) -> str:

@@ -10,8 +10,9 @@ from urllib.parse import urljoin
 from websockets.exceptions import SecurityError
 from websockets.sync.client import ClientConnection, unix_connect
 
-from .connect import Address, Announced, at, redirect_of
-from .relay import MAX_REDIRECTS, TRANSPORT_OPTIONS
+from ..config import origin
+from .connect import MAX_REDIRECTS, Address, Announced, at, redirect_of, without_credentials
+from .upstream import TRANSPORT_OPTIONS
 
 _SOCKET_OPTIONS = ("address", "source_address", "timeout")
 """Options that go on to ``socket.create_connection``."""
@@ -40,7 +41,9 @@ def sync_connector(proxy: Announced, checked: Callable[[], None]) -> Callable[..
                 location = redirect_of(exc) or redirect_of(exc.__cause__)
                 if location is None:
                     raise
-                url = urljoin(url, location)
+                url, moved = urljoin(url, location), url
+                if origin(url) != origin(moved):
+                    given = without_credentials(given)
             except BaseException:
                 sock.close()
                 raise

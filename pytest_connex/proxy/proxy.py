@@ -189,7 +189,7 @@ class Proxy:
         if served is None:
             return
         self._served.remove(served)
-        served.stop()
+        await served.stop()
         for port in self._ports.values():
             port.drop(served.has)
         await _turns()
@@ -332,7 +332,7 @@ class Proxy:
         if not self._upstreams[name]:
             return refusal(502, "no upstream for WebSocket is configured")
         url = target(_websocket_url(self._upstreams[name]), asked.target)
-        dial = _dial(asked) | {"show_redirects": True}
+        dial = _dial(asked)
         if dial.get("origin") in self._own_origins(name):  # the client's own idea of where the server is
             dial["origin"] = _origin(self._upstreams[name])
         if session.plan.action != "replay":

@@ -38,10 +38,10 @@ class Served:
         """Tell whether a connection is one of this test."""
         return any(behaviour is known for known in self._behaviours)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Give up the connections to servers."""
         if isinstance(self._dialler, RelayDialler):
-            self._dialler.stop()
+            await self._dialler.stop_here()
 
     def _answer(self, url: str, dial: dict[str, Any]) -> Behaviour:
         if self.session.verdict is not None:

@@ -14,6 +14,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, cast
 
 from ..faults import Pace
@@ -65,7 +66,7 @@ class Wire(asyncio.Transport, asyncio.Protocol):
         """End the connection with a reset, after what was written."""
         if not self._closing:
             self._closing = True
-            self._then(self._reset)
+            self._then(partial(reset, self._transport))
 
     def stall(self) -> None:
         """Let nothing pass that is written from now on, nor the end; only :meth:`abort` still ends it."""
@@ -154,7 +155,7 @@ class Wire(asyncio.Transport, asyncio.Protocol):
         return self._transport.can_write_eof()
 
     def write_eof(self) -> None:
-        """Say that nothing more is written, after what was."""
+        """Close the direction of what is written, after what was written; nothing more may be."""
         if not self._closing and not self._stalled:
             self._then(self._transport.write_eof)
 
@@ -247,8 +248,10 @@ class Wire(asyncio.Transport, asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
 
-    def _reset(self) -> None:
-        connection = self._transport.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._transport.close()
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close a connection with a reset, where that is TCP."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.close()

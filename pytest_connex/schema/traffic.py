@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ..cassette.events import Closed, Open, Payload, Received, Refused, Rejected, Sent
+from ..cassette.events import Closed, Left, Open, Payload, Received, Refused, Rejected, Sent
 from ..cassette.http_file import read_http
 from ..cassette.store import RecordedConnection, Recording
 from ..errors import DataFormatError
@@ -164,6 +164,8 @@ def _answered(connection: RecordedConnection) -> str:
             return f"rejected with {status}"
         case Refused(error=error):
             return f"refused: {error}"
+        case Left():
+            return "none before the client left"
         case Open(subprotocol=subprotocol):
             return f"open, subprotocol {subprotocol}" if subprotocol else "open"
 

@@ -254,7 +254,7 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
 @pytest.mark.parametrize(
     ("data", "line", "said"),
     [
-        (with_line(1, LINES[0].replace(b'"version":1', b'"version":2')), 1, "'connex-ws' version 2; this release"),
+        (with_line(1, LINES[0].replace(b'"version":2', b'"version":3')), 1, "'connex-ws' version 3; this release"),
         (b"\n".join(LINES[1:]), 1, "not the header"),
         (b"\n".join(LINES[:-1]), 11, "truncated: its last line must be the end event"),
         (with_line(12, b'{"event":"end","events":9}'), 12, "the end event counts 9 events, found 10"),
@@ -278,7 +278,7 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         (with_line(6, b'{"event":"sent","conn":1,"at":1e999,"text":"x"}'), 6, "not an event"),
     ],
     ids=[
-        "version-2", "no-header", "no-end", "end-counts-less", "end-counts-more", "same-number-twice",
+        "version-3", "no-header", "no-end", "end-counts-less", "end-counts-more", "same-number-twice",
         "before-dial", "sent-before-open", "received-before-open", "after-closed", "time-runs-backwards",
         "no-base64", "base64-cut", "nul-in-line", "nul-after-lines", "nul-only", "deep-line", "deep-header",
         "not-utf-8", "half-a-character", "not-a-number", "infinite",

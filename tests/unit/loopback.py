@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import requests
 import websocket
+from aiohttp import web
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
@@ -24,8 +25,7 @@ from websockets.sync.client import connect as connect_sync
 
 from pytest_connex.background import BackgroundLoop
 from pytest_connex.faults import Faults
-from pytest_connex.proxy.endpoint import Behaviour, Endpoint
-from pytest_connex.proxy.http import Answering, Asked, Refusal
+from pytest_connex.proxy.endpoint import Behaviour, Endpoint, Manners
 from pytest_connex.proxy.port import Port
 
 Script = Callable[[Faults], object]
@@ -43,7 +43,7 @@ def patience(messages: Sequence[str | bytes], silent_after: int | None) -> float
     return PATIENCE if silent_after is None or len(messages) < silent_after else SHORT
 
 
-class Feed:
+class Feed(Manners):
     """Says something to whoever connects, and repeats what it hears."""
 
     refusal: BaseException | None = None
@@ -100,16 +100,16 @@ class Served:
         self._port = Port(self._http, self._websocket, self.faults)
         self._background = BackgroundLoop("served")
 
-    def _websocket(self, asked: Asked) -> Behaviour | Refusal:
+    def _websocket(self, request: web.BaseRequest) -> Behaviour | web.Response:
         if self.rejects:
             self.rejects -= 1
-            return Refusal(404, "")
+            return web.Response(status=404)
         self.feeds.append(self._feed())
         return self.feeds[-1]
 
-    async def _http(self, asked: Asked, answering: Answering) -> None:
-        self.asked.append(f"{asked.method} {asked.path} {(await asked.read())[:10].decode()}".strip())
-        await answering.whole(200, "OK", [("Content-Type", "application/json")], self.body)
+    async def _http(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.asked.append(f"{request.method} {request.path} {(await request.read())[:10].decode()}".strip())
+        return web.Response(body=self.body, content_type="application/json")
 
     @property
     def address(self) -> tuple[str, int]:
@@ -377,7 +377,7 @@ def answer_to(url: str, request: bytes, timeout: float = PATIENCE) -> Http:
 
 
 def ask_socket(url: str, timeout: float = PATIENCE) -> Http:
-    return answer_to(url, b"GET /v1?key=secret HTTP/1.1\r\nHost: localhost\r\n\r\n", timeout)
+    return answer_to(url, b"GET /v1?key=secret HTTP/1.1\r\nHost: x\r\n\r\n", timeout)
 
 
 ASK = {

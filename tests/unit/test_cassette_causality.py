@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from pytest_connex.cassette.causality import Expectations
 from pytest_connex.cassette.events import Dial
-from pytest_connex.cassette.store import RecordedConnection
+from pytest_connex.cassette.store import Place, RecordedConnection
 
 from .conftest import URL
 
 
 def connection(number: int, line: int, last_line: int, first_sent: int | None = None) -> RecordedConnection:
     made = RecordedConnection(Path("x.ws.jsonl"), Dial(number, 0.0, URL), line)
-    made.last_line, made.first_sent_line = last_line, first_sent
+    made.last_line, made.first_sent = last_line, first_sent and Place(first_sent, 0.0)
     return made
 
 
@@ -34,7 +34,7 @@ def test_the_first_of_the_others_is_found(data):
         connection(number, start, start + length, data.draw(numbers))
         for number, (start, length) in enumerate(spans, start=1)
     ]
-    lines = {other: other.first_sent_line for other in connections}
+    lines = {other: other.first_sent and other.first_sent.line for other in connections}
     expectations = Expectations(connections)
     for _ in range(data.draw(st.integers(0, 12))):
         changed, line = data.draw(st.sampled_from(connections)), data.draw(numbers)

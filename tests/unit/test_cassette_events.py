@@ -7,7 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_connex.cassette.events import Closed, Dial, End, Event, Header, Open, Received, Refused, Rejected, Sent
+from pytest_connex.cassette.events import (
+    Closed,
+    Dial,
+    End,
+    Event,
+    Header,
+    Late,
+    Left,
+    Open,
+    Received,
+    Refused,
+    Rejected,
+    Sent,
+    fields,
+    headers_of,
+)
 
 LINES = [
     (
@@ -30,6 +45,21 @@ LINES = [
     (
         Closed(1, 0.6, "server", 1012, "restart"),
         b'{"event":"closed","conn":1,"at":0.6,"by":"server","code":1012,"reason":"restart"}',
+    ),
+    (
+        Rejected(1, 0.2, 302, {"Set-Cookie": ["a", "b"]}, binary=b"\xff", reason="Found"),
+        b'{"event":"rejected","conn":1,"at":0.2,"status":302,"headers":{"Set-Cookie":["a","b"]},"binary":"/w==","reason":"Found"}',
+    ),
+    (Left(1, 9.5), b'{"event":"left","conn":1,"at":9.5}'),
+    (Late(1, 0.7, "x"), b'{"event":"late","conn":1,"at":0.7,"text":"x"}'),
+    (
+        Closed(1, 40.5, "client", 1011, "keepalive ping timeout", 20.25, True),
+        b'{"event":"closed","conn":1,"at":40.5,"by":"client","code":1011,"reason":"keepalive ping timeout",'
+        b'"no_pong_since":20.25,"no_close":true}',
+    ),
+    (
+        Closed(1, 0.6, "network", 1006, reset=True),
+        b'{"event":"closed","conn":1,"at":0.6,"by":"network","code":1006,"reset":true}',
     ),
 ]
 
@@ -87,3 +117,15 @@ def test_any_message_comes_back_as_it_was(message):
     line = msgspec.json.encode(Sent(1, 0.0, text, binary))
     assert b"\n" not in line
     assert msgspec.json.decode(line, type=Event).payload == message
+
+
+@given(st.lists(st.tuples(st.sampled_from("abA"), st.text(max_size=2))))
+def test_repeated_headers_stay_repeated(pairs):
+    held = headers_of(pairs)
+    assert sorted(fields(held), key=lambda pair: pair[0]) == sorted(pairs, key=lambda pair: pair[0])
+    assert all(isinstance(value, str) or len(value) > 1 for value in held.values())
+
+
+def test_the_body_of_a_rejection_is_bytes_whatever_it_is_written_as():
+    assert Rejected(1, 0.0, 401, body="ü").content == "ü".encode()
+    assert Rejected(1, 0.0, 401, binary=b"\xff").content == b"\xff"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_connex.cassette.events import Closed, Late, Left
 from pytest_connex.cassette.library import (
     Summary,
     check,
@@ -181,6 +182,21 @@ def test_a_websocket_recording_is_read_line_by_line(websocket):
         "    0.0120  4  -> b'\\x01'\n"
         "    0.0130  4  closed by the server with 1012 restart\n"
     )
+
+
+def test_what_a_server_did_not_do_and_what_came_too_late_is_read_too(tape, write):
+    conn = tape.dial()
+    tape.opened(conn)
+    tape.events.append(Closed(conn, 0.002, "network", 1006, "", 0.0015, True, True))
+    tape.events.append(Late(conn, 0.003, "hello"))
+    tape.events.append(Left(tape.dial(), 0.004))
+    assert transcript_of(write(tape)).splitlines()[3:] == [
+        "    0.0020  1  closed by the network with 1006, no ping was answered from 0.0015 on, "
+        "the server did not answer the close, the connection was reset",
+        "    0.0030  1  -> hello (too late: the connection had ended)",
+        "    0.0040  2  dial wss://ws.connex.invalid/",
+        "    0.0040  2  left before it was answered",
+    ]
 
 
 def test_an_http_recording_is_read_line_by_line(http):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_connex.cassette.events import Closed, Dial, Event, Open, Received, Refused, Rejected, Sent
+from pytest_connex.cassette.events import Closed, Dial, Event, Late, Left, Open, Received, Refused, Rejected, Sent
 from pytest_connex.cassette.recorder import Recorder
+from pytest_connex.cassette.stamps import TapeClock
 from pytest_connex.config import RECORDED_WS_URL, canonical_url
 from pytest_connex.secrets.redaction import Redactor
 
@@ -155,7 +156,7 @@ def test_finish_ends_what_is_open_and_what_was_never_answered(recorder, events):
     recorder.finish()
     assert events[6:] == [
         Closed(opened, 2.0, "client", 1006),
-        Refused(dialled, 2.0, "TimeoutError", None, "the client gave up during the handshake"),
+        Left(dialled, 2.0),
     ]
 
 
@@ -169,3 +170,92 @@ def test_a_reason_is_kept_as_far_as_a_close_can_hold_it(recorder, events, reason
     recorder.opened(conn, 0.0, None, {})
     recorder.closed(conn, 0.0, "server", 1000, reason)
     assert events[-1].reason == kept
+
+
+# --- What the server did not do, and what nobody got ---------------------------------------------------------
+
+
+@pytest.fixture
+def conn(recorder: Recorder, events: list[Event]) -> int:
+    number = recorder.dial(0.0, GATEWAY)
+    recorder.opened(number, 1.0, None, {})
+    events.clear()
+    return number
+
+
+def test_a_rejection_keeps_its_reason_its_repeated_headers_and_a_body_that_is_no_text(recorder, events):
+    headers = [("Set-Cookie", "a=1"), ("X-N", "1"), ("Set-Cookie", "b=2")]
+    recorder.rejected(recorder.dial(0.0, GATEWAY), 0.1, 503, headers, b"\xff", "Too busy")
+    cookies = ["connex-recorded-set-cookie"] * 2
+    assert events[-1] == Rejected(1, 0.1, 503, {"Set-Cookie": cookies, "X-N": "1"}, "", b"\xff", "Too busy")
+
+
+def test_a_rejection_in_bytes_that_are_text_is_text(recorder, events):
+    recorder.rejected(recorder.dial(0.0, GATEWAY), 0.1, 401, {}, f"ü {KEY}".encode())
+    assert events[-1] == Rejected(1, 0.1, 401, {}, "ü connex-recorded-key")
+
+
+def test_a_dial_that_the_client_gives_up_is_left(recorder, events):
+    number = recorder.dial(0.0, GATEWAY)
+    recorder.left(number, 10.0)
+    recorder.left(number, 11.0)
+    recorder.refused(number, 12.0, ConnectionResetError())
+    assert events[1:] == [Left(number, 10.0)]
+
+
+def test_a_connection_that_is_open_cannot_be_left(recorder, events, conn):
+    recorder.left(conn, 2.0)
+    assert events == []
+
+
+def test_pings_that_are_not_answered_are_dated_from_the_first_of_them(recorder, events, conn):
+    for ping, pong in ((2.0, 2.5), (22.0, None), (42.0, None)):
+        recorder.pinged(conn, ping)
+        if pong:
+            recorder.ponged(conn, pong)
+    recorder.closing(conn, 42.0, 1011, "keepalive ping timeout")
+    recorder.closed(conn, 52.0, "network", 1006, "", answered=False)
+    assert events == [Closed(conn, 52.0, "client", 1011, "keepalive ping timeout", 22.0, True)]
+
+
+def test_pings_that_are_answered_leave_no_trace(recorder, events, conn):
+    recorder.pinged(conn, 2.0)
+    recorder.ponged(conn, 2.5)
+    recorder.closed(conn, 3.0, "client", 1000, "")
+    recorder.pinged(conn, 4.0)
+    assert events == [Closed(conn, 3.0, "client", 1000)]
+
+
+def test_a_close_of_the_client_that_is_answered_is_only_a_close(recorder, events, conn):
+    recorder.closing(conn, 2.0, 1000, "done")
+    recorder.received(conn, 2.5, "not read any more")
+    recorder.sent(conn, 2.5, "not sent any more")
+    recorder.closed(conn, 3.0, "server", 1000, "done")
+    assert events == [Closed(conn, 3.0, "client", 1000, "done")]
+
+
+def test_a_reset_is_told_from_an_end(recorder, events, conn):
+    recorder.closed(conn, 2.0, "network", 1006, "", reset=True)
+    assert events == [Closed(conn, 2.0, "network", 1006, reset=True)]
+
+
+@pytest.mark.parametrize("by", ["server", "network"])
+def test_what_the_client_sends_after_an_end_came_too_late(recorder, events, conn, by):
+    recorder.closed(conn, 2.0, by, 1006, "")
+    recorder.sent(conn, 3.0, f"hello {KEY}")
+    recorder.received(conn, 3.0, "never")
+    recorder.finish()
+    recorder.sent(conn, 4.0, "after the test")
+    assert events[1:] == [Late(conn, 3.0, "hello connex-recorded-key")]
+
+
+def test_the_clock_of_the_tape_orders_what_two_recorders_note(events):
+    now = [10.0]
+    clock = TapeClock(lambda: now[0])
+    recorder = Recorder(events.append, events.extend, REDACTOR, lambda url: url, clock)
+    assert clock.moment() == 0.0
+    recorder.opened(recorder.dial(10.0, GATEWAY), 10.0, None, {})
+    assert clock.moment() == 0.000002
+    now[0] = 11.0
+    recorder.finish()
+    assert [event.at for event in events] == [0.000001, 0.000001, 1.0]

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_connex.cassette import store
-from pytest_connex.cassette.events import Closed, Dial, End, Open, Received, Refused, Rejected, Sent
+from pytest_connex.cassette.events import Closed, Dial, End, Late, Left, Open, Received, Refused, Rejected, Sent
 from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteError
 
@@ -95,15 +95,39 @@ def test_a_recording_without_connections_is_a_recording(path):
 
 
 def test_a_later_version_is_refused_and_says_what_to_do(path):
-    data = b"\n".join([HEAD.replace(b'"version":1', b'"version":2'), *GOOD[1:]])
+    data = b"\n".join([HEAD.replace(b'"version":2', b'"version":3'), *GOOD[1:]])
     error = refusal(path, data)
     assert error.line == 1
-    assert "'connex-ws' version 2; this release reads 'connex-ws' version 1: upgrade pytest-connex" in str(error)
+    assert "'connex-ws' version 3; this release reads 'connex-ws' version 1 to 2: upgrade pytest-connex" in str(error)
+
+
+def test_version_1_is_read(path):
+    path.write_bytes(b"\n".join([HEAD.replace(b'"version":2', b'"version":1'), *GOOD[1:]]))
+    recording = Recording(path)
+    assert recording.header.version == 1
+    assert events_of(recording) == [list(enumerate(EVENTS, start=2))]
+
+
+def test_what_came_too_late_and_what_was_left_are_read(path):
+    events = [
+        Dial(1, 0.0, URL),
+        Open(1, 0.1),
+        Dial(2, 0.1, URL),
+        Closed(1, 0.2, "server", 1012, "", 0.15, False, True),
+        Late(1, 0.3, "x"),
+        Left(2, 0.4),
+        Late(1, 0.5, None, b"y"),
+    ]
+    path.write_bytes(b"\n".join(lines_of(*events)))
+    first, second = Recording(path).connections
+    assert [event for _, event in first.events()] == [events[1], events[3], events[4], events[6]]
+    assert (first.closing, first.late, first.sent_count) == (events[3], [events[4], events[6]], 0)
+    assert (second.answer, second.ended, second.closing) == (events[5], True, None)
 
 
 def test_another_format_is_refused(path):
     error = refusal(path, b"\n".join([HEAD.replace(b"connex-ws", b"connex-xx"), *GOOD[1:]]))
-    assert (error.line, "'connex-xx' version 1" in str(error)) == (1, True)
+    assert (error.line, "'connex-xx' version 2" in str(error)) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +175,10 @@ def test_a_file_that_is_no_complete_recording_is_refused_with_its_line(path, dat
         ([Dial(1, 0.0, URL), Received(1, 0.0, "x")], 3, "connection 1 is not open"),
         ([Dial(1, 0.0, URL), Closed(1, 0.0, "server", 1000)], 3, "connection 1 is not open"),
         ([*EVENTS[:2], Open(1, 0.2)], 4, "connection 1 is answered twice"),
+        ([*EVENTS[:2], Left(1, 0.2)], 4, "connection 1 is answered twice"),
+        ([*EVENTS[:2], Late(1, 0.2, "x")], 4, "connection 1 was not closed before"),
+        ([Dial(1, 0.0, URL), Left(1, 0.2), Late(1, 0.2, "x")], 4, "connection 1 was not closed before"),
+        ([*EVENTS, Late(1, 0.5)], 7, "a message is either text or binary"),
         ([*EVENTS[:2], Rejected(1, 0.2, 401)], 4, "connection 1 is answered twice"),
         ([*EVENTS, Received(1, 0.5, "late")], 7, "connection 1 has ended already"),
         ([*EVENTS, Closed(1, 0.5, "client", 1000)], 7, "connection 1 has ended already"),
@@ -300,7 +328,7 @@ def test_a_message_is_read_wherever_in_the_file_it_stands(write: Write, monkeypa
         sent = [(line, event) for line, event in expected if isinstance(event, Sent)]
         assert list(connection.events()) == expected[1:]
         assert list(connection.sent()) == sent
-        assert (connection.first_sent_line, connection.sent_count) == (sent[0][0], len(sent))
+        assert (connection.first_sent.line, connection.sent_count) == (sent[0][0], len(sent))
 
 
 def test_connections_overlap_that_were_there_at_the_same_time(write: Write):

@@ -49,7 +49,7 @@ class Line(asyncio.Transport):
         return True
 
     def write_eof(self) -> None:
-        self._note("eof")
+        self._note("end")
 
     def is_closing(self) -> bool:
         return self._closing
@@ -427,6 +427,36 @@ def test_a_writer_may_write_on_as_it_is_told_to():
     assert told == ["pause", "resume", "pause", "resume"]
 
 
+# --- An answer that is cut -------------------------------------------------------------------------------
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "length", "passed"),
+    [
+        ((HEAD + b"abcdef",), 0, HEAD),
+        ((HEAD + b"abcdef",), 4, HEAD + b"abcd"),
+        ((HEAD, b"abc", b"def"), 4, HEAD + b"abcd"),
+        ((HEAD + b"ab", b"cdef", b"g"), 4, HEAD + b"abcd"),
+        ((HEAD, b"abcdef"), 6, HEAD + b"abcdef"),
+        ((HEAD, b"abcdef"), 100, HEAD + b"abcdef"),
+        ((HEAD[:10], HEAD), 0, HEAD[:10] + HEAD),
+    ],
+)
+@pytest.mark.parametrize("pace", [Pacing(), SLOW])
+def test_a_cut_lets_so_many_bytes_of_the_body_pass(pieces, length, passed, pace):
+    async def script(wire: Wire, line: Line, end: End) -> None:
+        wire.cut(length)
+        for piece in pieces:
+            wire.write(piece)
+        wire.close()
+
+    events, _ = on_the_wire(script, pace)
+    assert b"".join(what for _, what in events[:-1]) == passed
+    assert events[-1][1] == "close"
+
+
 # --- As a transport --------------------------------------------------------------------------------------
 
 
@@ -454,6 +484,15 @@ def test_reading_is_the_transports():
         assert (line.limits, wire.can_write_eof(), wire.get_extra_info("socket", "none")) == ((7, 3), True, "none")
 
     on_the_wire(script)
+
+
+@pytest.mark.parametrize("pace", [None, SLOW])
+def test_the_end_of_what_is_written_comes_after_what_was_written(pace):
+    async def script(wire: Wire, line: Line, end: End) -> None:
+        wire.write(b"a")
+        wire.write_eof()
+
+    assert [what for _, what in on_the_wire(script, pace)[0]] == [b"a", "end"]
 
 
 def test_lines_are_one_write():
@@ -492,24 +531,6 @@ def test_a_detached_wire_does_not_touch_the_transport():
         assert wire.is_closing()
 
     assert on_the_wire(script)[0] == []
-
-
-def test_what_waits_is_written_before_a_wire_is_detached():
-    async def script(wire: Wire, line: Line, end: End) -> None:
-        wire.write(b"ab")
-        wire.detach().write(b"c")
-
-    assert on_the_wire(script, SLOW)[0] == [(0.0, b"ab"), (0.0, b"c")]
-
-
-@pytest.mark.parametrize(("pace", "at"), [(None, 0.0), (Pacing(latency=2.0), 2.0)])
-def test_the_end_of_what_is_said_comes_after_what_was_said_and_the_connection_stays(pace, at):
-    async def script(wire: Wire, line: Line, end: End) -> None:
-        wire.write(b"a")
-        wire.write_eof()
-        wire.data_received(b"still here")
-
-    assert on_the_wire(script, pace) == ([(at, b"a"), (at, "eof")], [b"still here"])
 
 
 def test_a_reset_without_tcp_is_a_close():

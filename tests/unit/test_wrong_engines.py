@@ -586,7 +586,7 @@ def a_written_recording_is_complete(folder: Path) -> None:
 
 @check
 def another_version_is_refused(folder: Path) -> None:
-    assert is_refused(folder, msgspec.structs.replace(HEADER, version=2), End(0))
+    assert is_refused(folder, msgspec.structs.replace(HEADER, version=HEADER.version + 1), End(0))
     assert not is_refused(folder, HEADER, End(0))
 
 

@@ -42,7 +42,7 @@ class _Factories:
     @pytest.hookimpl(tryfirst=True, optionalhook=True)
     def pytest_asyncio_loop_factories(self) -> dict[str, Callable[[], AbstractEventLoop]]:
         """Return the loop of the virtual clock and no other."""
-        from ..clock import VirtualLoop
+        from ..virtual import VirtualLoop
 
         return {"virtual": VirtualLoop}
 
@@ -113,7 +113,7 @@ def obstacle(item: pytest.Item) -> str | None:
 
 def _has_other_runner(item: pytest.Item) -> bool:
     """Tell whether somebody else than pytest-asyncio runs a test, so that its loop is not ours to give."""
-    from ..clock import VirtualLoop
+    from ..virtual import VirtualLoop
 
     callspec = getattr(item, "callspec", None)
     given = callspec is not None and any(value is VirtualLoop for value in callspec.params.values())

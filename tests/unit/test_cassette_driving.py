@@ -13,8 +13,8 @@ import pytest
 
 from pytest_connex.cassette import driving
 from pytest_connex.cassette.driving import Driven, Tasks, abort, end_tasks, hush
-from pytest_connex.clock import VirtualLoop
 from pytest_connex.errors import CassetteMismatch, ReplayAborted
+from pytest_connex.virtual import VirtualLoop
 
 VERDICT = CassetteMismatch("other")
 

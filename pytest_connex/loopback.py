@@ -27,22 +27,44 @@ _MAPPED = "::ffff:"
 """So begin IPv4 addresses on a socket that takes both."""
 
 
-def _siocoutq(fd: int) -> int:
-    fcntl.ioctl(fd, _SIOCOUTQ, _count)
-    return int.from_bytes(_count, sys.byteorder)
+_CLOSED = -1
 
 
-def _so_nwrite(fd: int) -> int:
-    with _borrowed(fd) as sock:
-        return sock.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
+def _by_siocoutq(fds: Iterable[int]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    count, nothing, ioctl = bytearray(4), bytearray(4), fcntl.ioctl
+    for fd in fds:
+        try:
+            ioctl(fd, _SIOCOUTQ, count)
+        except OSError:
+            found[fd] = _CLOSED
+        else:
+            if count != nothing:
+                found[fd] = int.from_bytes(count, sys.byteorder)
+    return found
+
+
+def _by_so_nwrite(fds: Iterable[int]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for fd in fds:
+        try:
+            with _borrowed(fd) as sock:
+                found[fd] = sock.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
+        except OSError:
+            found[fd] = _CLOSED
+    return {fd: count for fd, count in found.items() if count}
 
 
 _SIOCOUTQ = 0x5411
 _SO_NWRITE = 0x1024
-_count = bytearray(4)
 
-_unacknowledged: Callable[[int], int] | None = {"linux": _siocoutq, "darwin": _so_nwrite}.get(sys.platform)
-"""Returns how many bytes were written to a socket of which the other end's kernel has not said that it has them."""
+_Measure = Callable[[Iterable[int]], dict[int, int]]
+
+_unacknowledged: _Measure | None = {"linux": _by_siocoutq, "darwin": _by_so_nwrite}.get(sys.platform)
+"""Returns how many bytes were written to each socket of which the other end's kernel has not said that it has them.
+
+Sockets without such bytes are left out, and those that are closed have ``_CLOSED``.
+"""
 
 CAN_TELL = _unacknowledged is not None
 """Whether the kernel says how much is under way."""
@@ -108,9 +130,12 @@ class Connections:
         packets = self._traffic.packets()
         if packets is not None and packets == self._quiet_at:
             return {}
-        found = self._measured(list(self._ends))
+        found = self._unacknowledged(self._ends)
+        for fd in self._unread.keys() - found.keys():
+            del self._unread[fd]
         if found:
-            found = self._measured(filter(self._is_watched, found))
+            found = self._unacknowledged(filter(self._is_watched, found))
+        found = {fd: count for fd, count in found.items() if not self._is_given_up(fd, count)}
         found |= {fd: 0 for fd, end in self._parted.items() if end[::-1] in self._sockets}
         self._parted.clear()
         self._quiet_at = None if found else packets
@@ -120,21 +145,18 @@ class Connections:
         """Wait no more for what :meth:`under_way` returned: nobody reads it."""
         self._unread |= unread
 
-    def _measured(self, fds: Iterable[int]) -> dict[int, int]:
-        found: dict[int, int] = {}
-        if _unacknowledged is None:
-            return found
-        for fd in fds:
-            try:
-                count = _unacknowledged(fd)
-            except OSError:
-                self._forget(fd)
-                continue
-            if fd in self._unread and count < self._unread[fd]:
-                del self._unread[fd]
-            if count and fd not in self._unread:
-                found[fd] = count
+    def _unacknowledged(self, fds: Iterable[int]) -> dict[int, int]:
+        found = _unacknowledged(fds) if _unacknowledged is not None else {}
+        for fd in [fd for fd, count in found.items() if count == _CLOSED]:
+            del found[fd]
+            self._forget(fd)
         return found
+
+    def _is_given_up(self, fd: int, count: int) -> bool:
+        """Tell whether a socket is given up, and has not got on since."""
+        if count < self._unread.get(fd, 0):
+            del self._unread[fd]
+        return fd in self._unread
 
     def _is_watched(self, fd: int) -> bool:
         """Tell whether the loop would notice if something arrived at the other end of a socket.
@@ -147,8 +169,9 @@ class Connections:
         if other is None:
             return True
         try:
-            fcntl.ioctl(other, termios.FIONREAD, _count)
-            if any(_count):
+            unread = bytearray(4)
+            fcntl.ioctl(other, termios.FIONREAD, unread)
+            if any(unread):
                 return False
             if hasattr(socket, "TCP_QUICKACK"):
                 with _borrowed(other) as sock:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
 NEEDS_ASYNCIO = "needs pytest-asyncio 1.4 or newer for its virtual clock: pip install -U pytest-asyncio"
-NEEDS_NO_TCP = "connex_rest_async needs real TCP, which a virtual clock cannot wait for: run without --connex-sandbox"
-PROXY_NEEDS_TCP = "connex_proxy needs real TCP, which a virtual clock cannot wait for: use connex_connect"
 NEEDS_FUNCTION_LOOP = (
     'a test on a virtual clock has an event loop of its own: drop its loop_scope, or set it to "function"'
 )
@@ -104,11 +102,7 @@ def obstacle(item: pytest.Item) -> str | None:
         raise pytest.UsageError(f"{item.nodeid}: {NEEDS_FUNCTION_LOOP}")
     if _has_other_runner(item):
         raise pytest.UsageError(f"{item.nodeid}: {NEEDS_PYTEST_ASYNCIO}")
-    if "connex_proxy" in getattr(item, "fixturenames", ()):
-        return PROXY_NEEDS_TCP
-    mode = item.config.stash[RUN].options.mode
-    sandboxed = owns_sandbox(item) or mode == "sandbox"
-    return NEEDS_NO_TCP if sandboxed and "connex_rest_async" in getattr(item, "fixturenames", ()) else None
+    return None
 
 
 def _has_other_runner(item: pytest.Item) -> bool:

@@ -193,7 +193,7 @@ def test_nothing_is_under_way_where_both_ends_are_closed(connections, pair):
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sockets that were looked at."""
     seen: list[int] = []
-    monkeypatch.setattr(loopback, "_unacknowledged", lambda fd: seen.append(fd) or 0)
+    monkeypatch.setattr(loopback, "_unacknowledged", lambda fds: seen.extend(fds) or {})
     return seen
 
 
@@ -225,7 +225,7 @@ def test_sockets_are_looked_at_after_packets_only_where_those_are_counted(looked
 def test_sockets_with_something_under_way_are_looked_at_again(monkeypatch, tmp_path, count, pair):
     (tmp_path / "tx_packets").write_text("10\n")
     monkeypatch.setattr(loopback, "_PACKETS", str(tmp_path / "tx_packets"))
-    monkeypatch.setattr(loopback, "_unacknowledged", lambda fd: count)
+    monkeypatch.setattr(loopback, "_unacknowledged", lambda fds: dict.fromkeys(fds, count) if count else {})
     connections = Connections()
     (tmp_path / "tx_packets").write_text("11\n")
     connections.add(pair[0].fileno())

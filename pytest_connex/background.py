@@ -12,6 +12,9 @@ from .sockets import require_sockets
 
 _Result = TypeVar("_Result")
 
+_TURNS = 20
+"""How many turns of its loop what was sent to a connection takes to come to those behind it."""
+
 
 class BackgroundLoop:
     """Runs coroutines and callbacks for other threads.
@@ -59,6 +62,12 @@ class BackgroundLoop:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         self._loop.close()
+
+
+async def hear() -> None:
+    """Let the running loop take what has been sent to it so far."""
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 async def _cancel_others() -> None:

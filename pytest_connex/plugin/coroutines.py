@@ -89,6 +89,9 @@ def driven_test(item: pytest.Item, trial: Trial, allow_uvloop: bool) -> Iterator
 async def _driven(trial: Trial, coroutine: Coroutine[Any, Any, Any], allow_uvloop: bool) -> Any:
     import asyncio
 
+    from ..background import hear
+    from ..virtual import VirtualLoop
+
     try:
         loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
     except RuntimeError:
@@ -98,7 +101,10 @@ async def _driven(trial: Trial, coroutine: Coroutine[Any, Any, Any], allow_uvloo
     if trial.session.plan.action == "replay" and not allow_uvloop and is_uvloop(loop):
         coroutine.close()
         pytest.fail(UVLOOP_REFUSED, pytrace=False)
-    return await trial.ending.driven(coroutine)
+    result = await trial.ending.driven(coroutine)
+    if isinstance(loop, VirtualLoop):
+        await hear()  # the proxy is on this loop
+    return result
 
 
 async def _driven_by_trio(trial: Trial, coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -7,7 +7,7 @@ that sandbox; so the mode of the run changes a configuration and nothing else.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..proxy.proxy import Proxy
     from ..sandbox.server import Sandbox
     from ..schema.pinned import PinnedSchemas
+    from ..virtual import StandIn
 
 
 @pytest.fixture(scope="session")
@@ -74,8 +75,19 @@ def _connex_proxy_of_run(request: pytest.FixtureRequest) -> Iterator[Proxy]:
     behind = request.getfixturevalue("_connex_behind")
     with Proxy(lambda: owner(config), behind, seed=config.stash[RUN].options.seed) as proxy, _spared():
         config.stash[PROXY] = proxy
-        yield proxy
+        with _standing_in(request, proxy.stand_ins()):
+            yield proxy
         del config.stash[PROXY]
+
+
+@contextmanager
+def _standing_in(request: pytest.FixtureRequest, stand_ins: Mapping[int, Callable[[], StandIn]]) -> Iterator[None]:
+    """Have loops with a virtual clock serve some ports themselves."""
+    known = request.config.stash[RUN].stand_ins
+    known.update(stand_ins)
+    yield
+    for port in stand_ins:
+        del known[port]
 
 
 @contextmanager
@@ -147,7 +159,8 @@ def _sandbox(request: pytest.FixtureRequest, dialect: Dialect | None = None) -> 
     with made as sandbox:
         if run.masking is not None:
             run.masking.hide(sandbox.api_key, sandbox.api_secret)
-        yield sandbox
+        with _standing_in(request, sandbox.stand_ins()):
+            yield sandbox
 
 
 def _require_extra(module: str, fixture: str, extra: str = "httpx") -> None:
@@ -238,6 +251,7 @@ def connex_proxy(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Ite
     with ExitStack() as stack:
         if owns_sandbox(request.node):
             proxy = stack.enter_context(_proxy_of_test(request))
+            stack.enter_context(_standing_in(request, proxy.stand_ins()))
         else:
             proxy = request.getfixturevalue("_connex_proxy_of_run")
             proxy.faults.renew(request.config.stash[RUN].options.seed)

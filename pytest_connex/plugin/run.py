@@ -6,6 +6,7 @@ is decided elsewhere; this module is read by every run, also by those that use n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..cassette.session import Account
     from ..config import ConnexConfig
     from ..proxy.proxy import Proxy
+    from ..virtual import StandIn
     from .options import RunOptions
     from .report.masking import Masking
     from .trial import Trial
@@ -43,6 +45,7 @@ class Run:
         known: The settings that fixtures have given last.
         failures: How many tests have failed so far.
         accounts: What shared fixtures did with their recordings.
+        stand_ins: What serves a port of this machine on the loop of a virtual clock, by the number of the port.
         behind: The servers behind the proxy; None as long as no test needs them.
     """
 
@@ -54,6 +57,7 @@ class Run:
     item: pytest.Item | None = field(default=None, repr=False)
     behind: ConnexConfig | None = field(default=None, repr=False)
     known: dict[str, Any] = field(default_factory=dict, repr=False)
+    stand_ins: dict[int, Callable[[], StandIn]] = field(default_factory=dict, repr=False)
     failures: int = 0
     accounts: list[Account] = field(default_factory=list)
 

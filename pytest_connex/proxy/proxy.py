@@ -5,19 +5,18 @@ Played: from the recordings of the test, HTTP and WebSocket, whoever asks. Recor
 
 from __future__ import annotations
 
-import asyncio
 import os
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from vcr.request import Request
 
-from ..background import BackgroundLoop
+from ..background import BackgroundLoop, hear
 from ..cassette.session import CassetteSession
 from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig, origin
 from ..errors import CassetteError, ConfigError, ReplayAborted
@@ -31,11 +30,11 @@ from .port import Port
 from .replay import Verdict
 from .served import Served
 
+if TYPE_CHECKING:
+    from ..virtual import StandIn
+
 REST = "rest"
 WEBSOCKET = "ws"
-
-_UNDERWAY = 20
-"""How many turns of the loop what clients have sent gets to arrive when the proxy closes."""
 
 _NOBODY = "no test that uses Connex is running, so that this belongs to nobody: who asks has been left behind"
 
@@ -76,16 +75,7 @@ class Proxy:
         self._config = config
         self._upstreams = {REST: config.rest_url, WEBSOCKET: config.ws_url, **upstreams}
         self._ports = {
-            name: Port(
-                partial(self._http, name),
-                partial(self._websocket, name),
-                self.faults,
-                host,
-                port + number if port else 0,
-                partial(self._relocated, name),
-                {_origin(url)} if url else (),
-            )
-            for number, (name, url) in enumerate(self._upstreams.items())
+            name: self._port(name, host, port + number if port else 0) for number, name in enumerate(self._upstreams)
         }
         self._forwards: dict[tuple[str, bool], Forward] = {}
         self._served: list[Served] = []
@@ -97,6 +87,18 @@ class Proxy:
     def __repr__(self) -> str:
         urls = ", ".join(f"{name}={self.url(name)!r}" for name in self._upstreams)
         return f"Proxy({urls})"
+
+    def _port(self, name: str, host: str = "127.0.0.1", number: int = 0) -> Port:
+        url = self._upstreams[name]
+        return Port(
+            partial(self._http, name),
+            partial(self._websocket, name),
+            self.faults,
+            host,
+            number,
+            partial(self._relocated, name),
+            {_origin(url)} if url else (),
+        )
 
     @property
     def frames(self) -> int:
@@ -165,7 +167,7 @@ class Proxy:
             self._background.stop()
 
     async def _stop(self) -> None:
-        await _turns()
+        await hear()
         for served in list(self._served):
             await self._leave(served)
         for port in self._ports.values():
@@ -176,7 +178,7 @@ class Proxy:
     def hear(self) -> None:
         """Take what clients have sent so far."""
         if self._background.is_running:
-            self._background.run(_turns())
+            self._background.run(hear())
 
     def leave(self, session: CassetteSession) -> None:
         """Hear what the clients of a test, or of a fixture, have sent, then end what they left open."""
@@ -185,14 +187,18 @@ class Proxy:
             self._background.run(self._leave(served))
 
     async def _leave(self, served: Served | None) -> None:
-        await _turns()
+        await hear()
         if served is None:
             return
         self._served.remove(served)
         await served.stop()
         for port in self._ports.values():
             port.drop(served.has)
-        await _turns()
+        await hear()
+
+    def stand_ins(self) -> dict[int, Callable[[], StandIn]]:
+        """Return what serves each port on the loop of a virtual clock, by the number of the port."""
+        return {port.number: partial(_StandIn, self, name) for name, port in self._ports.items()}
 
     def __enter__(self) -> Proxy:
         return self.start()
@@ -352,9 +358,28 @@ class Proxy:
         return Verdict(session.verdict or CassetteError("the test has ended"))
 
 
-async def _turns() -> None:
-    for _ in range(_UNDERWAY):
-        await asyncio.sleep(0)
+class _StandIn:
+    """One port of a proxy, served by another loop for its clients.
+
+    Args:
+        proxy: Whose port it is.
+        name: That of the upstream.
+    """
+
+    def __init__(self, proxy: Proxy, name: str) -> None:
+        self._proxy = proxy
+        self._port = proxy._port(name)
+
+    async def start(self) -> int:
+        """Listen, within the running loop, and return the number of the port."""
+        return await self._port.start()
+
+    async def stop(self) -> None:
+        """Hear what clients have sent, then end what is connected."""
+        await hear()
+        for served in list(self._proxy._served):
+            await served.stop()
+        await self._port.stop()
 
 
 def _websocket_url(url: str) -> str:

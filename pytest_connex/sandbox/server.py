@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
+from weakref import WeakSet
 
 from ..background import BackgroundLoop
 from ..config import ConnexConfig
@@ -21,6 +23,9 @@ from ..proxy.port import Port
 from .exchange import Credentials, Exchange
 from .limits import RATE_LIMIT
 from .seat import Seat
+
+if TYPE_CHECKING:
+    from ..virtual import StandIn
 
 WEBSOCKET_PATH = "/ws"
 
@@ -121,7 +126,7 @@ class Sandbox:
         self.exchange = Exchange(seed, dialect, rate_limit, clock_skew)
         self._credentials = self.exchange.new_credentials()
         self._server = SandboxServer(self.exchange, self.faults, interval)
-        self._droppers: list[Callable[[], None]] = []
+        self._stand_ins: WeakSet[SandboxServer] = WeakSet()
         self._background = BackgroundLoop("connex-sandbox")
         self._port = 0
 
@@ -190,15 +195,21 @@ class Sandbox:
         """Make another key, for a client whose nonces must not meet those of others."""
         return self.exchange.new_credentials()
 
+    def stand_ins(self) -> dict[int, Callable[[], StandIn]]:
+        """Return what serves its port on the loop of a virtual clock, in the time of that loop."""
+
+        def made() -> SandboxServer:
+            server = SandboxServer(self.exchange, self.faults, self.interval)
+            self._stand_ins.add(server)
+            return server
+
+        return {self._port: made}
+
     def drop_connections(self) -> None:
         """Abort every WebSocket connection, without a close frame."""
         self._background.call(self._server.drop)
-        for drop in self._droppers:
-            drop()
-
-    def on_drop(self, drop: Callable[[], None]) -> None:
-        """Have ``drop`` called too when connections are to be dropped."""
-        self._droppers.append(drop)
+        for server in list(self._stand_ins):
+            server.drop()
 
     def start(self) -> Sandbox:
         """Start serving on a free port of 127.0.0.1."""

@@ -27,7 +27,6 @@ from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.recorder import Recorder
 from pytest_connex.cassette.store import Recording
 from pytest_connex.cassette.writing import CassetteWriter
-from pytest_connex.clock import VirtualLoop
 from pytest_connex.errors import CassetteError
 from pytest_connex.proxy import connect as connect_module
 from pytest_connex.proxy.connect import connector
@@ -36,6 +35,7 @@ from pytest_connex.proxy.relay import RelayDialler
 from pytest_connex.proxy.replay import ReplayDialler
 from pytest_connex.proxy.upstream import Reach
 from pytest_connex.secrets.redaction import Redactor
+from pytest_connex.virtual import VirtualLoop
 
 HEADER = Header(FORMAT, VERSION, "2026-11-23T15:00:00Z", "sandbox", "pytest-connex 0.1.0", "tests/test_x.py::test_y")
 HOST = "wss://ws.connex.invalid"

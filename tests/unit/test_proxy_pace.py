@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_connex.clock import VirtualLoop
 from pytest_connex.faults import Pace
 from pytest_connex.proxy.wire import Wire
+from pytest_connex.virtual import VirtualLoop
 
 
 class Line(asyncio.Transport):

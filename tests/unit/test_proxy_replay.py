@@ -12,11 +12,11 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Conne
 
 from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.store import Recording
-from pytest_connex.clock import VirtualLoop
 from pytest_connex.errors import CassetteError, CassetteExhausted, CassetteMismatch
 from pytest_connex.proxy.connect import connector
 from pytest_connex.proxy.replay import EXHAUSTED_CODE, MISMATCH_CODE, ReplayDialler, Verdict
 from pytest_connex.secrets.redaction import Redactor
+from pytest_connex.virtual import VirtualLoop
 
 from .conftest import URL, Tape, Write
 from .stopwatch import Stopwatch, on_a_virtual_clock

@@ -10,18 +10,28 @@ import socket
 import struct
 import threading
 import zlib
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 import aiohttp
 import pytest
 import requests
 from vcr.errors import CannotOverwriteExistingCassetteException
 
+from pytest_connex.background import BackgroundLoop
 from pytest_connex.cassette.http import HttpRecording
 from pytest_connex.errors import CassetteError, CassetteMismatch, CassetteMissing
+from pytest_connex.faults import Faults
+from pytest_connex.proxy.forward import End, Forward
+from pytest_connex.proxy.http import Answering, refusal
+from pytest_connex.proxy.http import Asked as HttpAsked
+from pytest_connex.proxy.messages import Headers
+from pytest_connex.proxy.port import Port
 from pytest_connex.proxy.proxy import Proxy
 
+from .loopback import eventually
 from .upstream import (
     KEY,
     PATIENCE,
@@ -541,6 +551,10 @@ def test_where_the_server_gives_no_answer_the_connection_ends_and_a_note_says_wh
 
 
 async def reset(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    reset_by(writer)
+
+
+def reset_by(writer: asyncio.StreamWriter) -> None:
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
@@ -841,3 +855,240 @@ def test_a_verdict_and_what_is_unplayed_list_fifty_and_count_the_rest(stage):
     for text in (unplayed, missed):
         assert text.count("\n  GET ") == 50
         assert "/49\n  and 3 more\n" in text
+
+
+# --- What an observer is told ------------------------------------------------------------------------------
+
+
+class Noted:
+    """Notes what passes."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+        self.has_ended = threading.Event()
+
+    def asked(self, method: str, url: str, headers: Headers) -> None:
+        self.told.append(("asked", method, url.partition("/v1")[2], headers))
+
+    def sent(self, data: bytes) -> None:
+        self.told.append(("sent", data))
+
+    def answered(self, status: int, reason: str, headers: Headers) -> None:
+        self.told.append(("answered", status, reason, headers))
+
+    def piece(self, data: bytes) -> None:
+        self.told.append(("piece", data))
+
+    def ended(self, how: End, error: OSError | None) -> None:
+        self.told.append(("ended", how, type(error)))
+        self.has_ended.set()
+
+
+@contextmanager
+def observed(url: str) -> Iterator[tuple[socket.socket, Noted]]:
+    """A client of a port that passes on, and who looks on."""
+    noted = Noted()
+    forward = Forward(f"{url}/v1")
+
+    async def http(asked: HttpAsked, answering: Answering) -> None:
+        await forward.pass_on(asked, answering, "http://here", noted)
+
+    async def stop() -> None:
+        await port.stop()
+        await forward.stop()
+
+    port = Port(http, lambda asked: refusal(404, ""), Faults())
+    background = BackgroundLoop("observed")
+    background.start()
+    try:
+        number = background.run(port.start())
+        with socket.create_connection(("127.0.0.1", number), PATIENCE) as connection:
+            yield connection, noted
+        assert noted.has_ended.wait(PATIENCE)
+        background.run(stop())
+    finally:
+        background.stop()
+    assert [kind for kind, *_ in noted.told].count("ended") == 1
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told", "end"),
+    [
+        (
+            ok(b"ab", b"x-a: 1"),
+            [("answered", 200, "OK", [("Content-Length", "2"), ("x-a", "1")]), ("piece", b"ab")],
+            "whole",
+        ),
+        (ok(b"", status=b"299 Hm"), [("answered", 299, "Hm", [("Content-Length", "0")])], "whole"),
+        (b"HTTP/1.1 103 Early\r\n\r\n" + ok(b""), [("answered", 200, "OK", [("Content-Length", "0")])], "whole"),
+        (
+            CHUNKED + b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n",
+            [("answered", 200, "OK", []), ("piece", b"a"), ("piece", b"b")],
+            "whole",
+        ),
+        (b"HTTP/1.0 200 OK\r\n\r\nab", [("answered", 200, "OK", []), ("piece", b"ab")], "whole"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab",
+            [("answered", 200, "OK", [("Content-Length", "3")]), ("piece", b"ab")],
+            "cut",
+        ),
+        (CHUNKED + b"1\r\na\r\n", [("answered", 200, "OK", []), ("piece", b"a")], "cut"),
+        (CHUNKED + b"1\r\na\r\nzz\r\n", [("answered", 200, "OK", []), ("piece", b"a")], "cut"),
+        (b"", [], "unanswered"),
+        (b"garbage\r\n\r\n", [], "unanswered"),
+    ],
+)
+def test_an_observer_is_told_what_passes_and_how_it_ended(answer, told, end):
+    async def close(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        writer.close()
+
+    with Upstream(close) as upstream, observed(upstream.url) as (connection, noted):
+        connection.sendall(b"PUT /v1/x?y HTTP/1.1\r\nhost: localhost\r\nX-b: 1\r\nContent-Length: 2\r\n\r\nhi")
+        assert noted.has_ended.wait(PATIENCE)
+    assert noted.told == [
+        ("asked", "PUT", "/x?y", [("X-b", "1"), ("Content-Length", "2")]),
+        ("sent", b"hi"),
+        *told,
+        ("ended", end, type(None)),
+    ]
+
+
+@pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"])
+def test_an_observer_is_told_of_a_reset(beginning):
+    async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"1\r\na\r\n")
+        writer.write(beginning)
+        await reader.readuntil(b"0\r\n\r\n")  # once the beginning has been seen
+        reset_by(writer)
+
+    with Upstream(says(), serve=break_off) as upstream, observed(upstream.url) as (connection, noted):
+        connection.sendall(b"PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+        if beginning:
+            received(connection, b"ab")
+        connection.sendall(b"0\r\n\r\n")
+        ends(connection)
+        assert noted.has_ended.wait(PATIENCE)
+    assert noted.told[-1] == ("ended", "cut" if beginning else "reset", ConnectionResetError)
+
+
+def test_an_observer_is_told_of_a_server_that_is_not_there():
+    with observed(closed_port()) as (connection, noted):
+        connection.sendall(request_of())
+        assert ends(connection) == (b"", "reset")
+    assert [kind for kind, *_ in noted.told] == ["asked", "ended"]
+    assert noted.told[-1] == ("ended", "refused", ConnectionRefusedError)
+
+
+@pytest.mark.parametrize("beginning", [b"", CHUNKED + b"1\r\na\r\n"])
+def test_an_observer_is_told_of_a_client_that_leaves(beginning):
+    silence = Silence(beginning)
+    with Upstream(silence) as upstream, observed(upstream.url) as (connection, noted):
+        connection.sendall(request_of())
+        assert silence.came.wait(PATIENCE)
+        if beginning:
+            received(connection, b"a\r\n")
+        connection.close()
+        assert silence.went.wait(PATIENCE)
+    assert noted.told[1:] == [
+        *([("answered", 200, "OK", []), ("piece", b"a")] if beginning else []),
+        ("ended", "left", type(None)),
+    ]
+
+
+def test_a_client_that_leaves_while_the_server_is_dialled_is_told_too(monkeypatch):
+    dialling = threading.Event()
+
+    async def dial(*args: object) -> None:
+        dialling.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("pytest_connex.proxy.forward.dial", dial)
+    with observed("http://localhost:1") as (connection, noted):
+        connection.sendall(request_of())
+        assert dialling.wait(PATIENCE)
+    assert noted.told[-1] == ("ended", "left", type(None))
+
+
+def test_a_body_in_bad_chunks_is_the_clients_fault_and_the_server_is_left(monkeypatch):
+    async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read())
+
+    heard: list[bytes] = []
+    with Upstream(says(), serve=read) as upstream, observed(upstream.url) as (connection, noted):
+        connection.sendall(b"PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\nzz\r\n")
+        assert ends(connection)[0].startswith(b"HTTP/1.1 400 ")
+    assert noted.told[1:] == [("sent", b"a"), ("ended", "left", type(None))]
+
+
+def test_an_answer_that_comes_before_its_request_is_whole_ends_with_the_request():
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ok(b"no", status=b"413 Too Large"))
+        rest.append(await reader.readexactly(4))
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ok(b"next"))
+
+    rest: list[bytes] = []
+    with Upstream(says(), serve=early) as upstream, observed(upstream.url) as (connection, noted):
+        connection.sendall(b"PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nab")
+        assert received(connection, b"no").startswith(b"HTTP/1.1 413 ")
+        assert not noted.has_ended.is_set()
+        connection.sendall(b"cd")
+        assert noted.has_ended.wait(PATIENCE)
+    assert rest == [b"abcd"]
+    assert noted.told[1:] == [
+        ("sent", b"ab"),
+        ("answered", 413, "Too Large", [("Content-Length", "2")]),
+        ("piece", b"no"),
+        ("sent", b"cd"),
+        ("ended", "whole", type(None)),
+    ]
+
+
+def test_a_server_that_says_something_unasked_gets_the_next_request_on_another_connection(stage):
+    """What it said must not be taken for the answer."""
+
+    async def chatty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ok(b"answer"))
+        await writer.drain()
+        said.wait(PATIENCE)
+        writer.write(ok(b"unasked", status=b"408 Request Timeout"))
+        await reader.read()
+
+    said = threading.Event()
+    with Upstream(says(), serve=chatty) as upstream, stage.proxy("pass", upstream.url) as proxy:
+        with connected(proxy) as connection:
+            connection.sendall(request_of())
+            assert received(connection, b"answer").startswith(b"HTTP/1.1 200 ")
+            said.set()
+            eventually(lambda: not any(server.is_free for server in proxy._forward._servers.values()))
+            connection.sendall(request_of())
+            assert received(connection, b"answer").startswith(b"HTTP/1.1 200 ")
+    assert upstream.connections == 2
+
+
+def test_the_connection_to_the_server_is_kept_as_long_as_the_clients(stage):
+    went = threading.Semaphore(0)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(ok())
+        finally:
+            went.release()
+
+    with Upstream(says(), serve=serve) as upstream, stage.proxy("pass", upstream.url) as proxy:
+        for number in range(1, 4):
+            with connected(proxy) as connection:
+                for _ in range(3):
+                    connection.sendall(request_of())
+                    assert received(connection, b"ok")
+            assert went.acquire(timeout=PATIENCE)
+            assert upstream.connections == number
+        eventually(lambda: not proxy._forward._servers)

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from ..config import MIN_SECRET, RECORDED_KEY, RECORDED_SECRET, RECORDED_WS_URL, ConnexConfig, canonical_url
+from ..config import MIN_SECRET, RECORDED_KEY, RECORDED_SECRET, ConnexConfig
 from ..errors import CassetteError, CassetteMissing, CassetteStale
 from ..protocol import Dialect
 from ..secrets.redaction import Redactor
+from ..upstreams import REST, WEBSOCKET, canonical_websocket
 from .writing import TextWriter, Writer, put_in_place
 
 if TYPE_CHECKING:
@@ -126,6 +127,20 @@ class Account:
         self.kept.update(other.kept)
 
 
+class Settings(NamedTuple):
+    """What recordings have to know of a test.
+
+    Attributes:
+        config: Whose keys are used, which must not be written.
+        dialect: How Connex is spoken to.
+        upstreams: The URL of each server, by its name.
+    """
+
+    config: ConnexConfig
+    dialect: Dialect
+    upstreams: Mapping[str, str]
+
+
 class Judge(Protocol):
     """Who is told of verdicts: the one that can end the test."""
 
@@ -145,11 +160,11 @@ class CassetteSession:
 
     Args:
         plan: What to do.
-        settings: Returns the configuration of the servers and the dialect, once the fixtures know them.
+        settings: Returns what has to be known of the test, once its fixtures know it.
         judge: Told of verdicts.
     """
 
-    def __init__(self, plan: Plan, settings: Callable[[], tuple[ConnexConfig, Dialect]], judge: Judge) -> None:
+    def __init__(self, plan: Plan, settings: Callable[[], Settings], judge: Judge) -> None:
         self.plan = plan
         self.account = Account()
         self.verdict: CassetteError | None = None
@@ -326,7 +341,8 @@ class CassetteSession:
         }
 
     def _all_settings(self) -> tuple[ConnexConfig, Dialect, Redactor]:
-        config, dialect = self._settings()
+        config, dialect, upstreams = self._settings()
+        config = replace(config, rest_url=upstreams[REST], ws_url=upstreams[WEBSOCKET])
         if self._redactor is None:
             values = dict.fromkeys(self.plan.secrets, "connex-recorded-value")
             if self.plan.action == "record":
@@ -360,13 +376,14 @@ class CassetteSession:
         from .recorder import Recorder
         from .writing import CassetteWriter
 
-        config, _, redactor = self._all_settings()
+        _, _, redactor = self._all_settings()
+        upstreams = self._settings().upstreams
         self._writer = CassetteWriter(self.plan.websocket_path, Header(FORMAT, VERSION, **self._facts()), redactor)
         return Recorder(
             self._record,
             self._record_messages,
             redactor,
-            lambda url: canonical_url(url, config.ws_url, RECORDED_WS_URL),
+            lambda url: canonical_websocket(url, upstreams),
         )
 
     def _record(self, event: Event) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import __version__
-from ..cassette.session import Action, CassetteSession, Plan
+from ..cassette.session import Action, CassetteSession, Plan, Settings
 from ..config import (
     API_KEY,
     API_SECRET,
@@ -24,6 +24,7 @@ from ..config import (
 )
 from ..errors import CassetteError, ConfigError
 from ..protocol import Dialect
+from ..upstreams import all_upstreams, checked, recorded_upstream
 from .recording import SUFFIXES, require_credentials, stem_of, stop_asked
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ _REFRESH = 0.2
 def proxy(
     upstream_rest: Annotated[str, typer.Option(help="Base URL of REST; without it CONNEX_REST_URL.")] = "",
     upstream_ws: Annotated[str, typer.Option(help="URL of the WebSocket; without it CONNEX_WS_URL.")] = "",
+    upstream: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=URL", help="Another server to stand for, on a port of its own; repeatable."),
+    ] = None,
     record: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Record into FILE.ws.jsonl and FILE.yaml.")
     ] = None,
@@ -68,8 +73,9 @@ def proxy(
         if action == "record" and not no_credentials:
             require_credentials(config)
         secrets = tuple(value for name in (API_KEY, API_SECRET) if (value := known.get(name)))
-        session = _session(action, stem, config, secrets)
-        _serve(session, config, fault or [], seed, host, port)
+        upstreams = _named(upstream or [], action)
+        session = _session(action, stem, Settings(config, Dialect(), all_upstreams(config, upstreams)), secrets)
+        _serve(session, config, upstreams, fault or [], seed, host, port)
         if action == "record" and session.failed:
             raise typer.Exit(1)
     except (ConfigError, CassetteError) as exc:
@@ -78,7 +84,13 @@ def proxy(
 
 
 def _serve(
-    session: CassetteSession, config: ConnexConfig, faults: list[str], seed: int, host: str, port: int
+    session: CassetteSession,
+    config: ConnexConfig,
+    upstreams: dict[str, str],
+    faults: list[str],
+    seed: int,
+    host: str,
+    port: int,
 ) -> None:
     from ..faults import apply_fault
     from ..proxy.proxy import Proxy
@@ -87,11 +99,11 @@ def _serve(
         session.open()
         if session.verdict is not None:
             raise session.verdict
-        proxy = Proxy(lambda: session, config, {}, seed, host, port)
+        proxy = Proxy(lambda: session, config, upstreams, seed, host, port)
         with proxy:
             for script in faults:
                 apply_fault(proxy.faults, script)
-            _announce(proxy, config)
+            _announce(proxy, config, upstreams)
             while not stopped.wait(_REFRESH):
                 _count(proxy)
         _count(proxy, last=True)
@@ -108,8 +120,20 @@ def _serve(
         typer.echo("nothing was recorded", err=True)
 
 
-def _announce(proxy: Proxy, config: ConnexConfig) -> None:
+def _named(given: list[str], action: Action) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    if bare := [name for name, separator, _ in pairs if not separator]:
+        raise ConfigError(f"--upstream {bare[0]}: expected NAME=URL")
+    named = checked({name: url for name, _, url in pairs})
+    return {name: recorded_upstream(name, url) for name, url in named.items()} if action == "replay" else named
+
+
+def _announce(proxy: Proxy, config: ConnexConfig, upstreams: dict[str, str]) -> None:
+    from ..proxy.proxy import no_proxy, variable
+
     lines = {REST_URL: proxy.rest_url, WS_URL: proxy.ws_url}
+    lines |= {variable(name): proxy.url(name) for name in upstreams}
+    lines |= no_proxy()
     if config.mode == "recorded":
         lines |= {API_KEY: config.api_key or "", API_SECRET: config.api_secret or ""}
     for name, value in lines.items():
@@ -142,7 +166,7 @@ def _check_files(action: Action, stem: Path, rewrite: bool) -> None:
         raise ConfigError(f"{there[0]} exists: add --rewrite to replace it")
 
 
-def _session(action: Action, stem: Path, config: ConnexConfig, secrets: tuple[str, ...]) -> _Standing:
+def _session(action: Action, stem: Path, settings: Settings, secrets: tuple[str, ...]) -> _Standing:
     plan = Plan(
         action=action,
         test="connex proxy",
@@ -152,7 +176,7 @@ def _session(action: Action, stem: Path, config: ConnexConfig, secrets: tuple[st
         secrets=secrets,
         again=f"record it: connex proxy --record {shlex.quote(str(stem))} --rewrite",
     )
-    return _Standing(plan, lambda: (config, Dialect()), _Teller())
+    return _Standing(plan, lambda: settings, _Teller())
 
 
 class _Teller:

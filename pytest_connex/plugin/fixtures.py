@@ -50,6 +50,16 @@ def connex_config(request: pytest.FixtureRequest) -> ConnexConfig:
 
 
 @pytest.fixture(scope="session")
+def connex_upstreams() -> Mapping[str, str]:
+    """Servers besides Connex that tests talk to, name to URL; override it: ``{"venue": "https://venue.example"}``.
+
+    Their traffic is recorded and played with that of Connex, in its order; ``connex_proxy.url("venue")`` is the URL
+    that a client gets.
+    """
+    return {}
+
+
+@pytest.fixture(scope="session")
 def _connex_behind(request: pytest.FixtureRequest) -> ConnexConfig:
     """The servers of this run."""
     run = request.config.stash[RUN]
@@ -72,12 +82,24 @@ def _connex_proxy_of_run(request: pytest.FixtureRequest) -> Iterator[Proxy]:
     from .shared import owner
 
     config = request.config
+    run = config.stash[RUN]
     behind = request.getfixturevalue("_connex_behind")
-    with Proxy(lambda: owner(config), behind, seed=config.stash[RUN].options.seed) as proxy, _spared():
+    run.upstreams = _upstreams(request)
+    with Proxy(lambda: owner(config), behind, run.upstreams, run.options.seed) as proxy, _spared():
         config.stash[PROXY] = proxy
         with _standing_in(request, proxy.stand_ins()):
             yield proxy
         del config.stash[PROXY]
+
+
+def _upstreams(request: pytest.FixtureRequest) -> dict[str, str]:
+    from ..upstreams import checked, recorded_upstream
+
+    with _explained():
+        named = checked(request.getfixturevalue("connex_upstreams"))
+    if request.config.stash[RUN].options.mode == "recorded":
+        return {name: recorded_upstream(name, url) for name, url in named.items()}
+    return named
 
 
 @contextmanager

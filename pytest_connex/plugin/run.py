@@ -46,7 +46,8 @@ class Run:
         failures: How many tests have failed so far.
         accounts: What shared fixtures did with their recordings.
         stand_ins: What serves a port of this machine on the loop of a virtual clock, by the number of the port.
-        behind: The servers behind the proxy; None as long as no test needs them.
+        behind: Connex behind the proxy; None as long as no test needs it.
+        upstreams: The URLs of other servers behind it, by name.
     """
 
     options: RunOptions
@@ -56,6 +57,7 @@ class Run:
     masking: Masking | None = field(default=None, repr=False)
     item: pytest.Item | None = field(default=None, repr=False)
     behind: ConnexConfig | None = field(default=None, repr=False)
+    upstreams: dict[str, str] = field(default_factory=dict)
     known: dict[str, Any] = field(default_factory=dict, repr=False)
     stand_ins: dict[int, Callable[[], StandIn]] = field(default_factory=dict, repr=False)
     failures: int = 0

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..cassette.session import Settings
 from ..errors import CassetteError
+from ..upstreams import all_upstreams
 from .run import Run
 
 if TYPE_CHECKING:
     from ..config import ConnexConfig
-    from ..protocol import Dialect
 
 SETTINGS = ("connex_config", "connex_dialect")
 """The fixtures that say it."""
 
 
-def settings_of(run: Run, known: Mapping[str, Any]) -> tuple[ConnexConfig, Dialect]:
-    """Return the configuration of the servers behind a test, and its dialect.
+def settings_of(run: Run, known: Mapping[str, Any]) -> Settings:
+    """Return what recordings have to know of a test.
 
     Args:
         run: Knows the servers.
@@ -31,5 +31,4 @@ def settings_of(run: Run, known: Mapping[str, Any]) -> tuple[ConnexConfig, Diale
         if name not in known:
             raise CassetteError(f"{name} is needed for recordings, and the fixture has not been set up", again=False)
     config: ConnexConfig = known["connex_config"]
-    behind = run.behind or config
-    return replace(config, rest_url=behind.rest_url, ws_url=behind.ws_url), known["connex_dialect"]
+    return Settings(config, known["connex_dialect"], all_upstreams(run.behind or config, run.upstreams))

@@ -21,6 +21,7 @@ from ..cassette.session import CassetteSession
 from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig, origin
 from ..errors import CassetteError, ConfigError, ReplayAborted
 from ..faults import Faults
+from ..upstreams import REST, WEBSOCKET, all_upstreams, http_url, websocket_url
 from .connect import Address
 from .endpoint import Behaviour
 from .forward import End, Forward, kept_headers, relocated, target, tls
@@ -32,9 +33,6 @@ from .served import Served
 
 if TYPE_CHECKING:
     from ..virtual import StandIn
-
-REST = "rest"
-WEBSOCKET = "ws"
 
 _NOBODY = "no test that uses Connex is running, so that this belongs to nobody: who asks has been left behind"
 
@@ -73,7 +71,7 @@ class Proxy:
         self.notes: list[str] = []
         self._owner = owner
         self._config = config
-        self._upstreams = {REST: config.rest_url, WEBSOCKET: config.ws_url, **upstreams}
+        self._upstreams = all_upstreams(config, upstreams)
         self._ports = {
             name: self._port(name, host, port + number if port else 0) for number, name in enumerate(self._upstreams)
         }
@@ -142,6 +140,7 @@ class Proxy:
             WS_URL: self.ws_url,
             API_KEY: self._config.api_key,
             API_SECRET: self._config.api_secret,
+            **{variable(name): self.url(name) for name in self._upstreams if name not in (REST, WEBSOCKET)},
             **no_proxy(),
         }
 
@@ -228,7 +227,7 @@ class Proxy:
         for name in self._upstreams:
             if origin(url) == origin(self.url(name)):
                 written = parts.path + (f"?{parts.query}" if parts.query else "")
-                return target(_websocket_url(self._upstreams[name]), written or "/")
+                return target(websocket_url(self._upstreams[name]), written or "/")
         return url
 
     # whoever asks
@@ -240,7 +239,7 @@ class Proxy:
 
     def _forward(self, name: str, keep: bool) -> Forward:
         if (name, keep) not in self._forwards:
-            url = self._upstreams[name]
+            url = http_url(self._upstreams[name])
             self._forwards[name, keep] = Forward(url, keep, self._tls(url), self.notes.append)
         return self._forwards[name, keep]
 
@@ -277,7 +276,7 @@ class Proxy:
 
     async def _play(self, session: CassetteSession, name: str, asked: Asked, answering: Answering) -> None:
         body = await asked.read()
-        url = target(self._upstreams[name], asked.target)
+        url = target(http_url(self._upstreams[name]), asked.target)
         found = None
         with suppress(ReplayAborted):  # ends a test; here it is said by the verdict
             found = session.play_http(_request(asked.method, url, body, kept_headers(asked.headers)))
@@ -307,7 +306,7 @@ class Proxy:
     def _relocated(self, name: str, asked: Asked, location: str) -> str:
         """Return where a WebSocket handshake is redirected to, as the client is to see it."""
         here = self._here(name, asked).replace("http", "ws", 1)
-        return relocated("Location", location, _websocket_url(self._upstreams[name]), here)
+        return relocated("Location", location, websocket_url(self._upstreams[name]), here)
 
     def _here(self, name: str, asked: Asked) -> str:
         """Return scheme and host of this proxy as the client knows it."""
@@ -337,7 +336,7 @@ class Proxy:
             return refusal(501, str(verdict))
         if not self._upstreams[name]:
             return refusal(502, "no upstream for WebSocket is configured")
-        url = target(_websocket_url(self._upstreams[name]), asked.target)
+        url = target(websocket_url(self._upstreams[name]), asked.target)
         dial = _dial(asked)
         if dial.get("origin") in self._own_origins(name):  # the client's own idea of where the server is
             dial["origin"] = _origin(self._upstreams[name])
@@ -380,11 +379,6 @@ class _StandIn:
         for served in list(self._proxy._served):
             await served.stop()
         await self._port.stop()
-
-
-def _websocket_url(url: str) -> str:
-    """Return the URL of the WebSockets of a server."""
-    return url.replace("http", "ws", 1) if url.startswith("http") else url
 
 
 _ENDED: dict[End, str] = {
@@ -482,6 +476,11 @@ def _joined(headers: list[tuple[str, str]]) -> dict[str, str]:
         else:
             joined[known] += f", {value}"
     return joined
+
+
+def variable(name: str) -> str:
+    """Return the variable that leads to an upstream which a project has named."""
+    return f"CONNEX_UPSTREAM_{name.upper().replace('-', '_')}"
 
 
 def no_proxy() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from .clock import RealTimeLoop
@@ -29,6 +30,7 @@ class BackgroundLoop:
     def __init__(self, name: str) -> None:
         require_sockets()
         self._loop = RealTimeLoop()
+        self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix=name))
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
 
     @property

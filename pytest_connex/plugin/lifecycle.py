@@ -19,7 +19,7 @@ from ..errors import CassetteError, ReplayAborted
 from . import verifying
 from .coroutines import drive_runner, driven_test, is_runner
 from .ending import WIDER, Ending
-from .network import UVLOOP_REFUSED, blocked
+from .network import UVLOOP_REFUSED, blocked, nothing_around
 from .planning import allowed_hosts, plan, runs_on_uvloop
 from .recording import let_pass
 from .run import ACTIVE, OUTCOMES, PROXY, RUN, TRIAL, uses_connex
@@ -63,6 +63,8 @@ def open_recordings(item: pytest.Item, trial: Trial) -> None:
     if run.options.mode == "recorded":
         block = blocked(allowed_hosts(item), run.options.allow_uvloop, trial.session.fail)
         item.stash[_UNDONE].enter_context(block)
+    elif trial.session.plan.action == "record":
+        item.stash[_UNDONE].enter_context(nothing_around(run.addresses, trial.session.fail))
     trial.session.open()
 
 

@@ -1,9 +1,9 @@
-"""Keeping the tests of a recorded run off the network, and seeing who dials the proxy.
+"""Keeping the tests of a recorded run off the network, and those that are recorded from going around the proxy.
 
 The guard is an audit hook, because the promise that nothing goes live unasked covers fixtures of every scope, all
 threads, and whatever way Python's sockets are reached. What it blocks is the verdict of the test, which retry code
-cannot swallow. This machine's own addresses are open: the proxy is one of them. uvloop has no Python sockets; its
-public entry points refuse instead.
+cannot swallow. What is dialled past the proxy while it records fails the test too. This machine's own addresses are
+open: the proxy is one of them. uvloop has no Python sockets; its public entry points refuse instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import pytest
 
 from ..config import is_loopback
 from ..errors import CassetteError, NetworkBlocked
+from ..proxy.whose import is_at_door
 
+_WAY = "Give the client the URLs of connex_config, or hand it connex_connect"
 _DIALS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 _LOOKUPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"})
 
@@ -36,6 +38,7 @@ class _Guard:
         self.active = False
         self.allowed: tuple[re.Pattern[str], ...] = ()
         self.told: Callable[[CassetteError], None] = lambda verdict: None
+        self.upstreams: Callable[[], Collection[str]] = tuple
 
     def install(self) -> None:
         if not self.installed:
@@ -43,7 +46,11 @@ class _Guard:
             self.installed = True
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
-        if not self.active or not event.startswith("socket."):
+        if not event.startswith("socket."):
+            return
+        if not self.active:
+            if event in ("socket.connect", "socket.getaddrinfo"):
+                self._check_way(args[1] if event == "socket.connect" else args)
             return
         if event in _DIALS:
             address = args[1]
@@ -64,6 +71,14 @@ class _Guard:
         )
         self.told(error)
         raise error
+
+    def _check_way(self, address: object) -> None:
+        """Tell of a dial to an upstream that did not come from the proxy."""
+        if not isinstance(address, tuple) or self.upstreams is tuple or is_at_door():
+            return
+        dialled = f"{address[0]}:{address[1]}"
+        if dialled in self.upstreams():
+            self.told(CassetteError(f"this went around the recording: a dial of {dialled}. {_WAY}", again=False))
 
 
 _guard = _Guard()
@@ -92,6 +107,23 @@ def blocked(
             yield
     finally:
         _guard.active, _guard.allowed, _guard.told = before
+
+
+@contextmanager
+def nothing_around(upstreams: Callable[[], Collection[str]], told: Callable[[CassetteError], None]) -> Iterator[None]:
+    """Tell of dials to upstreams that do not come from the proxy, so that nothing is lost unseen.
+
+    Args:
+        upstreams: Returns the addresses of the upstreams, each as ``host:port``.
+        told: Told of such a dial, before it is made.
+    """
+    _guard.install()
+    before = _guard.upstreams, _guard.told
+    _guard.upstreams, _guard.told = upstreams, told
+    try:
+        yield
+    finally:
+        _guard.upstreams, _guard.told = before
 
 
 def is_uvloop(loop: object) -> bool:

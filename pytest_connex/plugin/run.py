@@ -63,6 +63,13 @@ class Run:
     failures: int = 0
     accounts: list[Account] = field(default_factory=list)
 
+    def addresses(self) -> set[str]:
+        """Return where the upstreams are, each as ``host:port``; they are known once their fixtures are set up."""
+        from ..config import origin
+
+        urls = (*self.upstreams.values(), self.behind and self.behind.rest_url, self.behind and self.behind.ws_url)
+        return {"{1}:{2}".format(*origin(url)) for url in urls if url}
+
     @property
     def proxied(self) -> bool:
         """Whether clients find the proxy in the place of Connex: what they say is played, recorded or compared."""

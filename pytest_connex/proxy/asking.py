@@ -17,6 +17,7 @@ import h11
 
 from .flow import Flow
 from .messages import LONGEST_HEAD, Body, Headers, as_headers, head, tokens, values
+from .whose import at_door
 
 _FULL = 65_536
 """So many bytes of a server may wait before it is read no further."""
@@ -256,6 +257,7 @@ async def dial(host: str, port: int, tls: ssl.SSLContext | None) -> Asking:
     Raises:
         OSError: It cannot be reached; of several addresses, this is the error of the last. ``ssl.SSLError`` is one.
     """
+    at_door()
     loop = asyncio.get_running_loop()
     places = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     error: OSError = ConnectionRefusedError(f"{host} has no address")

@@ -25,6 +25,7 @@ from ..cassette.events import NotText, Payload
 from ..clock import Timer
 from .endpoint import SILENT
 from .frames import FrameReader, Head, Incoming, client_frame
+from .whose import at_door
 
 TRANSPORT_OPTIONS = (
     "ssl",
@@ -278,6 +279,7 @@ async def reach(make: Callable[[], asyncio.Protocol], url: str, options: dict[st
     Raises:
         OSError: There is none.
     """
+    at_door()
     loop = asyncio.get_running_loop()
     uri = parse_uri(url)
     way = {

@@ -25,6 +25,7 @@ from ..cassette.events import NotText, Payload
 from ..clock import Timer
 from .endpoint import SILENT
 from .frames import FrameReader, Head, Incoming, client_frame
+from .wire import unread
 
 TRANSPORT_OPTIONS = (
     "ssl",
@@ -168,6 +169,8 @@ class Upstream(asyncio.Protocol):
         """The connection is no more."""
         if self._linger is not None:
             self._linger.cancel()
+        if self.step is Step.OPEN and (left := unread(self._transport)):
+            self.data_received(left)
         self._over(exc)
 
     def pause_writing(self) -> None:

@@ -242,6 +242,18 @@ def test_a_close_that_is_not_answered_is_not_answered_on_replay(stage):
     assert (closing.no_close, closing.hung_up) == (True, False)
 
 
+def test_a_client_that_leaves_without_an_answer_takes_its_connection_to_the_server_along(stage):
+    ended = threading.Event()
+
+    def notices(line: Line) -> None:
+        deaf(line)
+        ended.set()
+
+    with server(notices) as url, stage.proxy("pass", ws=url) as proxy:
+        leave(proxy)
+        assert ended.wait(PATIENCE / 2)
+
+
 def test_a_connection_that_ends_in_place_of_an_answer_to_the_close_ends_on_replay(stage):
     def hangs_up(line: Line) -> None:
         line.say(b"hello")

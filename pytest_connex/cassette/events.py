@@ -140,6 +140,7 @@ class Closed(_Event, frozen=True, tag="closed"):
         no_pong_since: When the client sent the first of the pings that the server never answered, in seconds.
         no_close: Whether the server never answered the client's close frame.
         reset: Whether the connection was reset, and not just ended.
+        pongs: How many pings it had answered before the first of those.
         hung_up: Whether the server ended the connection in place of an answer to the client's close frame.
     """
 
@@ -150,6 +151,7 @@ class Closed(_Event, frozen=True, tag="closed"):
     no_close: bool = False
     reset: bool = False
     hung_up: bool = False
+    pongs: int = 0
 
 
 class Late(_Message, frozen=True, tag="late", gc=False):

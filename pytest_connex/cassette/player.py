@@ -172,6 +172,7 @@ class Playback:
         self._player = player
         self.tracks = tracks
         self.answer: Answer
+        self._pings = 0
 
     @property
     def track(self) -> _Track:
@@ -258,15 +259,18 @@ class Playback:
             connection.last_line,
         )
 
-    @property
-    def answers_pings(self) -> bool:
-        """Whether the server answered pings at this point of the recording."""
+    def pinged(self) -> bool:
+        """Take a ping of the client, and tell whether the server answers it.
+
+        It does as often as it did, and, to a client that sends more of them, for as long as it did.
+        """
         track = self.track
         closing = track.connection.closing
         if closing is None or closing.no_pong_since is None:
             return True
+        self._pings += 1
         track.due()
-        return track.event.at < closing.no_pong_since
+        return self._pings <= closing.pongs or track.event.at < closing.no_pong_since
 
     @property
     def end(self) -> Closed | None:

@@ -90,6 +90,7 @@ class Recorder:
         self._dialled = 0
         self._states: dict[int, _State] = {}
         self._unanswered_pings: dict[int, float] = {}
+        self._pongs: dict[int, int] = {}
         self._farewells: dict[int, tuple[int, str]] = {}
         self._waiting: list[Message] = []
         self._waiting_characters = 0
@@ -156,7 +157,8 @@ class Recorder:
     def ponged(self, conn: int, now: float) -> None:
         """Note a pong of the server."""
         with self._lock:
-            self._unanswered_pings.pop(conn, None)
+            if self._unanswered_pings.pop(conn, None) is not None:
+                self._pongs[conn] = self._pongs.get(conn, 0) + 1
 
     # how it ends
 
@@ -201,10 +203,12 @@ class Recorder:
                 del self._states[conn]
             else:
                 self._states[conn] = _State.CLOSED
-            since = self._unanswered_pings.pop(conn, None)
+            since, pongs = self._unanswered_pings.pop(conn, None), self._pongs.pop(conn, 0)
             said = _short(self._redactor.text(reason))
             silent = by == "client" and not answered
-            self._event(Closed(conn, self._at(now), by, code, said, since, silent, reset, silent and hung_up))
+            pongs = 0 if since is None else pongs
+            end = Closed(conn, self._at(now), by, code, said, since, silent, reset, silent and hung_up, pongs)
+            self._event(end)
 
     def finish(self) -> None:
         """End what is still open: the test is over, and its client is gone without a close frame."""

@@ -31,7 +31,7 @@ from ..cassette.events import Headers as Recorded
 from ..clock import Timer
 from ..faults import Ending, Trouble
 from .frames import Broken, Control, FrameReader, Head, close_payload, frame_head
-from .wire import Wire, reset
+from .wire import Wire, reset, unread
 
 SILENT = logging.Logger("pytest_connex.cassette")
 """A logger that says nothing, for whatever insists on having one."""
@@ -205,6 +205,7 @@ class Endpoint(asyncio.Protocol):
         self._end_timer: Timer | None = None
         self._linger: Timer | None = None
         self._bytes_sent = 0
+        self._was_garbled = False
 
     def disturb(self, trouble: Trouble) -> None:
         """Let ``trouble`` happen to this connection, whose handshake has not been answered."""
@@ -246,6 +247,8 @@ class Endpoint(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
+        if self.state is State.OPEN and (left := unread(self._stream)):
+            self.data_received(left)
         before, self.state = self.state, State.GONE
         for timer in (self._end_timer, self._linger):
             if timer is not None:
@@ -356,8 +359,8 @@ class Endpoint(asyncio.Protocol):
                 return
         self.send_control(Opcode.CLOSE, close_payload(code, reason))
         self.state = State.CLOSED if self.state is State.LEFT else State.CLOSING
-        if self._reader.broken:
-            self._part()  # an answer could not be read
+        if self._was_garbled:
+            self._part()  # as servers do that refuse something, without waiting for an answer
 
     def answer_close(self, payload: bytes) -> None:
         """Answer the client's close frame where it was the first, and end the connection."""
@@ -510,6 +513,7 @@ class Endpoint(asyncio.Protocol):
                 self.answer_close(payload)
 
     def _take_wrong(self, wrong: NotText | Broken) -> None:
+        self._was_garbled = True
         if self.state is State.OPEN:
             self.behaviour.garbled(self, wrong)
         elif self.state in (State.CLOSING, State.CUT) and isinstance(wrong, Broken):
@@ -580,12 +584,8 @@ def _head_of(message: bytes) -> bytes:
     """Return what stands before the bytes of a message."""
     if isinstance(message, BrokenFrame):
         return b""
-    length = len(message)
-    if isinstance(message, NotText):
-        return frame_head(Opcode.TEXT, length)
-    return _BINARY_HEADS[length] if length < _SHORT else frame_head(Opcode.BINARY, length)
+    return frame_head(Opcode.TEXT if isinstance(message, NotText) else Opcode.BINARY, len(message))
 
 
 _SHORT = 2048
 _TEXT_HEADS = [frame_head(Opcode.TEXT, length) for length in range(_SHORT)]
-_BINARY_HEADS = [frame_head(Opcode.BINARY, length) for length in range(_SHORT)]

@@ -6,10 +6,8 @@ it cannot read; between a client and its server both are for others to do, so it
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from secrets import token_bytes
 from typing import NamedTuple, TypeAlias
 
 from websockets.exceptions import ProtocolError
@@ -22,6 +20,9 @@ _END_OF_HEAD = b"\r\n\r\n"
 _LONGEST_CONTROL = 125
 _DATA = frozenset({Opcode.CONT, Opcode.TEXT, Opcode.BINARY})
 _OPCODES = frozenset(Opcode)
+_WHOLE_TEXT = 0x80 | Opcode.TEXT
+_WHOLE = frozenset({_WHOLE_TEXT, 0x80 | Opcode.BINARY})
+"""First bytes of messages in one frame, which most are."""
 
 
 class Control(NamedTuple):
@@ -81,6 +82,7 @@ class FrameReader:
     def __init__(self, masked: bool, extensions: Sequence[Extension] = ()) -> None:
         self.broken = False
         self._masked = masked
+        self._mark = 0x80 if masked else 0
         self._extensions = tuple(reversed(extensions))
         self._chunks: list[bytes] = []
         self._size = 0
@@ -96,37 +98,42 @@ class FrameReader:
             return []
         buffer = data if len(self._chunks) == 1 else b"".join(self._chunks)
         found: list[Incoming] = []
-        start, size = 0, len(buffer)
-        while True:
-            begin, stop = _place(buffer, start, size, self._masked)
-            if stop > size or begin > size:
-                if size - start >= 2 and (reason := self._problem(buffer[start], buffer[start + 1])):
-                    found.append(self._break(reason, buffer[start:]))
-                break
-            reason = self._problem(buffer[start], buffer[start + 1])
-            if not reason:
-                payload = buffer[begin:stop]
-                if self._masked:
-                    payload = mask_with(payload, buffer[begin - 4 : begin])
-                try:
-                    self._take(buffer[start], payload, found)
-                except ProtocolError as exc:
-                    reason = str(exc)
+        start, size, masked, needed = 0, len(buffer), self._masked, 2
+        while size - start >= needed:
+            first, second = buffer[start], buffer[start + 1]
+            reason = self._problem(first, second)
+            begin, length = start + 2, second & 0x7F
+            if length >= 126:
+                begin += 2 if length == 126 else 8
+                length = int.from_bytes(buffer[start + 2 : begin], "big")
+            if masked:
+                begin += 4
+            stop = begin + (length if begin <= size else 0)
             if reason:
                 found.append(self._break(reason, buffer[start:]))
+                break
+            if stop > size:
+                needed = stop - start
+                break
+            try:
+                self._take(first, _unmasked(buffer[start:stop]) if masked else buffer[begin:stop], found)
+            except ProtocolError as exc:
+                found.append(self._break(str(exc), buffer[start:]))
                 break
             start = stop
         self._chunks = [buffer[start:]] if start < size else []
         self._size = size - start
-        self._needed = stop - start
+        self._needed = needed
         return found
 
     def _problem(self, first: int, second: int) -> str:
         """Return what is wrong with the first two bytes of a frame."""
+        if first in _WHOLE and second & 0x80 == self._mark and self._opcode is None:
+            return ""
         opcode = first & 0x0F
         if opcode not in _OPCODES:
             return "invalid opcode"
-        if bool(second & 0x80) != self._masked:
+        if second & 0x80 != self._mark:
             return "incorrect masking"
         if first & (0x30 if self._extensions else 0x70):
             return "reserved bits must be 0"
@@ -141,6 +148,9 @@ class FrameReader:
         return "" if first & 0x80 else "fragmented control frame"
 
     def _take(self, first: int, payload: bytes, found: list[Incoming]) -> None:
+        if first == _WHOLE_TEXT and not self._extensions:
+            found.append(_text(payload))
+            return
         opcode, final = Opcode(first & 0x0F), bool(first & 0x80)
         if self._extensions:
             frame = Frame(opcode, payload, final, bool(first & 0x40))
@@ -179,29 +189,12 @@ class FrameReader:
         return frames
 
 
-def _place(buffer: bytes, start: int, size: int, masked: bool) -> tuple[int, int]:
-    """Return where the payload of a frame begins and ends: beyond ``size`` where too little is there."""
-    begin = start + 2
-    if begin > size:
-        return begin, begin
-    length = buffer[start + 1] & 0x7F
-    if length >= 126:
-        extended = begin
-        begin += 2 if length == 126 else 8
-        if begin > size:
-            return begin, begin
-        length = int.from_bytes(buffer[extended:begin], "big")
-    if masked:
-        begin += 4
-    return begin, begin + length
-
-
 def _check_close(payload: bytes) -> None:
     """Raise ``ProtocolError`` for what no close frame may hold."""
     try:
         Close.parse(payload)
-    except UnicodeDecodeError as exc:
-        raise ProtocolError("the reason of a close frame is no UTF-8") from exc
+    except (ProtocolError, UnicodeDecodeError) as exc:
+        raise ProtocolError("invalid close frame") from exc
 
 
 def _text(payload: bytes) -> Payload:
@@ -211,13 +204,21 @@ def _text(payload: bytes) -> Payload:
         return NotText(payload)
 
 
-def mask_with(payload: bytes, mask: bytes) -> bytes:
-    """Return ``payload`` with the mask of a client's frame applied, or taken away again."""
-    length = len(payload)
-    repeated = mask * (length // 4) + mask[: length % 4]
-    return (int.from_bytes(payload, sys.byteorder) ^ int.from_bytes(repeated, sys.byteorder)).to_bytes(
-        length, sys.byteorder
-    )
+def _unmasked(frame: bytes) -> bytes:
+    """Return the payload of a whole frame of a client; websockets takes masks away much quicker than Python can."""
+    place = 0
+
+    def read_exact(length: int) -> Generator[None, None, bytes]:
+        nonlocal place
+        start, place = place, place + length
+        return frame[start:place]
+        yield  # it never has to wait
+
+    try:
+        next(Frame.parse(read_exact, mask=True))
+    except StopIteration as parsed:
+        return bytes(parsed.value.data)
+    raise ProtocolError("incomplete frame")
 
 
 def frame_head(opcode: int, length: int, masked: bool = False, final: bool = True) -> bytes:
@@ -232,14 +233,7 @@ def frame_head(opcode: int, length: int, masked: bool = False, final: bool = Tru
 
 def client_frame(opcode: Opcode, payload: bytes, extensions: Sequence[Extension] = ()) -> bytes:
     """Return a frame of a client, masked and, for messages, as ``extensions`` encode it."""
-    first = int(opcode)
-    if extensions:
-        frame = Frame(opcode, payload)
-        for extension in extensions:
-            frame = extension.encode(frame)
-        payload, first = bytes(frame.data), first | (0x40 if frame.rsv1 else 0)
-    mask = token_bytes(4)
-    return frame_head(first, len(payload), masked=True) + mask + mask_with(payload, mask)
+    return Frame(opcode, payload).serialize(mask=True, extensions=extensions)
 
 
 def close_payload(code: int, reason: str) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
@@ -16,7 +17,7 @@ from websockets.http11 import Request
 from ..cassette.events import Closed, Left, NotText, Payload, Refused, Rejected
 from ..cassette.player import Playback, Player
 from ..clock import Timer, time_of
-from ..errors import CassetteError, CassetteExhausted, CassetteMismatch
+from ..errors import CassetteError, CassetteExhausted, CassetteMismatch, ReplayAborted
 from .endpoint import REPLAYABLE, Behaviour, Endpoint, Manners, State
 from .frames import Broken
 
@@ -111,7 +112,7 @@ class Replay(Manners):
     def came_late(self, message: Payload) -> None:
         """Refuse in a strict test what the client sent after the recorded close; elsewhere it reaches nobody."""
         if self._playback.strict and self.step is Step.ENDED:
-            self._verdict(self._playback.late(message))
+            self._tell(self._playback.late(message))
 
     def writable(self) -> None:
         """Deliver more."""
@@ -122,11 +123,11 @@ class Replay(Manners):
         self._stop()
         condemned, self.step = self.step is Step.CONDEMNED, Step.LEFT
         if not condemned and (error := self._playback.closed(code)):
-            self._verdict(error)
+            self._tell(error)
 
     def pinged(self, endpoint: Endpoint, payload: bytes) -> None:
         """Answer as long as the recorded server did."""
-        if self._playback.answers_pings:
+        if self._playback.pinged():
             super().pinged(endpoint, payload)
 
     def bade_farewell(self, endpoint: Endpoint, payload: bytes) -> None:
@@ -243,13 +244,13 @@ class Replay(Manners):
     def _mismatch(self, error: CassetteMismatch) -> None:
         self._stop()
         self.step = Step.CONDEMNED
-        self._verdict(error)
+        self._tell(error)
         self._endpoint.close(MISMATCH_CODE, "CassetteMismatch: see the report of the test")
 
     def _exhausted(self, line: int) -> None:
         recording = self._playback.track.connection
         self.step = Step.CONDEMNED
-        self._verdict(
+        self._tell(
             CassetteExhausted(
                 f"the client waits on connection {recording.number}, where the recording has nothing more "
                 f"to deliver before {self._playback.expectation()}\n"
@@ -260,6 +261,11 @@ class Replay(Manners):
         )
         self._endpoint.close(EXHAUSTED_CODE, "CassetteExhausted: see the report of the test")
 
+    def _tell(self, verdict: CassetteError) -> None:
+        """Tell of a verdict; whoever goes on after one is not ended from here, in the middle of a connection."""
+        with suppress(ReplayAborted):
+            self._verdict(verdict)
+
     def _not_given_up(self) -> None:
         recording = self._playback.track.connection
         self.step = Step.CONDEMNED
@@ -269,7 +275,7 @@ class Replay(Manners):
             recording.path,
             recording.last_line,
         )
-        self._verdict(error)
+        self._tell(error)
         Verdict(error).dialled(self._endpoint)
 
 

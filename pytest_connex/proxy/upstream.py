@@ -26,6 +26,7 @@ from ..clock import Timer
 from .endpoint import SILENT
 from .frames import FrameReader, Head, Incoming, client_frame
 from .whose import at_door
+from .wire import unread
 
 TRANSPORT_OPTIONS = (
     "ssl",
@@ -169,6 +170,8 @@ class Upstream(asyncio.Protocol):
         """The connection is no more."""
         if self._linger is not None:
             self._linger.cancel()
+        if self.step is Step.OPEN and (left := unread(self._transport)):
+            self.data_received(left)
         self._over(exc)
 
     def pause_writing(self) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import random
 import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -24,6 +26,9 @@ _FULL = 65_536
 
 _PIECE = 1_024
 """Where bandwidth is limited, so many bytes are written at once."""
+
+_AT_ONCE = 262_144
+"""So many bytes are read at once."""
 
 _RESET = struct.pack("ii", 1, 0)
 _UNHINDERED = Pace()
@@ -247,6 +252,24 @@ class Wire(asyncio.Transport, asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def unread(transport: asyncio.Transport) -> bytes:
+    """Return what had arrived on a connection that is lost, and was not read.
+
+    A transport whose write fails, because the other side has reset the connection, does not read any more; what the
+    other side sent before is still there. It must be asked for within ``connection_lost``: the socket is closed after
+    that. Other loops than asyncio's own close it before, and what is encrypted cannot be read like this.
+    """
+    connection = transport.get_extra_info("socket")
+    known = isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop)
+    if connection is None or not known or transport.get_extra_info("sslcontext") is not None:
+        return b""
+    found = bytearray()
+    with suppress(OSError):  # the reset, after everything that came before it
+        while connection.fileno() >= 0 and (data := os.read(connection.fileno(), _AT_ONCE)):
+            found += data
+    return bytes(found)
 
 
 def reset(transport: asyncio.Transport) -> None:

@@ -68,6 +68,10 @@ class Tape:
         self.events.append(Refused(conn, self.at(), error, errno, "Connection refused"))
         return self
 
+    def left(self, conn: int) -> Tape:
+        self.events.append(Left(conn, self.at()))
+        return self
+
     def sent(self, conn: int, *messages: Payload) -> Tape:
         for message in messages:
             self.events.append(sent(conn, self.at(), message))

@@ -151,6 +151,25 @@ async def test_a_refused_dial_without_a_number_is_replayed_with_its_message(tape
         await on.connect(URL)
 
 
+@on_a_virtual_clock
+async def test_a_dial_that_was_given_up_is_not_answered(tape, stage):
+    on = stage(tape.left(tape.dial()))
+    with pytest.raises(TimeoutError):
+        await on.connect(URL, open_timeout=1)
+    assert (on.verdicts, on.player.unplayed()) == ([], None)
+
+
+@on_a_virtual_clock
+async def test_a_client_that_does_not_give_up_its_dial_is_told_so(tape, stage):
+    on = stage(tape.left(tape.dial()), timeout=0.02)
+    with pytest.raises(InvalidStatus) as caught:
+        await on.connect(URL)
+    [verdict] = on.verdicts
+    assert type(verdict) is CassetteExhausted
+    assert "waits for the answer to its dial, connection 1, which it gave up when it was recorded" in str(verdict)
+    assert caught.value.response.body.decode() == str(verdict)
+
+
 async def test_subprotocol_and_headers_of_the_answer_are_replayed(tape, stage):
     conn = tape.dial(subprotocols=["v2", "v1"])
     on = stage(tape.opened(conn, subprotocol="v1", headers={"X-Session": "7"}).closed(conn))

@@ -17,6 +17,7 @@ from typing import cast
 
 import h11
 
+from .departure import Departure
 from .flow import Flow
 from .messages import LONGEST_HEAD, LONGEST_LINE, Body, Headers, as_headers, head, origin_form, phrase, tokens, values
 from .wire import Wire
@@ -342,6 +343,7 @@ class HttpConnection(asyncio.Protocol):
         self._handle = handle
         self._on_over = on_over
         self._flow = Flow()
+        self._departure = Departure(self._has_left)
         self._phase = _Phase.HEAD
         self._ahead = 0
         self._is_broken = False
@@ -487,9 +489,13 @@ class HttpConnection(asyncio.Protocol):
             waiting = self._asked.waiting + self._ahead
         else:
             waiting = self._asked.waiting
+        if self._phase is _Phase.OVER:
+            return
         if waiting > _FULL and self._wire.is_reading():
             self._wire.pause_reading()
-        elif waiting <= _FULL and self._phase is not _Phase.OVER and not self._wire.is_reading():
+            self._departure.watch(self._wire.get_extra_info("socket"))
+        elif waiting <= _FULL and not self._wire.is_reading():
+            self._departure.stop()
             self._wire.resume_reading()
 
     def _malformed(self, exc: h11.RemoteProtocolError) -> None:
@@ -563,11 +569,17 @@ class HttpConnection(asyncio.Protocol):
         if self._phase is _Phase.OVER:
             return
         self._phase = _Phase.OVER
+        self._departure.stop()
         if self._linger is not None:
             self._linger.cancel()
         self._flow.resume()
         if not self._gone.done():
             self._gone.set_result(None)
+
+    def _has_left(self) -> None:
+        """The client has ended the connection, and what it said before that is not wanted any more."""
+        self._is_over()
+        self._wire.abort()
 
     def _is_over(self) -> None:
         """The client has ended the connection."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -503,6 +504,24 @@ def test_a_client_that_leaves_is_noticed_at_once(how, reset):
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes((1, 0, 0, 0, 0, 0, 0, 0)))
             connection.sendall(b"PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc")
             assert handler.came.wait(PATIENCE)
+        eventually(lambda: handler.ended == ["cancelled"])
+    assert handler.gone == [True]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of it")
+@pytest.mark.parametrize("ahead", ["a body", "requests"])
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_client_that_leaves_is_noticed_while_nothing_is_read_from_it(ahead, reset):
+    handler = Left("waits")
+    body = b"PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99000000\r\n\r\n" + bytes(100_000)
+    with Serving(handler) as serving:
+        with serving.client() as connection:
+            if reset:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes((1, 0, 0, 0, 0, 0, 0, 0)))
+            connection.sendall(body if ahead == "a body" else GET * 4_000)
+            assert handler.came.wait(PATIENCE)
+            connection.sendall(b"GET " * 5_000)
+            eventually(lambda: not any(one._wire.is_reading() for one in serving._port._connections))
         eventually(lambda: handler.ended == ["cancelled"])
     assert handler.gone == [True]
 

@@ -50,7 +50,6 @@ class Replay:
         self._condemned = False
         self._over = False
         self._waits_for_client = False
-        self.sent_something: Callable[[Replay], None] = lambda replay: None
 
     @property
     def on_read(self) -> Callable[[], None] | None:
@@ -72,19 +71,22 @@ class Replay:
             self._mismatch(exc)
             return
         self._pump()
-        self.sent_something(self)
 
-    def nudge_soon(self, sender: Replay) -> None:
-        """Deliver what waited for a message that ``sender`` has got, on the loop of this connection."""
-        if self._loop is sender._loop:
+    def nudge_soon(self) -> None:
+        """Deliver what waited for something that has happened elsewhere, on the loop of this connection."""
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if here:
             self._nudge()
         elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._nudge)
 
     def came_late(self, message: Payload) -> None:
         """Refuse in a strict test what the client sent after the recorded close; elsewhere it reaches nobody."""
-        if self._playback.strict and not self._condemned:
-            self._verdict(self._playback.late(message))
+        if self._playback.strict and not self._condemned and (error := self._playback.late(message)):
+            self._verdict(error)
 
     def writable(self) -> None:
         """Deliver more."""
@@ -252,6 +254,7 @@ class ReplayDialler:
         self._verdict = verdict
         self._pace = pace
         self._replays: list[Replay] = []
+        player.order.listen(self._nudge)
 
     def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
         """Claim a recorded connection."""
@@ -261,14 +264,12 @@ class ReplayDialler:
             self._verdict(exc)
             return Verdict(exc)
         replay = Replay(playback, self._timeout, self._verdict, self._pace)
-        replay.sent_something = self._nudge_others
         self._replays.append(replay)
         return replay
 
-    def _nudge_others(self, sender: Replay) -> None:
-        for replay in self._replays:
-            if replay is not sender:
-                replay.nudge_soon(sender)
+    def _nudge(self) -> None:
+        for replay in tuple(self._replays):
+            replay.nudge_soon()
 
 
 def _refusal(refused: Refused) -> OSError:

@@ -1,53 +1,219 @@
-"""What keeps a message of one connection from coming before what another has to send: the order of the recording.
+"""The order of one tape: what the server does is due when what the client did before it has happened.
 
-A sans-I/O core. It knows, for every recorded connection, on which line stands what its client is expected to send
-next, and finds the first of them quickly, however many connections there are.
+A sans-I/O core, which both players share, and several threads may use at once. It knows of every recorded connection
+and request what has happened and what comes next, and answers quickly, however many there are.
+
+*What the client does*: it dials, sends a message, asks a request. *What the server does*: it sends a message, closes,
+answers a request.
+
+- What the server does on a WebSocket is due when everything that the client did before it, on all connections and
+  over HTTP, has happened: a fill never precedes its order.
+- An answer of HTTP is due when every dial, every message sent and every message received before it has happened: a
+  poll never shows what is not there yet. Requests among themselves have no order: pools and locks take turns as they
+  like, and waiting for each other would be a deadlock. So beyond the first request that has not been asked yet,
+  nothing is waited for.
+- A connection that the replaying client has closed, or on which there is nothing left to say, holds nobody up.
+
+Recordings of version 1 have no common clock. There, a message waits only for what was sent before it on connections
+that were open at the same time, and HTTP has no order.
 """
 
 from __future__ import annotations
 
+import math
+import sys
+import threading
 from bisect import bisect_left, insort
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Generic, NamedTuple, TypeVar
 
-from .store import RecordedConnection
+from .exchange import Interaction
+from .store import Place, RecordedConnection, Recording
+
+_Key = TypeVar("_Key", Place, float)
+
+_ONE_CLOCK = 2
+"""The first version of recordings whose times are those of the whole tape."""
 
 
-class Awaited(NamedTuple):
-    """What has to be sent before anything beyond ``line`` may be delivered, and by whom."""
+class Limits(NamedTuple):
+    """How far a connection may be played: what stands on a later line, or happened later, is not due."""
 
     line: int
-    connection: RecordedConnection
+    at: float
 
 
-class Expectations:
-    """What the clients of all connections are expected to send next.
+class Standing(NamedTuple):
+    """How far a connection has been played.
 
-    Args:
-        connections: Of one recording, in the order of their numbers, which begin with 1.
+    Attributes:
+        sends: What the client is expected to send next; None where it has sent everything.
+        next_at: When the next message was sent or received, in seconds; None where there is none left.
     """
 
-    def __init__(self, connections: Iterable[RecordedConnection]) -> None:
-        self._connections = list(connections)
-        self._lines: dict[int, int] = {}
-        self._ordered: list[tuple[int, int]] = []
+    sends: Place | None
+    next_at: float | None
+
+
+class Order:
+    """The order of a tape.
+
+    Args:
+        recording: Of its WebSockets, if there is one.
+        interactions: Of HTTP.
+
+    Attributes:
+        lock: Held while a player looks or moves.
+    """
+
+    def __init__(self, recording: Recording | None = None, interactions: Sequence[Interaction] = ()) -> None:
+        self.lock = threading.RLock()
+        self._connections = [] if recording is None else recording.connections
+        self._one_clock = recording is None or recording.header.version >= _ONE_CLOCK
+        self._interactions = interactions
+        self._actions: _Earliest[Place] = _Earliest()
+        self._events: _Earliest[float] = _Earliest()
+        asked = ((one.asked, index) for index, one in enumerate(interactions) if one.asked is not None)
+        self._unasked = sorted(asked) if self._one_clock else []
+        self._first_unasked = 0
+        self._asked: set[int] = set()
+        self._listeners: list[Callable[[], None]] = []
+        self._moved = False
         for connection in self._connections:
-            self.expect(connection, connection.first_sent.line if connection.first_sent else None)
+            self.begin(connection)
 
-    def expect(self, connection: RecordedConnection, line: int | None) -> None:
-        """Note on which line stands what is to be sent next on ``connection``; None where nothing is."""
-        number = connection.number
-        known = self._lines.pop(number, None)
-        if known is not None:
-            del self._ordered[bisect_left(self._ordered, (known, number))]
-        if line is not None:
-            self._lines[number] = line
-            insort(self._ordered, (line, number))
+    # what happens
 
-    def before(self, connection: RecordedConnection) -> Awaited | None:
-        """Return what others have to send first that were open at the same time as ``connection``."""
-        for line, number in self._ordered:
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """Hold the lock, and tell the listeners afterwards if anything may have become due."""
+        with self.lock:
+            yield
+            moved, self._moved = self._moved, False
+        if moved:
+            for listener in tuple(self._listeners):
+                listener()
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Have ``listener`` called when something may have become due, from any thread; return what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def begin(self, connection: RecordedConnection) -> None:
+        """Nobody plays a connection: its dial is what comes next."""
+        if self._one_clock:
+            self._stand(connection, Place(connection.line, connection.dial.at), connection.dial.at)
+        else:
+            self._stand(connection, connection.first_sent, None)
+
+    def stand(self, connection: RecordedConnection, standing: Standing) -> None:
+        """A connection has been played so far."""
+        self._stand(connection, standing.sends, standing.next_at if self._one_clock else None)
+
+    def leave(self, connection: RecordedConnection) -> None:
+        """The client has ended a connection."""
+        self._stand(connection, None, None)
+
+    def ask(self, index: int) -> None:
+        """The client has asked the request of an interaction."""
+        self._asked.add(index)
+        while self._first_unasked < len(self._unasked) and self._unasked[self._first_unasked][1] in self._asked:
+            self._first_unasked += 1
+            self._moved = True
+
+    # what is due
+
+    def limits(self, connection: RecordedConnection) -> Limits:
+        """Return how far a connection may be played."""
+        first = self._first_action(connection)
+        return Limits(sys.maxsize if first is None else first[0].line, self._unasked_at)
+
+    def is_due(self, at: float | None) -> bool:
+        """Tell whether an answer of HTTP, or a piece of it, that came ``at`` these seconds is due."""
+        first = self._events.first
+        return at is None or first is None or first[0] >= min(at, self._unasked_at)
+
+    # what is waited for, for messages
+
+    def awaited_by(self, connection: RecordedConnection, place: Place) -> str:
+        """Say what has to happen before what stands at ``place`` is due; an empty text where nothing has to."""
+        first = self._first_action(connection)
+        if self._unasked_at < min(place.at, math.inf if first is None else first[0].at):
+            request = self._interactions[self._unasked[self._first_unasked][1]].request
+            return f"the client asks {request.method} {request.url}"
+        return "" if first is None or first[0].line >= place.line else self._said(*first)
+
+    def awaited_by_answer(self, at: float | None) -> str:
+        """Say what has to happen before an answer of HTTP is due; an empty text where nothing has to."""
+        first = self._events.first
+        if first is None or self.is_due(at):
+            return ""
+        next_at, number = first
+        action = self._actions.of(number)
+        if action is not None and action.at <= next_at:
+            return self._said(action, number)
+        return f"the client takes what it received on connection {number} at {next_at:g} s"
+
+    # inside
+
+    @property
+    def _unasked_at(self) -> float:
+        if self._first_unasked == len(self._unasked):
+            return math.inf
+        return self._unasked[self._first_unasked][0]
+
+    def _stand(self, connection: RecordedConnection, action: Place | None, next_at: float | None) -> None:
+        before = self._events.first
+        self._moved |= self._actions.put(connection.number, action)
+        self._moved |= self._events.put(connection.number, next_at) and self._events.first != before
+
+    def _first_action(self, connection: RecordedConnection) -> tuple[Place, int] | None:
+        """Return what the client does next, on any connection that concerns this one."""
+        if self._one_clock:
+            return self._actions.first
+        for place, number in self._actions:
             other = self._connections[number - 1]
             if other is not connection and other.overlaps(connection):
-                return Awaited(line, other)
+                return place, number
         return None
+
+    def _said(self, action: Place, number: int) -> str:
+        connection = self._connections[number - 1]
+        if action.line == connection.line:
+            return f"the client dials {connection.dial.url}, connection {number}, which stands on line {action.line}"
+        return f"the client sends on connection {number} what it sends on line {action.line}"
+
+
+class _Earliest(Generic[_Key]):
+    """What comes next on each of many connections, and which of it is the first."""
+
+    def __init__(self) -> None:
+        self._keys: dict[int, _Key] = {}
+        self._ordered: list[tuple[_Key, int]] = []
+
+    @property
+    def first(self) -> tuple[_Key, int] | None:
+        """What comes first, and the number of the connection."""
+        return self._ordered[0] if self._ordered else None
+
+    def of(self, number: int) -> _Key | None:
+        """Return what comes next on a connection."""
+        return self._keys.get(number)
+
+    def put(self, number: int, key: _Key | None) -> bool:
+        """Note what comes next on a connection, None where nothing does; tell whether that is news."""
+        known = self._keys.get(number)
+        if known == key:
+            return False
+        if known is not None:
+            del self._ordered[bisect_left(self._ordered, (known, number))]
+        if key is None:
+            del self._keys[number]
+        else:
+            self._keys[number] = key
+            insort(self._ordered, (key, number))
+        return True
+
+    def __iter__(self) -> Iterator[tuple[_Key, int]]:
+        return iter(self._ordered)

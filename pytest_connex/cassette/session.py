@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from ..clock import real_time
 from ..config import MIN_SECRET, RECORDED_KEY, RECORDED_SECRET, ConnexConfig
 from ..errors import CassetteError, CassetteMissing, CassetteStale
 from ..protocol import Dialect
 from ..secrets.redaction import Redactor
-from ..upstreams import REST, WEBSOCKET, canonical_websocket
-from .writing import TextWriter, Writer, put_in_place
+from ..upstreams import canonical_websocket, http_url
+from .causality import Order
+from .stamps import TapeClock
+from .writing import Writer, put_in_place
 
 if TYPE_CHECKING:
-    from vcr.request import Request
-
     from .events import Event, Message
-    from .http import HttpRecording
+    from .exchange import Interaction
+    from .http_player import HttpPlayer
+    from .http_recorder import HttpRecorder
     from .player import Player
     from .recorder import Recorder
     from .store import Recording
@@ -162,19 +165,30 @@ class CassetteSession:
         plan: What to do.
         settings: Returns what has to be known of the test, once its fixtures know it.
         judge: Told of verdicts.
+        now: The clock of the test, in seconds.
     """
 
-    def __init__(self, plan: Plan, settings: Callable[[], Settings], judge: Judge) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Callable[[], Settings],
+        judge: Judge,
+        now: Callable[[], float] = real_time,
+    ) -> None:
         self.plan = plan
         self.account = Account()
         self.verdict: CassetteError | None = None
-        self.http: HttpRecording | None = None
+        self.clock = TapeClock(now)
         self._settings = settings
         self._judge = judge
         self._redactor: Redactor | None = None
         self._recording: Recording | None = None
+        self._interactions: list[Interaction] = []
+        self._order: Order | None = None
         self._player: Player | None = None
+        self._http_player: HttpPlayer | None = None
         self._recorder: Recorder | None = None
+        self._http_recorder: HttpRecorder | None = None
         self._writer: CassetteWriter | None = None
         self._closed = False
         self._lock = threading.RLock()
@@ -184,25 +198,23 @@ class CassetteSession:
         self.account.kept = {str(path): source for path, source in self.plan.kept.items()}
         if self.plan.action == "pass":
             return
-        recording = self.plan.action == "record"
-        if not recording:
-            paths = self.plan.files()
-            self.account.read += map(str, paths)
-            if self.plan.max_age is not None:
-                self._check_age(paths, self.plan.max_age)
+        if self.plan.action == "record":
+            return
+        paths = self.plan.files()
+        self.account.read += map(str, paths)
+        if self.plan.max_age is not None:
+            self._check_age(paths, self.plan.max_age)
         try:
-            self._open(recording)
+            self._read()
         except CassetteError as exc:
             self.fail(exc)
 
-    def _open(self, recording: bool) -> None:
-        from .http import HttpRecording
+    def _read(self) -> None:
+        if self.plan.http_path.exists():
+            from .http_file import read_interactions
 
-        self.http = HttpRecording(
-            self.plan.http_path, recording, self._facts(), self._all_settings, self.fail, self.plan.again
-        )
-        self.http.open()
-        if not recording and self.plan.websocket_path.exists():
+            self._interactions = read_interactions(self.plan.http_path)
+        if self.plan.websocket_path.exists():
             from .store import Recording
 
             self._recording = Recording(self.plan.websocket_path)
@@ -230,15 +242,6 @@ class CassetteSession:
 
     # what its clients ask
 
-    def play_http(self, request: Request) -> dict[str, Any] | None:
-        """Return the recorded answer to a request; None after the verdict."""
-        return None if self.http is None else self.http.play(request)
-
-    def record_http(self, request: Request, response: dict[str, Any]) -> None:
-        """Record a request and its answer."""
-        if self.http is not None and not self._closed:
-            self.http.record(request, response)
-
     def player(self) -> Player:
         """Return what plays the WebSocket recording.
 
@@ -263,12 +266,33 @@ class CassetteSession:
                 self._recorder = self._made_recorder()
             return self._recorder
 
+    def http_player(self) -> HttpPlayer:
+        """Return what plays the HTTP recording."""
+        with self._lock:
+            if self._http_player is None:
+                self._http_player = self._made_http_player()
+            return self._http_player
+
+    def http_recorder(self) -> HttpRecorder:
+        """Return what records HTTP."""
+        with self._lock:
+            if self._http_recorder is None:
+                from .http_recorder import HttpRecorder
+
+                upstreams = self._settings().upstreams
+                self._http_recorder = HttpRecorder(
+                    self.plan.http_path, self._all_settings()[1], _as_http(upstreams), self.clock, self.fail
+                )
+            return self._http_recorder
+
     # the end of the test
 
     def close(self) -> None:
         """The test and its fixtures are over: nothing more is recorded."""
         if self._recorder is not None:
             self._recorder.finish()
+        if self._http_recorder is not None:
+            self._http_recorder.finish()
         if not self._closed:
             self.check_recorded()
         self._closed = True
@@ -284,7 +308,7 @@ class CassetteSession:
         """Return what the test left unused, when nothing worse is known."""
         if self.plan.action != "replay" or self.verdict is not None:
             return None
-        if self.http is not None and (error := self.http.unplayed()):
+        if self._interactions and (error := self.http_player().unplayed()):
             return error
         return None if self._recording is None else self.player().unplayed()
 
@@ -298,7 +322,7 @@ class CassetteSession:
             return
         writers: list[Writer] = [] if self._writer is None else [self._writer]
         try:
-            if (http := self._http_writer()) is not None:
+            if self._http_recorder is not None and (http := self._http_recorder.writer(self._facts())) is not None:
                 writers.append(http)
             for writer in writers:
                 writer.finish()
@@ -316,6 +340,8 @@ class CassetteSession:
         """Throw away what was recorded: the test did not pass."""
         if self._writer is not None:
             self._writer.discard()
+        if self._http_recorder is not None:
+            self._http_recorder.close()
 
     # inside
 
@@ -340,9 +366,8 @@ class CassetteSession:
             "test": self.plan.test,
         }
 
-    def _all_settings(self) -> tuple[ConnexConfig, Dialect, Redactor]:
-        config, dialect, upstreams = self._settings()
-        config = replace(config, rest_url=upstreams[REST], ws_url=upstreams[WEBSOCKET])
+    def _all_settings(self) -> tuple[Dialect, Redactor]:
+        config, dialect, _ = self._settings()
         if self._redactor is None:
             values = dict.fromkeys(self.plan.secrets, "connex-recorded-value")
             if self.plan.action == "record":
@@ -356,12 +381,17 @@ class CassetteSession:
                 values[config.api_key or ""] = RECORDED_KEY
                 values[config.api_secret or ""] = RECORDED_SECRET
             self._redactor = Redactor(values, dialect.secret_fields, (dialect.key_header, dialect.secret_header))
-        return config, dialect, self._redactor
+        return dialect, self._redactor
+
+    def _order_of_tape(self) -> Order:
+        if self._order is None:
+            self._order = Order(self._recording, self._interactions)
+        return self._order
 
     def _made_player(self, recording: Recording) -> Player:
         from .player import Player, Rules
 
-        _, dialect, redactor = self._all_settings()
+        dialect, redactor = self._all_settings()
         rules = Rules(
             volatile=(*dialect.volatile_paths, *self.plan.volatile),
             redactor=redactor,
@@ -369,14 +399,27 @@ class CassetteSession:
             again=self.plan.again,
             echoed=(*dialect.echoed_paths, *self.plan.volatile),
         )
-        return Player(recording, rules)
+        return Player(recording, rules, self._order_of_tape())
+
+    def _made_http_player(self) -> HttpPlayer:
+        from .http_matching import Matching
+        from .http_player import HttpPlayer, HttpRules
+
+        dialect, redactor = self._all_settings()
+        rules = HttpRules(
+            Matching(dialect.volatile_query, dialect.volatile_body),
+            redactor,
+            _as_http(self._settings().upstreams),
+            self.plan.again,
+        )
+        return HttpPlayer(self.plan.http_path, self._interactions, rules, self._order_of_tape())
 
     def _made_recorder(self) -> Recorder:
         from .events import FORMAT, VERSION, Header
         from .recorder import Recorder
         from .writing import CassetteWriter
 
-        _, _, redactor = self._all_settings()
+        redactor = self._all_settings()[1]
         upstreams = self._settings().upstreams
         self._writer = CassetteWriter(self.plan.websocket_path, Header(FORMAT, VERSION, **self._facts()), redactor)
         return Recorder(
@@ -384,6 +427,7 @@ class CassetteSession:
             self._record_messages,
             redactor,
             lambda url: canonical_websocket(url, upstreams),
+            self.clock,
         )
 
     def _record(self, event: Event) -> None:
@@ -404,7 +448,6 @@ class CassetteSession:
             self._writer = None
             self.fail(exc)
 
-    def _http_writer(self) -> TextWriter | None:
-        if self.http is None or self.http.text() is None:
-            return None
-        return TextWriter(self.plan.http_path, self.http.text() or "", self._all_settings()[2])
+
+def _as_http(upstreams: Mapping[str, str]) -> dict[str, str]:
+    return {name: http_url(url) for name, url in upstreams.items()}

@@ -41,10 +41,15 @@ class TapeClock:
 
     def moment(self, now: float | None = None) -> float:
         """Return the stamp of something of HTTP, which happened at ``now``, or just now."""
+        return self.next_moment(-1.0, now)[0]
+
+    def next_moment(self, after: float, now: float | None = None) -> tuple[float, bool]:
+        """Return the same, and whether nothing else got a stamp since the stamp ``after`` was given."""
         with self._lock:
+            alone = self._last / _TICKS == after
             ticks = max(self._ticks(now), self._earliest, self._last + 1)
             self._last, self._earliest = ticks, ticks + 1
-        return ticks / _TICKS
+        return ticks / _TICKS, alone
 
     def elapsed(self, now: float) -> float:
         """Return the time at ``now``, without giving it to anything as a stamp."""

@@ -48,7 +48,7 @@ def begin(item: pytest.Item, known: dict[str, Any]) -> Trial:
     run = item.config.stash[RUN]
     planned = plan(item, run, f"pytest-connex {__version__}")
     ending = Ending(planned.replay_timeout)
-    trial = Trial(CassetteSession(planned, lambda: settings_of(run, known), ending), ending)
+    trial = Trial(CassetteSession(planned, lambda: settings_of(run, known), ending, run.now), ending)
     item.stash[TRIAL] = trial
     item.stash[OUTCOMES] = []
     item.stash[_UNDONE] = ExitStack()

@@ -44,7 +44,8 @@ class _Factory:
         """Make one."""
         from ..virtual import VirtualLoop
 
-        return VirtualLoop(self._run.stand_ins)
+        self._run.loop = VirtualLoop(self._run.stand_ins)
+        return self._run.loop
 
 
 class _Factories:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from ..cassette.session import Account
     from ..config import ConnexConfig
     from ..proxy.proxy import Proxy
@@ -43,6 +45,7 @@ class Run:
         masking: Hides secrets in reports and logs, where there are any.
         item: The test that runs.
         known: The settings that fixtures have given last.
+        loop: The loop of the test that runs, where its clock is virtual.
         failures: How many tests have failed so far.
         accounts: What shared fixtures did with their recordings.
         stand_ins: What serves a port of this machine on the loop of a virtual clock, by the number of the port.
@@ -60,8 +63,15 @@ class Run:
     upstreams: dict[str, str] = field(default_factory=dict)
     known: dict[str, Any] = field(default_factory=dict, repr=False)
     stand_ins: dict[int, Callable[[], StandIn]] = field(default_factory=dict, repr=False)
+    loop: AbstractEventLoop | None = field(default=None, repr=False)
     failures: int = 0
     accounts: list[Account] = field(default_factory=list)
+
+    def now(self) -> float:
+        """Return the time of the test that runs, in seconds: real, or that of its virtual clock."""
+        from ..clock import real_time
+
+        return real_time() if self.loop is None or self.loop.is_closed() else self.loop.time()
 
     def addresses(self) -> set[str]:
         """Return where the upstreams are, each as ``host:port``; they are known once their fixtures are set up."""

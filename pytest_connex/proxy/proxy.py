@@ -14,9 +14,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from vcr.request import Request
-
 from ..background import BackgroundLoop, hear
+from ..cassette.exchange import HttpRequest
 from ..cassette.session import CassetteSession
 from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig, origin
 from ..errors import CassetteError, ConfigError, ReplayAborted
@@ -24,12 +23,14 @@ from ..faults import Faults
 from ..upstreams import REST, WEBSOCKET, all_upstreams, http_url, websocket_url
 from .connect import Address
 from .endpoint import Behaviour
-from .forward import End, Forward, kept_headers, relocated, target, tls
+from .forward import Forward, kept_headers, relocated, target, tls
 from .http import Answering, Asked, Refusal, refusal
 from .messages import Headers, values
+from .playing import Playing
 from .port import Port
 from .replay import Verdict
 from .served import Served
+from .taping import Taping
 
 if TYPE_CHECKING:
     from ..virtual import StandIn
@@ -271,34 +272,29 @@ class Proxy:
         except ConfigError as exc:
             answering.refuse(refusal(502, str(exc)))
             return
-        observer = _Kept(partial(self._record, session)) if keep else None
+        observer = Taping(session.http_recorder(), name, session.fail) if keep else None
         await forward.pass_on(asked, answering, self._here(name, asked), observer)
 
     async def _play(self, session: CassetteSession, name: str, asked: Asked, answering: Answering) -> None:
+        upstream = http_url(self._upstreams[name])
         body = await asked.read()
-        url = target(http_url(self._upstreams[name]), asked.target)
-        found = None
         with suppress(ReplayAborted):  # ends a test; here it is said by the verdict
-            found = session.play_http(_request(asked.method, url, body, kept_headers(asked.headers)))
-        if found is None:
-            answering.refuse(refusal(501, str(session.verdict)))
-        else:
-            await self._played(name, found, asked, answering)
-
-    async def _played(self, name: str, found: dict[str, Any], asked: Asked, answering: Answering) -> None:
-        body = found["body"].get("string") or b""
-        headers: Headers = []
-        for header, given in found["headers"].items():
-            for value in [given] if isinstance(given, str) else given:
-                headers.append(
-                    (header, relocated(header, str(value), self._upstreams[name], self._here(name, asked)))
+            try:
+                player = session.http_player()
+                request = HttpRequest(asked.method, target(upstream, asked.target), kept_headers(asked.headers), body)
+                played = player.ask(request, name)
+                plan, here = session.plan, self._here(name, asked)
+                playing = Playing(
+                    played, player.order, plan.replay_timeout, plan.pace, partial(_headed, upstream, here)
                 )
-        headers = kept_headers(headers)
-        if asked.method != "HEAD":
-            headers = [(header, value) for header, value in headers if header.lower() != "content-length"]
-        status = found["status"]
-        content = body.encode() if isinstance(body, str) else bytes(body)
-        await answering.whole(status["code"], status.get("message") or "", headers, content)
+                await playing.play(asked, answering)
+                return
+            except CassetteError as exc:
+                session.fail(exc)
+        if answering.began:
+            answering.cut()
+        else:
+            answering.refuse(refusal(501, str(session.verdict)))
 
     def _own_origins(self, name: str) -> tuple[str, str]:
         return f"http://{self._authority(name)}", f"http://localhost:{self._ports[name].number}"
@@ -311,14 +307,6 @@ class Proxy:
     def _here(self, name: str, asked: Asked) -> str:
         """Return scheme and host of this proxy as the client knows it."""
         return f"http://{asked.value('host') or self._authority(name)}"
-
-    def _record(self, session: CassetteSession, kept: _Kept, how: End) -> None:
-        with suppress(ReplayAborted):  # ends a test; the client has its answer
-            if how == "whole":
-                session.record_http(kept.request(), kept.response())
-            elif how != "left":
-                broken = f"the server {_ENDED[how]} {kept.method}: that cannot be recorded"
-                session.fail(CassetteError(broken, session.plan.http_path))
 
     # WebSocket
 
@@ -381,54 +369,9 @@ class _StandIn:
         await self._port.stop()
 
 
-_ENDED: dict[End, str] = {
-    "cut": "broke off its answer to",
-    "reset": "reset the connection of",
-    "refused": "could not be reached for",
-    "unanswered": "gave no answer to",
-}
-
-
-class _Kept:
-    """A request that is passed on, and its answer, for a recording; bodies as they were on the wire."""
-
-    def __init__(self, finished: Callable[[_Kept, End], None]) -> None:
-        self.method = ""
-        self._finished = finished
-        self._body = bytearray()
-        self._answer = bytearray()
-
-    def asked(self, method: str, url: str, headers: Headers) -> None:
-        """Keep the head of the request."""
-        self.method, self._url, self._headers = method, url, headers
-
-    def sent(self, data: bytes) -> None:
-        """Keep a piece of its body."""
-        self._body += data
-
-    def answered(self, status: int, reason: str, headers: Headers) -> None:
-        """Keep the head of the answer."""
-        self._status = {"code": status, "message": reason}
-        self._answer_headers: dict[str, list[str]] = {}
-        for name, value in headers:
-            self._answer_headers.setdefault(name, []).append(value)
-
-    def piece(self, data: bytes) -> None:
-        """Keep a piece of its body."""
-        self._answer += data
-
-    def ended(self, how: End, error: OSError | None) -> None:
-        """Pass on what was kept."""
-        self._finished(self, how)
-
-    def request(self) -> Request:
-        """Return the request as VCR has it."""
-        return _request(self.method, self._url, bytes(self._body), self._headers)
-
-    def response(self) -> dict[str, Any]:
-        """Return the answer as VCR has it."""
-        body = {"string": bytes(self._answer)}
-        return {"status": self._status, "headers": self._answer_headers, "body": body}
+def _headed(upstream: str, here: str, headers: Headers) -> Headers:
+    """Return the headers of a recorded answer for a client that knows the server as ``here``."""
+    return [(name, relocated(name, value, upstream, here)) for name, value in kept_headers(headers)]
 
 
 def _origin(url: str) -> str:
@@ -457,25 +400,6 @@ def _dial_headers(asked: Asked) -> Headers:
         for name, value in kept_headers(asked.headers)
         if name.lower() not in _NOT_FOR_THE_SERVER and not name.lower().startswith("sec-websocket-")
     ]
-
-
-def _request(method: str, url: str, body: bytes, headers: list[tuple[str, str]]) -> Request:
-    """Return a request as VCR has it, which logs the URL that it is made with."""
-    request = Request(method, "", body or None, _joined(headers))
-    request.uri = url
-    return request
-
-
-def _joined(headers: list[tuple[str, str]]) -> dict[str, str]:
-    """Return headers as VCR has those of a request: repeated ones as a list in one."""
-    joined: dict[str, str] = {}
-    for name, value in headers:
-        known = next((other for other in joined if other.lower() == name.lower()), None)
-        if known is None:
-            joined[name] = value
-        else:
-            joined[known] += f", {value}"
-    return joined
 
 
 def variable(name: str) -> str:

@@ -123,6 +123,7 @@ class Relay:
         url: Of the server.
         dial: The options of the client's dial.
         reach: Connects to the server.
+        now: The clock of the recording, in seconds; that of the loop where there is none.
 
     Attributes:
         stage: Where the connection stands.
@@ -130,19 +131,28 @@ class Relay:
 
     on_read: Callable[[], None] | None = None
 
-    def __init__(self, recorder: Listener, conn: int, url: str, dial: dict[str, Any], reach: Reach = reach) -> None:
+    def __init__(
+        self,
+        recorder: Listener,
+        conn: int,
+        url: str,
+        dial: dict[str, Any],
+        reach: Reach = reach,
+        now: Callable[[], float] | None = None,
+    ) -> None:
         self.refusal: BaseException | None = None
         self.stage = Stage.DIALLING
         self._recorder = recorder
         self._conn = conn
         self._loop = asyncio.get_running_loop()
+        self._clock = now or partial(time_of, self._loop)
         self._upstream = Upstream(self, url, dial)
         self._reach = partial(reach, lambda: self._upstream, url, dial)
         self._dialling: asyncio.Task[None] | None = None
 
     @property
     def _now(self) -> float:
-        return time_of(self._loop)
+        return self._clock()
 
     # the client
 
@@ -354,10 +364,12 @@ class RelayDialler:
     Args:
         recorder: Told of everything.
         reach: Connects to the server.
+        now: The clock of the recording, in seconds; that of the loop where there is none.
     """
 
-    def __init__(self, recorder: Listener, reach: Reach = reach) -> None:
+    def __init__(self, recorder: Listener, reach: Reach = reach, now: Callable[[], float] | None = None) -> None:
         self._recorder = recorder
+        self._now = now
         self._reach = reach
         self._relays: WeakSet[Relay] = WeakSet()
 
@@ -369,9 +381,9 @@ class RelayDialler:
             dial: The keyword arguments of ``websockets.connect``.
         """
         headers = [(name, str(value)) for name, value in Headers(dial.get("additional_headers") or {}).raw_items()]
-        now = time_of(asyncio.get_running_loop())
+        now = self._now() if self._now else time_of(asyncio.get_running_loop())
         conn = self._recorder.dial(now, url, dial.get("subprotocols") or (), headers)
-        relay = Relay(self._recorder, conn, url, dial, self._reach)
+        relay = Relay(self._recorder, conn, url, dial, self._reach, self._now)
         self._relays.add(relay)
         return relay
 

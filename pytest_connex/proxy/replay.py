@@ -78,7 +78,6 @@ class Replay(Manners):
         self._moment = self._sent_at = time_of(self._loop)
         self._gates_passed = 0
         self.step = Step.PLAYING
-        self.sent_something: Callable[[Replay], None] = lambda replay: None
 
     @property
     def on_read(self) -> Callable[[], None] | None:
@@ -100,19 +99,22 @@ class Replay(Manners):
             self._mismatch(exc)
             return
         self._pump()
-        self.sent_something(self)
 
-    def nudge_soon(self, sender: Replay) -> None:
-        """Deliver what waited for a message that ``sender`` has got, on the loop of this connection."""
-        if self._loop is sender._loop:
+    def nudge_soon(self) -> None:
+        """Deliver what waited for something that has happened elsewhere, on the loop of this connection."""
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if here:
             self._nudge()
         elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._nudge)
 
     def came_late(self, message: Payload) -> None:
         """Refuse in a strict test what the client sent after the recorded close; elsewhere it reaches nobody."""
-        if self._playback.strict and self.step is Step.ENDED:
-            self._tell(self._playback.late(message))
+        if self._playback.strict and self.step is Step.ENDED and (error := self._playback.late(message)):
+            self._tell(error)
 
     def writable(self) -> None:
         """Deliver more."""
@@ -323,6 +325,7 @@ class ReplayDialler:
         self._verdict = verdict
         self._pace = pace
         self._replays: list[Replay] = []
+        player.order.listen(self._nudge)
 
     def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
         """Claim a recorded connection."""
@@ -332,14 +335,12 @@ class ReplayDialler:
             self._verdict(exc)
             return Verdict(exc)
         replay = Replay(playback, self._timeout, self._verdict, self._pace)
-        replay.sent_something = self._nudge_others
         self._replays.append(replay)
         return replay
 
-    def _nudge_others(self, sender: Replay) -> None:
-        for replay in self._replays:
-            if replay is not sender:
-                replay.nudge_soon(sender)
+    def _nudge(self) -> None:
+        for replay in tuple(self._replays):
+            replay.nudge_soon()
 
 
 def _refusal(refused: Refused) -> OSError:

@@ -60,7 +60,7 @@ class Served:
             case "replay":
                 return ReplayDialler(session.player(), plan.replay_timeout, session.fail, plan.pace)
             case "record":
-                return RelayDialler(session.recorder())
+                return RelayDialler(session.recorder(), now=session.clock.now)
             case "pass":
                 return RelayDialler(Unrecorded())
             case _:

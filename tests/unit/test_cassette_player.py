@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_connex.cassette.events import Open, Refused, Rejected
+from pytest_connex.cassette.events import VERSION, Open, Refused, Rejected
 from pytest_connex.cassette.player import Playback, Player, Rules
 from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteMismatch
@@ -21,10 +21,12 @@ Play = Callable[..., Player]
 
 @pytest.fixture
 def play(write: Write) -> Play:
-    def player(tape: Tape, strict: bool = False, redactor: Redactor | None = None) -> Player:
+    def player(tape: Tape, strict: bool = False, redactor: Redactor | None = None, version: int = VERSION) -> Player:
         again = "record it again: pytest --again"
         rules = Rules(("id", "data.nonce"), redactor or Redactor({}), strict, again, echoed=("id",))
-        return Player(Recording(write(tape)), rules)
+        path = write(tape)
+        path.write_bytes(path.read_bytes().replace(b'"version":%d' % VERSION, b'"version":%d' % version, 1))
+        return Player(Recording(path), rules)
 
     return player
 
@@ -181,9 +183,19 @@ def test_a_client_that_is_ahead_with_another_connection_waits_for_nothing(tradin
 
 
 def test_a_connection_that_is_not_dialled_yet_is_waited_for(trading, play):
-    fills = play(trading).dial(URL)
+    player = play(trading)
+    fills = player.dial(URL)
+    assert conversation(fills, "subscribe") == []
+    assert fills.blocked
+    player.dial(URL)
+    assert fills.deliver(MANY) == ["subscribed"]
+
+
+def test_in_version_1_only_what_it_sends_is_waited_for(trading, play):
+    fills = play(trading, version=1).dial(URL)
     assert conversation(fills, "subscribe") == ["subscribed"]
     assert fills.blocked
+    assert fills.expectation() == "the client sends on connection 2 what it sends on line 8"
 
 
 def test_the_close_of_the_server_waits_too(tape, play):
@@ -206,8 +218,12 @@ def test_the_close_of_the_client_waits_for_nobody(tape, play):
 
 
 def test_the_wait_for_another_connection_names_it_and_the_line(trading, play):
-    fills = play(trading).dial(URL)
+    player = play(trading)
+    fills = player.dial(URL)
     conversation(fills, "subscribe")
+    assert fills.expectation() == f"the client dials {URL}, connection 2, which stands on line 3"
+    player.dial(URL)
+    assert fills.deliver(MANY) == ["subscribed"]
     assert fills.expectation() == "the client sends on connection 2 what it sends on line 8"
 
 
@@ -248,10 +264,10 @@ def test_a_connection_whose_claim_has_moved_on_is_waited_for_again(watching, pla
 
 
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
-def test_connections_that_were_never_open_together_do_not_wait_for_each_other(tape, play, order):
+def test_in_version_1_connections_that_were_never_open_together_do_not_wait_for_each_other(tape, play, order):
     for symbol in ("a", "b"):
         tape.connection(("sent", symbol), ("received", f"book of {symbol}"))
-    player = play(tape)
+    player = play(tape, version=1)
     playbacks = [player.dial(URL), player.dial(URL)]
     assert [conversation(playback, symbol) for playback, symbol in zip(playbacks, order, strict=True)] == [
         [f"book of {symbol}"] for symbol in order
@@ -414,6 +430,22 @@ def test_identical_code_in_two_tasks_gets_its_own_frames_in_either_order(tape, p
         tape.connection(("received", "welcome"), ("sent", symbol), ("received", f"book of {symbol}"))
     player = play(tape)
     playbacks = {symbol: player.dial(URL) for symbol in order}
+    delivered = [[playback.deliver(MANY) for playback in playbacks.values()]]
+    for symbol in order:
+        playbacks[symbol].sent(symbol)
+        delivered.append([playbacks["x"].deliver(MANY), playbacks["y"].deliver(MANY)])
+    x_first = [[["welcome"], []], [["book of x"], ["welcome"]], [[], ["book of y"]]]
+    y_first = [[["welcome"], []], [["welcome"], []], [["book of x"], ["book of y"]]]
+    assert delivered == (x_first if order[0] == "x" else y_first)
+    assert player.unplayed() is None
+
+
+@pytest.mark.parametrize("order", [("x", "y"), ("y", "x")])
+def test_in_version_1_identical_code_in_two_tasks_gets_its_own_frames_at_once(tape, play, order):
+    for symbol in ("x", "y"):
+        tape.connection(("received", "welcome"), ("sent", symbol), ("received", f"book of {symbol}"))
+    player = play(tape, version=1)
+    playbacks = {symbol: player.dial(URL) for symbol in order}
     assert all(playback.deliver(MANY) == ["welcome"] for playback in playbacks.values())
     assert {symbol: conversation(playback, symbol) for symbol, playback in playbacks.items()} == {
         "x": ["book of x"],
@@ -428,9 +460,12 @@ def test_messages_bind_playbacks_in_whatever_order_they_are_sent(tape, play, ord
         tape.connection(("sent", "auth"), ("received", "ok"), ("sent", symbol), ("received", f"book of {symbol}"))
     player = play(tape)
     first, second = player.dial(URL), player.dial(URL)
-    assert conversation(first, "auth") == conversation(second, "auth") == ["ok"]
-    assert conversation(second, order[0]) == [f"book of {order[0]}"]
-    assert conversation(first, order[1]) == [f"book of {order[1]}"]
+    first.sent("auth")
+    second.sent("auth")
+    second.sent(order[0])
+    first.sent(order[1])
+    assert second.deliver(MANY) == ["ok", f"book of {order[0]}"]
+    assert first.deliver(MANY) == ["ok", f"book of {order[1]}"]
     assert player.unplayed() is None
 
 
@@ -438,11 +473,12 @@ def test_differing_deliveries_bind_a_playback(tape, play):
     tape.connection(("received", "session 1"), ("sent", "x")).connection(("received", "session 2"), ("sent", "y"))
     player = play(tape)
     first, second = player.dial(URL), player.dial(URL)
-    assert second.deliver(MANY) == ["session 2"]
-    assert first.deliver(MANY) == ["session 1"]
+    assert second.deliver(MANY) == ["session 1"]
+    assert first.deliver(MANY) == []
+    second.sent("x")
+    assert first.deliver(MANY) == ["session 2"]
     with pytest.raises(CassetteMismatch):
-        second.sent("x")
-    first.sent("x")
+        first.sent("x")
 
 
 @pytest.mark.parametrize("other", [{"headers": {"X-Node": "2"}}, {"subprotocol": "v1"}])
@@ -486,9 +522,9 @@ def test_three_playbacks_share_three_recordings_however_they_show_themselves(tap
         tape.connection(("sent", symbol), ("received", symbol * 3))
     player = play(tape)
     playbacks = [player.dial(URL) for _ in sent]
-    assert [conversation(playback, symbol) for playback, symbol in zip(playbacks, sent, strict=True)] == [
-        [symbol * 3] for symbol in sent
-    ]
+    for playback, symbol in zip(playbacks, sent, strict=True):
+        playback.sent(symbol)
+    assert [playback.deliver(MANY) for playback in playbacks] == [[symbol * 3] for symbol in sent]
     assert player.unplayed() is None
 
 

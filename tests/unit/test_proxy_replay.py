@@ -371,13 +371,12 @@ async def test_a_message_on_another_connection_lets_go_what_waited_for_it(tape, 
 @on_a_virtual_clock
 async def test_a_wait_for_another_connection_that_lasts_too_long_names_it(tape, stage):
     on = stage(trading(tape), timeout=0.02)
-    async with on.connect(URL) as fills:
+    async with on.connect(URL) as fills, on.connect(URL):
         await fills.send("subscribe")
         with pytest.raises(ConnectionClosedError):
             await fills.recv()
-    [verdict] = on.verdicts
-    assert type(verdict) is CassetteExhausted
-    assert "before the client sends on connection 2 what it sends on line 7\n" in str(verdict)
+    assert type(on.verdicts[0]) is CassetteExhausted
+    assert "before the client sends on connection 2 what it sends on line 7\n" in str(on.verdicts[0])
 
 
 async def test_identical_clients_at_once_get_the_values_they_made_up(tape, stage):

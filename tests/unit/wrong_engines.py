@@ -6,6 +6,8 @@ Each changes the real classes through ``monkeypatch``, as little as it takes.
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,12 +15,15 @@ from typing import Any, NamedTuple
 import pytest
 from websockets.frames import Opcode
 
-from pytest_connex.cassette import matching, player, recorder, store
+from pytest_connex.cassette import matching, playback, player, recorder, store
+from pytest_connex.cassette.causality import Limits, Order
 from pytest_connex.cassette.echoes import Echoes
 from pytest_connex.cassette.events import Open, Payload, Refused, Rejected, Sent
-from pytest_connex.cassette.player import Playback, Player, _Track
+from pytest_connex.cassette.playback import Waiting
+from pytest_connex.cassette.player import Playback, Player
 from pytest_connex.cassette.recorder import Recorder
 from pytest_connex.cassette.store import Recording
+from pytest_connex.cassette.track import Track
 from pytest_connex.cassette.writing import CassetteWriter, Writer
 from pytest_connex.errors import CassetteMismatch, SecretFound
 from pytest_connex.proxy.endpoint import Endpoint
@@ -63,24 +68,25 @@ def sending(patch: Patch, change: Callable[[Sequence[Payload]], Sequence[Payload
 
 @wrong("an_answer_waits_for_its_request")
 def drops_a_gate(patch: Patch) -> None:
-    due = _Track.due
+    due = Track.due
 
-    def due_at_once(self: _Track) -> Any:
+    def due_at_once(self: Track) -> Any:
         while type(self.event) is Sent:
             self.take()
         return due(self)
 
-    patch.setattr(_Track, "due", due_at_once)
+    patch.setattr(Track, "due", due_at_once)
+    patch.setattr(Order, "limits", lambda self, connection: Limits(sys.maxsize, math.inf))
 
 
 @wrong("a_fill_waits_for_its_order_on_another_connection")
 def ignores_the_gates_of_other_connections(patch: Patch) -> None:
-    patch.setattr(Player, "barrier", lambda self, track: player._NO_BARRIER)
+    patch.setattr(Order, "limits", lambda self, connection: Limits(sys.maxsize, math.inf))
 
 
 @wrong("what_waits_on_one_connection_goes_on_when_another_sends")
 def does_not_wake_other_connections(patch: Patch) -> None:
-    patch.setattr(Replay, "nudge_soon", lambda self, sender: None)
+    patch.setattr(Replay, "nudge_soon", lambda self: None)
 
 
 @wrong("messages_arrive_complete_and_in_order")
@@ -159,7 +165,7 @@ def keeps_a_mismatch_to_itself(patch: Patch) -> None:
 
 @wrong("messages_match_in_their_order")
 def matches_without_order(patch: Patch) -> None:
-    def fitting_any(self: Playback, message: Payload) -> list[_Track]:
+    def fitting_any(self: Playback, message: Payload) -> list[Track]:
         return [
             track
             for track in self.tracks
@@ -173,7 +179,7 @@ def matches_without_order(patch: Patch) -> None:
 def accepts_more_messages_than_recorded(patch: Patch) -> None:
     fitting = Playback._fitting
 
-    def fitting_or_done(self: Playback, message: Payload) -> list[_Track]:
+    def fitting_or_done(self: Playback, message: Payload) -> list[Track]:
         return fitting(self, message) or [track for track in self.tracks if not track.expected]
 
     patch.setattr(Playback, "_fitting", fitting_or_done)
@@ -186,28 +192,28 @@ def compares_numbers_by_value(patch: Patch) -> None:
 
 @wrong("every_key_counts")
 def ignores_missing_and_additional_keys(patch: Patch) -> None:
-    differences = player.differences
+    differences = playback.differences
 
     def of_values(*args: Any) -> list[Any]:
         return [found for found in differences(*args) if "nothing" not in (found.expected, found.actual)]
 
-    patch.setattr(player, "differences", of_values)
+    patch.setattr(playback, "differences", of_values)
 
 
 @wrong("only_volatile_members_may_differ")
 def takes_every_path_for_volatile(patch: Patch) -> None:
-    differences = player.differences
+    differences = playback.differences
 
     def of_keys(*args: Any) -> list[Any]:
         return [found for found in differences(*args) if "nothing" in (found.expected, found.actual)]
 
-    patch.setattr(player, "differences", of_keys)
+    patch.setattr(playback, "differences", of_keys)
 
 
 @wrong("volatile_members_may_differ")
 def takes_no_path_for_volatile(patch: Patch) -> None:
-    differences = player.differences
-    patch.setattr(player, "differences", lambda expected, actual, volatile: differences(expected, actual))
+    differences = playback.differences
+    patch.setattr(playback, "differences", lambda expected, actual, volatile: differences(expected, actual))
 
 
 @wrong("the_order_of_keys_does_not_count")
@@ -265,9 +271,9 @@ def turns_every_close_code_into_1011(patch: Patch) -> None:
 
 @wrong("a_close_comes_after_what_was_sent_before_it")
 def closes_early(patch: Patch) -> None:
-    def waiting(self: Playback) -> player.Waiting:
+    def waiting(self: Playback) -> Waiting:
         closing = self.track.connection.closing
-        return player.Waiting(closing if closing and closing.by == "server" else None, self.track.line)
+        return Waiting(closing if closing and closing.by == "server" else None, self.track.line)
 
     patch.setattr(Playback, "waiting", waiting)
 

@@ -1,0 +1,183 @@
+"""Making what passed over HTTP into what a recording may hold.
+
+Secrets are replaced, what is compressed is unpacked so that they can be, and hosts become those that recordings
+carry. What a replaying client asks goes the same way, so that it can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urljoin
+
+from ..config import canonical_url, origin
+from ..errors import CassetteError, SecretFound
+from ..secrets.redaction import Redactor
+from .exchange import Fields, HttpRequest, Interaction, Piece, upstream_url
+from .http_writing import encoded
+from .inflation import ENCODINGS, inflated
+
+_LOCATIONS = frozenset({"location", "content-location"})
+_OF_THE_WIRE = frozenset({"host", "content-encoding"})
+
+
+class Cleaning:
+    """Makes what passed into what a recording may hold.
+
+    Args:
+        path: Where the recording is to be, for messages.
+        redactor: Replaces secrets, and finds those that are left.
+        upstreams: The base URL of each upstream, by its name.
+    """
+
+    def __init__(self, path: Path, redactor: Redactor, upstreams: Mapping[str, str]) -> None:
+        self._path = path
+        self._redactor = redactor
+        self._upstreams = upstreams
+
+    def interaction(self, passed: Interaction, came: int) -> Interaction:
+        """Return an interaction without secrets, and with the hosts that recordings carry.
+
+        Args:
+            passed: What passed, its answer no longer compressed.
+            came: How many bytes of that answer came.
+
+        Raises:
+            CassetteError: It holds what cannot be looked into, or a secret that cannot be replaced.
+        """
+        request = self.request(passed.request, passed.upstream)
+        headers, body, pieces = self._answer(passed, came)
+        cleaned = replace(
+            passed,
+            request=request,
+            reason=self._redactor.text(_as_text(passed.reason)),
+            headers=headers,
+            body=body,
+            pieces=pieces,
+        )
+        self._search(cleaned)
+        return cleaned
+
+    def request(self, asked: HttpRequest, upstream: str) -> HttpRequest:
+        """Return a request as a recording has it.
+
+        Raises:
+            CassetteError: Its body cannot be looked into.
+        """
+        url = canonical_url(_as_text(asked.url), self._base(upstream), upstream_url(upstream))
+        content = self._readable(asked)
+        body = self._redactor.binary(content)
+        headers = [
+            (_as_text(name), self._redactor.header(name, _as_text(value)))
+            for name, value in asked.headers
+            if name.lower() not in _OF_THE_WIRE
+        ]
+        return HttpRequest(
+            asked.method, self._redactor.text(url), _adapted(headers, len(asked.body), len(body)), body
+        )
+
+    def _readable(self, asked: HttpRequest) -> bytes:
+        encoding = encoding_of(asked.headers)
+        if not asked.body or encoding in ("", "identity"):
+            return asked.body
+        if encoding not in ENCODINGS:
+            raise CassetteError(
+                f"a request body is encoded with {encoding}, which cannot be searched for secrets", self._path
+            )
+        try:
+            return inflated(asked.body, encoding)
+        except ValueError as exc:
+            raise CassetteError(f"the body of a request is {exc}", self._path) from exc
+
+    def _answer(self, passed: Interaction, came: int) -> tuple[Fields, bytes, tuple[Piece, ...]]:
+        encoding = encoding_of(passed.headers)
+        if passed.body and encoding not in ("", "identity") and encoding not in ENCODINGS:
+            raise CassetteError(
+                f"the answer is encoded with {encoding}, which cannot be searched for secrets", self._path
+            )
+        unpacked = passed.body and encoding in ENCODINGS
+        headers = [
+            (_as_text(name), self._redactor.header(name, self._location(name, _as_text(value), passed.upstream)))
+            for name, value in passed.headers
+            if not (unpacked and name.lower() == "content-encoding")
+        ]
+        body = self._redactor.binary(passed.body)
+        pieces = passed.pieces
+        if pieces and body != passed.body:
+            pieces = tuple(self._moved(passed.body, body, pieces))
+        return _adapted(headers, came, len(body)), body, pieces
+
+    def _location(self, name: str, value: str, upstream: str) -> str:
+        if name.lower() not in _LOCATIONS:
+            return value
+        with suppress(ValueError):  # no URL
+            if "://" in value:
+                return self._canonical(value)
+            if value.startswith("/") and not value.startswith("//"):
+                base, recorded = self._base(upstream), upstream_url(upstream)
+                return canonical_url(urljoin(base, value), base, recorded).removeprefix(recorded)
+        return value
+
+    def _canonical(self, url: str) -> str:
+        """Return a URL with the host that recordings carry, whichever upstream it leads to."""
+        for name, base in self._upstreams.items():
+            if origin(url) == origin(base):
+                return canonical_url(url, base, upstream_url(name))
+        return url
+
+    def _base(self, upstream: str) -> str:
+        return self._upstreams.get(upstream) or upstream_url(upstream)
+
+    def _moved(self, before: bytes, after: bytes, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """Yield pieces with the lengths that they have after redaction; those that share a secret are one."""
+        offset, start, place = 0, 0, 0
+        at = 0.0
+        for at, length in pieces:
+            offset += length
+            part = self._redactor.binary(before[start:offset])
+            if after.startswith(part, place):
+                yield Piece(at, len(part))
+                start, place = offset, place + len(part)
+        if place < len(after):
+            yield Piece(at, len(after) - place)
+
+    def _search(self, cleaned: Interaction) -> None:
+        """Refuse what has a secret left in it."""
+        asked = f"{cleaned.request.method} {cleaned.request.url}"
+        headless = replace(cleaned, request=replace(cleaned.request, body=b""), body=b"")
+        for what, content in (
+            (f"the request {asked}", cleaned.request.body),
+            (f"the answer to {asked}", cleaned.body),
+            (f"the headers of {asked}", b"".join(encoded(headless))),
+        ):
+            try:
+                self._redactor.check(content, self._path, 1)
+            except SecretFound as exc:
+                _, _, advice = str(exc).partition("nothing was written")
+                raise SecretFound(f"a secret was left in {what}; nothing was written{advice}", self._path) from exc
+
+
+def encoding_of(headers: Fields) -> str:
+    """Return how a body is compressed; an empty text where it is not."""
+    return ", ".join(value for name, value in headers if name.lower() == "content-encoding").strip().lower()
+
+
+def _adapted(headers: Fields, before: int, after: int) -> Fields:
+    """Return headers that declare as much more or less than they did as a body is longer or shorter now."""
+    if before == after:
+        return headers
+    return [
+        (name, str(int(value) + after - before) if name.lower() == "content-length" and value.isdecimal() else value)
+        for name, value in headers
+    ]
+
+
+def _as_text(value: str) -> str:
+    """Return text that YAML can hold: bytes that somebody could not decode are Latin-1."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogateescape").decode("latin-1")
+    return value

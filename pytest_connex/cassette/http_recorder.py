@@ -1,0 +1,281 @@
+"""Turning the HTTP of a test into a recording.
+
+A sans-I/O core, which several threads may use at once: whoever sees the traffic says of each request what came of
+it. Bodies wait on disk where they are long. When a request has ended, its secrets are replaced and hosts become those
+that recordings carry, what is left is searched for secrets, and it waits on disk to be put into its file.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import Any, NamedTuple
+
+from ..errors import CassetteError
+from ..secrets.redaction import Redactor
+from .cleaning import Cleaning, encoding_of
+from .exchange import REST, Ending, Fields, HttpRequest, Interaction, Piece, reason_without_answer
+from .http_writing import HttpWriter, encoded
+from .inflation import ENCODINGS, Inflation
+from .stamps import TapeClock
+
+_IN_MEMORY = 2**20
+"""So many bytes are kept in memory at most, of each body and of what has ended."""
+
+_BREATH = 0.05
+"""Seconds within which a body comes with the head of its answer, unless something else happens on the tape."""
+
+
+class _Place(NamedTuple):
+    """Where an interaction waits, and when it was asked: its order in the file."""
+
+    asked: float
+    offset: int
+    length: int
+
+
+class HttpRecorder:
+    """Takes requests and what came of them.
+
+    Args:
+        path: Where the recording is to be, for messages.
+        redactor: Replaces secrets.
+        upstreams: The base URL of each upstream, by its name.
+        clock: Of the tape.
+        fail: Told what cannot be recorded; nothing is written then.
+
+    Attributes:
+        count: How many requests have ended.
+        size: How many bytes their answers have, as they are recorded.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        redactor: Redactor,
+        upstreams: Mapping[str, str],
+        clock: TapeClock,
+        fail: Callable[[CassetteError], None],
+    ) -> None:
+        self.path = path
+        self.clock = clock
+        self.count = self.size = 0
+        self._cleaning = Cleaning(path, redactor, upstreams)
+        self._redactor = redactor
+        self._fail = fail
+        self._problem: CassetteError | None = None
+        self._open: set[Conversation] = set()
+        self._closed = False
+        self._ended = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (closed by close)
+        self._places: list[_Place] = []
+        self._lock = threading.RLock()
+
+    def asked(self, request: HttpRequest, upstream: str = REST) -> Conversation:
+        """Note a request; what is returned is told what comes of it."""
+        conversation = Conversation(self, request, upstream, self.clock.moment())
+        with self._lock:
+            if self._closed:
+                conversation.close()
+            else:
+                self._open.add(conversation)
+        return conversation
+
+    def finish(self) -> None:
+        """End what is still open: the test is over, and its client is gone."""
+        with self._lock:
+            self._closed = True
+            left = sorted(self._open, key=lambda one: one.asked)
+        for conversation in left:
+            conversation.ended("left")
+
+    def writer(self, facts: Mapping[str, Any]) -> HttpWriter | None:
+        """Return what writes the recording, or None where nothing was asked.
+
+        Args:
+            facts: What the recording says of itself.
+
+        Raises:
+            CassetteError: Something could not be recorded.
+        """
+        if self._problem is not None:
+            raise self._problem
+        if not self._places:
+            return None
+        return HttpWriter(self.path, self._redactor, facts, self.count, self._written())
+
+    def close(self) -> None:
+        """Let go of what waits on disk."""
+        with self._lock:
+            self._closed = True
+            for conversation in self._open:
+                conversation.close()
+            self._open.clear()
+            self._ended.close()
+
+    # what conversations call
+
+    def take(self, conversation: Conversation, interaction: Interaction, came: int) -> None:
+        """Keep what a request came to; ``came`` bytes of its answer came."""
+        with self._lock:
+            if conversation not in self._open:
+                return
+            self._open.discard(conversation)
+        try:
+            cleaned = self._cleaning.interaction(interaction, came)
+            with self._lock:
+                self._keep(cleaned)
+        except CassetteError as exc:
+            self.refuse(exc)
+
+    def refuse(self, problem: CassetteError) -> None:
+        """Tell what cannot be recorded, once."""
+        with self._lock:
+            if self._problem is not None:
+                return
+            self._problem = problem
+        self._fail(problem)
+
+    def _keep(self, interaction: Interaction) -> None:
+        offset = self._ended.seek(0, 2)
+        length = sum(map(self._ended.write, encoded(interaction)))
+        self._places.append(_Place(interaction.asked or 0.0, offset, length))
+        self.count += 1
+        self.size += len(interaction.body)
+
+    def _written(self) -> Iterator[bytes]:
+        """Yield what has ended, in the order in which it was asked."""
+        for place in sorted(self._places):
+            self._ended.seek(place.offset)
+            left = place.length
+            while left:
+                part = self._ended.read(min(left, _IN_MEMORY))
+                left -= len(part)
+                yield part
+
+
+class Conversation:
+    """One request, and what comes of it."""
+
+    def __init__(self, recorder: HttpRecorder, request: HttpRequest, upstream: str, asked: float) -> None:
+        self.asked = asked
+        self._recorder = recorder
+        self._request = request
+        self._upstream = upstream
+        self._status: int | None = None
+        self._reason = ""
+        self._headers: Fields = []
+        self._answered: float | None = None
+        self._pieces: list[Piece] = []
+        self._at_once = True
+        self._inflation: Inflation | None = None
+        self._came = 0
+        self._over = False
+        self._last = asked
+        self._sent = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (closed by close)
+        self._body = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (closed by close)
+        self._lock = threading.RLock()
+
+    def sent(self, data: bytes) -> None:
+        """Note a piece of the body of the request, beyond what it had when it was asked."""
+        with self._lock:
+            if not self._over:
+                self._sent.write(data)
+
+    def answered(self, status: int, reason: str, headers: Fields) -> None:
+        """Note the head of the answer."""
+        with self._lock:
+            if self._over:
+                return
+            self._status, self._reason, self._headers = status, reason, headers
+            self._answered, _ = self._moment()
+            if (encoding := encoding_of(headers)) in ENCODINGS:
+                self._inflation = Inflation(encoding)
+
+    def piece(self, data: bytes) -> None:
+        """Note a piece of the body, as it came."""
+        with self._lock:
+            if self._over or not data:
+                return
+            before = self._last
+            at, alone = self._moment()
+            self._came += len(data)
+            try:
+                content = self._inflation.feed(data) if self._inflation else data
+            except ValueError as exc:
+                self._refuse(f"the body of an answer is {exc}")
+                return
+            if content:
+                self._body.write(content)
+                self._note(at, len(content), alone and at - before <= _BREATH)
+
+    def ended(self, how: Ending, error: OSError | None = None) -> None:
+        """Note the end; a second one is left out.
+
+        Args:
+            how: What it was.
+            error: The operating system's error, where that was the end.
+        """
+        with self._lock:
+            if self._over:
+                return
+            before = self._last
+            at, alone = self._moment()
+            timed = how != "whole" or not alone or at - before > _BREATH
+            try:
+                if self._inflation is not None and how == "whole":
+                    self._inflation.end()
+            except ValueError as exc:
+                self._refuse(f"the body of an answer is {exc}")
+                return
+            interaction = self._interaction(how, error, at if timed else None)
+            self.close()
+        self._recorder.take(self, interaction, self._came)
+
+    def close(self) -> None:
+        """Let go of what waits on disk; nothing counts any more."""
+        self._over = True
+        self._sent.close()
+        self._body.close()
+
+    def _moment(self) -> tuple[float, bool]:
+        at, alone = self._recorder.clock.next_moment(self._last)
+        self._last = at
+        return at, alone
+
+    def _note(self, at: float, length: int, in_a_breath: bool) -> None:
+        """Add a piece; where the length of the body was declared, what comes in a breath is one."""
+        self._at_once = self._at_once and in_a_breath
+        declared = any(name.lower() == "content-length" for name, _ in self._headers)
+        if self._pieces and in_a_breath and declared:
+            self._pieces[-1] = Piece(at, self._pieces[-1].length + length)
+        else:
+            self._pieces.append(Piece(at, length))
+
+    def _interaction(self, how: Ending, error: OSError | None, over: float | None) -> Interaction:
+        self._body.seek(0)
+        self._sent.seek(0)
+        request = replace(self._request, body=self._request.body + self._sent.read())
+        pieces = () if self._at_once and len(self._pieces) < 2 else tuple(self._pieces)
+        answered = self._status is not None
+        return Interaction(
+            request,
+            self._status,
+            self._reason if answered else reason_without_answer(how),
+            self._headers,
+            self._body.read(),
+            self.asked,
+            self._answered,
+            pieces,
+            over,
+            how,
+            type(error).__name__ if error else "",
+            error.errno if error else None,
+            self._upstream,
+        )
+
+    def _refuse(self, problem: str) -> None:
+        self.close()
+        self._recorder.refuse(CassetteError(problem, self._recorder.path))

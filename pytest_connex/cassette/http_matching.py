@@ -104,7 +104,7 @@ def _origin(request: HttpRequest) -> str:
 
 
 def _body_of(request: HttpRequest) -> str | bytes:
-    """Return a body as it is compared: text where it is that, and what separates the parts of a multipart the same."""
+    """Return a body as it is compared: text where it is that, and the parts of a multipart separated as always."""
     body = request.body
     if (separator := _separator(request)) is not None:
         body = body.replace(separator, b"connex-boundary")

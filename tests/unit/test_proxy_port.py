@@ -56,7 +56,6 @@ from .loopback import (
     masked,
     raw,
 )
-from .versions import installed
 
 # --- How connections end ---------------------------------------------------------------------------------
 
@@ -361,10 +360,6 @@ def test_a_scripted_answer_comes_as_often_as_asked_and_then_the_right_one(served
     ]
 
 
-@pytest.mark.skipif(
-    installed("aiohttp") < (3, 11, 18),
-    reason="older versions of aiohttp lose their place after a long body that nobody read",
-)
 def test_a_scripted_answer_to_a_body_that_nobody_reads(served):
     served.faults.answer(503)
     with requests.Session() as session:

@@ -16,6 +16,7 @@ from pytest_connex.cassette.events import (
     Dial,
     Event,
     Header,
+    Left,
     Open,
     Payload,
     Received,

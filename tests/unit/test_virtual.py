@@ -412,7 +412,7 @@ def test_a_thread_may_wait_for_a_server_of_this_loop_that_takes_its_time():
         writer.close()
 
     def ask(address: tuple[str, int]) -> bytes:
-        with socket.create_connection(address) as sock:
+        with socket.create_connection(address, timeout=10) as sock:
             return sock.recv(10)
 
     async def main() -> bytes:

@@ -565,6 +565,20 @@ def test_a_stand_in_that_was_stopped_is_started_anew():
     assert run_with({9: lambda: Named("loop")}, main) == ["loop", "loop"]
 
 
+def test_a_stand_in_that_has_only_begun_to_start_is_stopped():
+    stand_in = Named("loop")
+
+    async def main() -> None:
+        dial = asyncio.create_task(asyncio.open_connection("127.0.0.1", 9))
+        await asyncio.sleep(0)
+        dial.cancel()
+        await asyncio.sleep(0)
+        await asyncio.get_running_loop().stop_stand_ins()
+
+    run_with({9: lambda: stand_in}, main)
+    assert stand_in.is_stopped
+
+
 def test_a_stand_in_that_refuses_refuses_as_the_port_would():
     class Closed(Named):
         async def start(self) -> int:

@@ -574,9 +574,10 @@ def test_a_stand_in_that_has_only_begun_to_start_is_stopped():
         dial.cancel()
         await asyncio.sleep(0)
         await asyncio.get_running_loop().stop_stand_ins()
+        await asyncio.sleep(1)
+        assert stand_in.is_stopped
 
     run_with({9: lambda: stand_in}, main)
-    assert stand_in.is_stopped
 
 
 def test_a_stand_in_that_refuses_refuses_as_the_port_would():

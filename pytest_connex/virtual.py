@@ -165,7 +165,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Stop what serves ports for the clients of this loop; who dials again starts it again."""
         while self._standing_in:
             _, (stand_in, started) = self._standing_in.popitem()
-            if started.done() and not started.cancelled() and started.exception() is None:
+            await asyncio.wait([started])
+            if not started.cancelled() and started.exception() is None:
                 await stand_in.stop()
 
     async def _number_of(self, port: int) -> int:

@@ -412,7 +412,7 @@ def test_a_thread_may_wait_for_a_server_of_this_loop_that_takes_its_time():
         writer.close()
 
     def ask(address: tuple[str, int]) -> bytes:
-        with socket.create_connection(address) as sock:
+        with socket.create_connection(address, timeout=10) as sock:
             return sock.recv(10)
 
     async def main() -> bytes:
@@ -563,6 +563,21 @@ def test_a_stand_in_that_was_stopped_is_started_anew():
         return answers
 
     assert run_with({9: lambda: Named("loop")}, main) == ["loop", "loop"]
+
+
+def test_a_stand_in_that_has_only_begun_to_start_is_stopped():
+    stand_in = Named("loop")
+
+    async def main() -> None:
+        dial = asyncio.create_task(asyncio.open_connection("127.0.0.1", 9))
+        await asyncio.sleep(0)
+        dial.cancel()
+        await asyncio.sleep(0)
+        await asyncio.get_running_loop().stop_stand_ins()
+        await asyncio.sleep(1)
+        assert stand_in.is_stopped
+
+    run_with({9: lambda: stand_in}, main)
 
 
 def test_a_stand_in_that_refuses_refuses_as_the_port_would():

@@ -59,9 +59,6 @@ class Claims(Protocol):
     def held_by(self, playback: Playback) -> Track:
         """Return the track that ``playback`` claims, for good or tentatively."""
 
-    def first_due(self, playback: Playback) -> Track | None:
-        """Return the track on which something is due for ``playback``, which claims it."""
-
     def narrow(self, playback: Playback, tracks: list[Track]) -> None:
         """Leave ``playback`` only ``tracks``."""
 
@@ -115,10 +112,10 @@ class Playback:
     def _deliver(self, limit: int) -> list[Payload]:
         batch: list[Payload] = []
         while len(self.tracks) > 1 and len(batch) < limit:
-            first = self._player.first_due(self)
-            if first is None:
-                return batch
+            first = self._player.held_by(self)
             event = first.due()
+            if event is None:
+                return batch
             if not isinstance(event, Received):
                 self._player.narrow(self, [first])
                 break

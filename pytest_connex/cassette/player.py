@@ -80,20 +80,6 @@ class Player:
         """Note how far ``playback`` is."""
         self._note(self.held_by(playback).connection.number)
 
-    def first_due(self, playback: Playback) -> Track | None:
-        """Return the track on which something is due for ``playback``, which claims it; None where nothing is.
-
-        It is the one that it claims already, if possible. Where that waits for others, another one may do: two
-        clients that are still alike exchange their claims.
-        """
-        held = self.held_by(playback)
-        if held.due() is not None:
-            return held
-        for track in playback.tracks:
-            if track is not held and track.due() is not None and self._exchange(playback, held, track):
-                return track
-        return None
-
     def fingerprint(self, line: int, payload: Payload) -> Hashable:
         """Return that of a recorded message; kept, because every connection that has a choice asks for it."""
         if line not in self._fingerprints:
@@ -167,18 +153,6 @@ class Player:
                 self._hold(playback, track)
                 return True
         return False
-
-    def _exchange(self, playback: Playback, held: Track, wanted: Track) -> bool:
-        """Give ``playback`` the claim on ``wanted``, if whoever has that can do with the other one."""
-        holder, _ = self._holders.get(wanted.connection.number, (None, None))
-        if holder is None:
-            return False
-        theirs = next((track for track in holder.tracks if track.connection is held.connection), None)
-        if theirs is None or theirs.is_ahead:
-            return False
-        self._hold(playback, wanted)
-        self._hold(holder, theirs)
-        return True
 
     def _hold(self, playback: Playback, track: Track) -> None:
         self._holders[track.connection.number] = (playback, track)

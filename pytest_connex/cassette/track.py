@@ -30,7 +30,6 @@ class Track:
         self.sent = 0
         self.read = 0
         self._limits = limits
-        self._taken: Place | None = None
         self.gates_passed = 0
         self._stretches = connection.stretches()
         self._events: list[Event] = []
@@ -77,12 +76,6 @@ class Track:
             self._advance()
         return None if isinstance(event, Closed) and event.by == "client" else event
 
-    @property
-    def is_ahead(self) -> bool:
-        """Whether its client has got what is not due yet: from another connection, that has the same."""
-        limits = self._limits(self.connection)
-        return self._taken is not None and (self._taken.line >= limits.line or self._taken.at > limits.at)
-
     def standing(self) -> Standing:
         """Return how far it has been played."""
         self.coming()
@@ -96,7 +89,6 @@ class Track:
 
     def take(self) -> None:
         """Go on after a delivered message."""
-        self._taken = self.place
         self._last_at = self.event.at
         self._advance()
 

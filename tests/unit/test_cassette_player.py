@@ -473,12 +473,12 @@ def test_differing_deliveries_bind_a_playback(tape, play):
     tape.connection(("received", "session 1"), ("sent", "x")).connection(("received", "session 2"), ("sent", "y"))
     player = play(tape)
     first, second = player.dial(URL), player.dial(URL)
-    assert second.deliver(MANY) == ["session 1"]
-    assert first.deliver(MANY) == []
-    second.sent("x")
-    assert first.deliver(MANY) == ["session 2"]
+    assert second.deliver(MANY) == []
+    assert first.deliver(MANY) == ["session 1"]
+    first.sent("x")
+    assert second.deliver(MANY) == ["session 2"]
     with pytest.raises(CassetteMismatch):
-        first.sent("x")
+        second.sent("x")
 
 
 @pytest.mark.parametrize("other", [{"headers": {"X-Node": "2"}}, {"subprotocol": "v1"}])

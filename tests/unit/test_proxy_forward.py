@@ -18,10 +18,10 @@ from typing import Any
 import aiohttp
 import pytest
 import requests
+from pytest_connex.cassette.http import HttpRecording
 from vcr.errors import CannotOverwriteExistingCassetteException
 
 from pytest_connex.background import BackgroundLoop
-from pytest_connex.cassette.http import HttpRecording
 from pytest_connex.errors import CassetteError, CassetteMismatch, CassetteMissing
 from pytest_connex.faults import Faults
 from pytest_connex.proxy.forward import End, Forward

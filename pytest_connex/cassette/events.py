@@ -63,11 +63,18 @@ class _Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
 
 
 class Dial(_Event, frozen=True, tag="dial"):
-    """The client asked for a connection."""
+    """The client asked for a connection, or a test goes on with one of a fixture that it shares with others.
+
+    Attributes:
+        of: The fixture whose recording has the beginning of the connection; empty for a connection of the test's own.
+        number: The number that the connection has there.
+    """
 
     url: str
     subprotocols: list[str] = []
     headers: Headers = {}
+    of: str = ""
+    number: int = 0
 
 
 class Open(_Event, frozen=True, tag="open"):
@@ -135,6 +142,8 @@ class Received(_Message, frozen=True, tag="received", gc=False):
 class Closed(_Event, frozen=True, tag="closed"):
     """The connection ended; code 1006 says that no close frame was seen.
 
+    By the ``test`` means that the test is over, and the connection of a shared fixture goes on.
+
     Attributes:
         by: Whose close frame came first; ``network`` where the connection was lost.
         no_pong_since: When the client sent the first of the pings that the server never answered, in seconds.
@@ -144,7 +153,7 @@ class Closed(_Event, frozen=True, tag="closed"):
         hung_up: Whether the server ended the connection in place of an answer to the client's close frame.
     """
 
-    by: Literal["server", "client", "network"]
+    by: Literal["server", "client", "network", "test"]
     code: int
     reason: str = ""
     no_pong_since: float | None = None

@@ -204,6 +204,11 @@ class Playback:
         return self._pings <= closing.pongs or track.event.at < closing.no_pong_since
 
     @property
+    def ends_with_test(self) -> bool:
+        """Whether nothing more is said before the test is over, after which the connection goes on."""
+        return (end := self.end) is not None and end.by == "test"
+
+    @property
     def end(self) -> Closed | None:
         """The recorded end, where it is what comes next."""
         track = self.track

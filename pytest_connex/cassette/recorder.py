@@ -106,6 +106,30 @@ class Recorder:
             self._event(Dial(conn, self._at(now), target, list(subprotocols), self._kept_headers(headers or {})))
         return conn
 
+    def joined(self, now: float, url: str, fixture: str, number: int) -> int:
+        """Note that a test goes on with a connection of a shared fixture, and return its number from now on.
+
+        Args:
+            now: The time.
+            url: What was dialled.
+            fixture: Whose recording has the beginning of the connection.
+            number: Its number there.
+        """
+        target = self._redactor.text(self._canonical(url))
+        with self._lock:
+            self._dialled += 1
+            conn = self._dialled
+            self._states[conn] = _State.OPEN
+            self._event(Dial(conn, self._at(now), target, of=fixture, number=number))
+            self._event(Open(conn, self._at(now)))
+        return conn
+
+    def parted(self, conn: int, now: float) -> None:
+        """Note that the test is over with a connection that it had joined."""
+        with self._lock:
+            if self._states.pop(conn, None) is _State.OPEN:
+                self._event(Closed(conn, self._at(now), "test", 1006))
+
     # how the server answers the dial
 
     def opened(self, conn: int, now: float, subprotocol: str | None, headers: Pairs) -> None:

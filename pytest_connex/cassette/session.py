@@ -242,6 +242,11 @@ class CassetteSession:
 
     # what its clients ask
 
+    @property
+    def has_websockets(self) -> bool:
+        """Whether WebSocket connections are recorded."""
+        return self._recording is not None
+
     def player(self) -> Player:
         """Return what plays the WebSocket recording.
 

@@ -126,9 +126,11 @@ def _spared() -> Iterator[None]:
 @pytest.fixture
 def _connex_visit(request: pytest.FixtureRequest) -> Iterator[None]:
     """Hear a test out and end what it left open at the proxy, when its other fixtures are gone."""
+    session = request.node.stash[TRIAL].session
+    request.getfixturevalue("_connex_proxy_of_run").visit(session)
     yield
     if PROXY in request.config.stash:
-        request.config.stash[PROXY].leave(request.node.stash[TRIAL].session)
+        request.config.stash[PROXY].leave(session)
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ def prepare(items: list[pytest.Item], run: Run) -> str | None:
             wanted.append("_connex_spoken")
         if run.proxied:
             wanted.append("_connex_visit")
-        names[:0] = [name for name in wanted if name not in names]
+        names[:] = [*wanted, *(name for name in names if name not in wanted)]
     if run.live is None:
         return None
     missing = run.live.missing(*required, *run.live.half_credentials())

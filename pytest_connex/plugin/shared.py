@@ -80,6 +80,13 @@ class Shared:
         """What is asked from now on belongs to it again."""
         _hear(self._config)
         self._config.stash[UNDER_WAY].append(self)
+        if self._session is not None and (proxy := self._config.stash.get(PROXY, None)) is not None:
+            proxy.take_back(self._session)
+
+    def hand_over(self) -> None:
+        """It is set up: its connections are for the tests."""
+        if self._session is not None and (proxy := self._config.stash.get(PROXY, None)) is not None:
+            proxy.hand_over(self._session)
 
     def finish(self) -> None:
         """It is gone: write what it recorded, unless a test has failed meanwhile.
@@ -128,6 +135,7 @@ def attributed(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureReques
             under_way.remove(shared)
         if shared.verdict is not None:
             raise shared.verdict
+    shared.hand_over()
     fixturedef.addfinalizer(shared.begin_to_end)
 
 

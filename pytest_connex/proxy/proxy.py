@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
@@ -78,6 +78,7 @@ class Proxy:
         }
         self._forwards: dict[tuple[str, bool], Forward] = {}
         self._served: list[Served] = []
+        self._visiting: CassetteSession | None = None
         self._announced: dict[Address, tuple[str, dict[str, Any]]] = {}
         self._dialled: dict[Address, Behaviour] = {}
         self._verified: ssl.SSLContext | None = None
@@ -169,7 +170,7 @@ class Proxy:
     async def _stop(self) -> None:
         await hear()
         for served in list(self._served):
-            await self._leave(served)
+            await self._leave(served.session)
         for port in self._ports.values():
             await port.stop()
         for forward in self._forwards.values():
@@ -177,17 +178,48 @@ class Proxy:
 
     def hear(self) -> None:
         """Take what clients have sent so far."""
+        self._on_loop(hear())
+
+    def visit(self, session: CassetteSession) -> None:
+        """A test begins: what passes on connections of shared fixtures is on its tape."""
+        self._on_loop(self._visit(session))
+
+    async def _visit(self, session: CassetteSession | None) -> None:
+        await hear()
+        self._visiting = session
+        for served in self._served:
+            if served.session is not session:
+                served.turn_to(session)
+
+    def hand_over(self, session: CassetteSession) -> None:
+        """A shared fixture has been set up: its connections are for the tests."""
+        self._on_loop(self._turn(session, lambda: self._visiting))
+
+    def take_back(self, session: CassetteSession) -> None:
+        """A shared fixture is about to end: its connections are its own again."""
+        self._on_loop(self._turn(session, lambda: session))
+
+    async def _turn(self, owner: CassetteSession, to: Callable[[], CassetteSession | None]) -> None:
+        await hear()
+        for served in self._served:
+            if served.session is owner:
+                served.turn_to(to())
+
+    def _on_loop(self, work: Coroutine[Any, Any, None]) -> None:
         if self._background.is_running:
-            self._background.run(hear())
+            self._background.run(work)
+        else:
+            work.close()
 
     def leave(self, session: CassetteSession) -> None:
         """Hear what the clients of a test, or of a fixture, have sent, then end what they left open."""
-        served = next((served for served in self._served if served.session is session), None)
-        if self._background.is_running:
-            self._background.run(self._leave(served))
+        self._on_loop(self._leave(session))
 
-    async def _leave(self, served: Served | None) -> None:
+    async def _leave(self, session: CassetteSession) -> None:
+        if session is self._visiting:
+            await self._visit(None)
         await hear()
+        served = next((served for served in self._served if served.session is session), None)
         if served is None:
             return
         self._served.remove(served)

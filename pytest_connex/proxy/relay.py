@@ -78,6 +78,25 @@ class Listener(Protocol):
         """The connection ended: see :meth:`pytest_connex.cassette.recorder.Recorder.closed`."""
 
 
+class Between:
+    """Keeps what happens on a connection between two tests: it is the next one's, whose client reads it."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def keep(conn: int, now: float, *args: Any, **kwargs: Any) -> None:
+            self._kept.append((name, args, kwargs))
+
+        return keep
+
+    def tell(self, listener: Listener, conn: int, now: float) -> None:
+        """Tell another listener of it, as if it happened now."""
+        for name, args, kwargs in self._kept:
+            getattr(listener, name)(conn, now, *args, **kwargs)
+        self._kept.clear()
+
+
 class Unrecorded:
     """Listens to nothing: where traffic is passed on only."""
 
@@ -153,6 +172,17 @@ class Relay:
     @property
     def _now(self) -> float:
         return self._clock()
+
+    def turn_to(self, listener: Listener, conn: int) -> None:
+        """Tell somebody else from now on, who knows this connection by another number."""
+        before, self._recorder, self._conn = self._recorder, listener, conn
+        if isinstance(before, Between):
+            before.tell(listener, conn, self._now)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether both sides may still say something."""
+        return self.stage is Stage.OPEN
 
     # the client
 

@@ -47,9 +47,15 @@ class Step(Enum):
     CONDEMNED = "condemned"
     ENDED = "ended"
     LEFT = "left"
+    RESTING = "resting"
 
 
 _GOING_ON = frozenset({Step.PLAYING, Step.WAITING})
+
+_RESTING = (
+    "the client sent a message on connection {} of a shared fixture, and nothing is recorded of that connection for "
+    "what runs now"
+)
 
 
 class Replay(Manners):
@@ -80,9 +86,31 @@ class Replay(Manners):
         self.step = Step.PLAYING
 
     @property
+    def playback(self) -> Playback:
+        """What is played."""
+        return self._playback
+
+    @property
     def on_read(self) -> Callable[[], None] | None:
         """What the client's connection is to call for every message it hands out; None where nobody counts."""
         return self._playback.read if self._playback.strict else None
+
+    def turn_to(self, playback: Playback | None, verdict: Callable[[CassetteError], None]) -> None:
+        """Play another recording of the same connection from now on, or, for None, nothing for the time being."""
+        self._stop()
+        if not self.is_open:
+            return
+        self._verdict = verdict
+        self.step = Step.RESTING if playback is None else Step.PLAYING
+        if playback is not None:
+            self._playback, self._gates_passed = playback, 0
+            self._moment = self._sent_at = time_of(self._loop)
+            self._pump()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether both sides may still say something."""
+        return self.step in _GOING_ON or self.step is Step.RESTING
 
     def dialled(self, endpoint: Endpoint, request: Request) -> None:
         """Answer the handshake as it was answered when it was recorded."""
@@ -93,6 +121,9 @@ class Replay(Manners):
     def received(self, message: Payload) -> None:
         """Hold a message of the client against the recording, and deliver what was waiting for it."""
         self._sent_at = time_of(self._loop)
+        if self.step is Step.RESTING:
+            self._mismatch(CassetteMismatch(_RESTING.format(self._playback.track.connection.number)))
+            return
         try:
             self._playback.sent(message)
         except CassetteMismatch as exc:
@@ -231,7 +262,8 @@ class Replay(Manners):
             recorded = self._playback.gap() if self._pace >= 1 else self._playback.patience()
             delay = recorded + self._timeout
             self.step = Step.WAITING
-            self._timer = Timer(self._loop, delay, self._exhausted, waiting.line)
+            if not self._playback.ends_with_test:
+                self._timer = Timer(self._loop, delay, self._exhausted, waiting.line)
         else:
             self.step = Step.ENDED
             self._end(waiting.closed)

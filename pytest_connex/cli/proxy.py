@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,6 +57,7 @@ def proxy(
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="On which port; 0 takes a free one.")] = 0,
     expose: Annotated[bool, typer.Option(help="Allow a host that other machines can reach.")] = False,
+    tls: Annotated[bool, typer.Option(help="Give https and wss URLs, with a certificate made for the run.")] = False,
     rewrite: Annotated[bool, typer.Option(help="Replace a recording that exists.")] = False,
     no_credentials: Annotated[bool, typer.Option(help="Record clients that use no key and no secret.")] = False,
 ) -> None:
@@ -75,7 +77,7 @@ def proxy(
         secrets = tuple(value for name in (API_KEY, API_SECRET) if (value := known.get(name)))
         upstreams = _named(upstream or [], action)
         session = _session(action, stem, Settings(config, Dialect(), all_upstreams(config, upstreams)), secrets)
-        _serve(session, config, upstreams, fault or [], seed, host, port)
+        _serve(session, config, upstreams, fault or [], seed, host, port, tls)
         if action == "record" and session.failed:
             raise typer.Exit(1)
     except (ConfigError, CassetteError) as exc:
@@ -91,8 +93,10 @@ def _serve(
     seed: int,
     host: str,
     port: int,
+    tls: bool,
 ) -> None:
     from ..faults import apply_fault
+    from ..proxy.certificates import Certificates
     from ..proxy.proxy import Proxy
 
     with stop_asked() as stopped:
@@ -100,7 +104,11 @@ def _serve(
         if session.verdict is not None:
             raise session.verdict
         proxy = Proxy(lambda: session, config, upstreams, seed, host, port)
-        with proxy:
+        with proxy, ExitStack() as stack:
+            if tls:
+                certificates = Certificates()
+                stack.callback(certificates.remove)
+                proxy.use_tls(certificates)
             for script in faults:
                 apply_fault(proxy.faults, script)
             _announce(proxy, config, upstreams)
@@ -134,6 +142,8 @@ def _announce(proxy: Proxy, config: ConnexConfig, upstreams: dict[str, str]) -> 
     lines = {REST_URL: proxy.rest_url, WS_URL: proxy.ws_url}
     lines |= {variable(name): proxy.url(name) for name in upstreams}
     lines |= no_proxy()
+    if proxy.certificates is not None:
+        lines |= proxy.certificates.variables()
     if config.mode == "recorded":
         lines |= {API_KEY: config.api_key or "", API_SECRET: config.api_secret or ""}
     for name, value in lines.items():

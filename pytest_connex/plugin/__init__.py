@@ -17,7 +17,7 @@ from .report.terminal import TerminalSection
 from .run import REFUSAL, RUN, UNUSED, UNUSED_KEY, Run, uses_connex
 
 _MARKERS = (
-    "connex(strict, pace, clock, volatile): uses Connex in whatever mode the run has; the README has the arguments",
+    "connex(strict, pace, clock, volatile, tls): uses Connex in the mode of the run; the README has the arguments",
     "connex_live: runs against the live gateway only",
     "connex_recorded: runs from its recording only",
     "connex_sandbox: runs against a sandbox of its own in every mode",

@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 
 from ..errors import ConfigError
+from .marker import wishes
 from .run import OUTCOMES, PROXY, RUN, TRIAL, owns_sandbox
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ..client.websocket import ConnexWebSocket
     from ..config import ConnexConfig
     from ..protocol import Dialect
+    from ..proxy.certificates import Certificates
     from ..proxy.proxy import Proxy
     from ..sandbox.server import Sandbox
     from ..schema.pinned import PinnedSchemas
@@ -87,6 +89,8 @@ def _connex_proxy_of_run(request: pytest.FixtureRequest) -> Iterator[Proxy]:
     run.upstreams = _upstreams(request)
     with Proxy(lambda: owner(config), behind, run.upstreams, run.options.seed) as proxy, _spared():
         config.stash[PROXY] = proxy
+        if run.options.tls:
+            proxy.use_tls(request.getfixturevalue("_connex_certificates"))
         with _standing_in(request, proxy.stand_ins()):
             yield proxy
         del config.stash[PROXY]
@@ -110,6 +114,20 @@ def _standing_in(request: pytest.FixtureRequest, stand_ins: Mapping[int, Callabl
     yield
     for port in stand_ins:
         del known[port]
+
+
+@pytest.fixture(scope="session")
+def _connex_certificates() -> Iterator[Certificates]:
+    """A certificate of the run, which its clients trust by the environment."""
+    from ..proxy.certificates import Certificates
+
+    with _explained():
+        made = Certificates()
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in made.variables().items():
+            patched.setenv(name, value)
+        yield made
+    made.remove()
 
 
 @contextmanager
@@ -280,6 +298,9 @@ def connex_proxy(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Ite
             proxy = request.getfixturevalue("_connex_proxy_of_run")
             proxy.faults.renew(request.config.stash[RUN].options.seed)
             stack.callback(proxy.faults.renew)
+        if wishes(request.node, request.config.stash[RUN].options).tls:
+            stack.callback(setattr, proxy, "secure", proxy.secure)
+            proxy.use_tls(request.getfixturevalue("_connex_certificates"))
         patched = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in proxy.variables().items():
             if value is None:

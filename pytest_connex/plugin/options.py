@@ -35,6 +35,7 @@ class RunOptions:
         record: How recordings are made, or None when they are not.
         verify: Whether what arrives is compared with recordings and pinned schemas.
         verify_report: Where that is written as JSON, or None.
+        tls: Whether the URLs of the proxy are those of TLS.
         cassette_dir: The folder of the recordings.
         replay_timeout: How long a client may wait beyond a recorded gap, in seconds.
         missing: What becomes of a recorded test that has no recording.
@@ -63,6 +64,7 @@ class RunOptions:
     clock: Literal["real", "virtual"] = "real"
     verify: bool = False
     verify_report: Path | None = None
+    tls: bool = False
 
     @property
     def command(self) -> str:
@@ -175,6 +177,9 @@ _SETTINGS = (
         _boolean,
         "run recorded tests on uvloop, which the network block cannot reach",
     ),
+    _Setting(
+        "tls", "false", _boolean, "give clients https:// and wss:// URLs of the proxy, with a certificate of the run"
+    ),
     _Setting("allow_plaintext", "false", _boolean, "allow http:// and ws:// for hosts that are not loopback"),
     _Setting("sandbox_seed", "7", int, "seed of the sandbox's markets"),
     _Setting("sandbox_interval", "0.05", _seconds, "seconds between two order-book updates of the sandbox"),
@@ -254,6 +259,7 @@ def read(config: pytest.Config) -> RunOptions:
         allow_uvloop=values["allow_uvloop"],
         seed=values["sandbox_seed"],
         interval=values["sandbox_interval"],
+        tls=values["tls"],
         client={name: values[name] for name in _CLIENT},
         verify=verify,
         verify_report=report,

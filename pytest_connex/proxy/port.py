@@ -11,6 +11,7 @@ import asyncio
 import json
 import math
 import random
+import ssl
 import threading
 from collections.abc import Callable, Collection
 from typing import Any, assert_never, cast
@@ -109,6 +110,10 @@ class Port:
         for endpoint in list(self._endpoints):
             if chosen(endpoint.behaviour):
                 endpoint.hang_up()
+
+    def secure(self, context: ssl.SSLContext | None) -> None:
+        """Serve clients that begin with TLS too, from now on, with the certificate of ``context``."""
+        self._listener.tls = context
 
     # dials
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from ..background import BackgroundLoop, hear
 from ..cassette.exchange import HttpRequest
 from ..cassette.session import CassetteSession
-from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig, origin
+from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig
 from ..errors import CassetteError, ConfigError, ReplayAborted
 from ..faults import Faults
 from ..upstreams import REST, WEBSOCKET, all_upstreams, http_url, websocket_url
@@ -34,6 +34,7 @@ from .taping import Taping
 
 if TYPE_CHECKING:
     from ..virtual import StandIn
+    from .certificates import Certificates
 
 _NOBODY = "no test that uses Connex is running, so that this belongs to nobody: who asks has been left behind"
 
@@ -56,6 +57,8 @@ class Proxy:
         faults: What goes wrong between it and its clients.
         requests: How many HTTP requests it has had.
         notes: Why clients got no answer, in words.
+        certificates: Those that clients which insist on TLS are served with; None where there are none.
+        secure: Whether the URLs of this proxy are those of TLS; the ports serve clients without it all the same.
     """
 
     def __init__(
@@ -70,6 +73,8 @@ class Proxy:
         self.faults = Faults(seed)
         self.requests = 0
         self.notes: list[str] = []
+        self.certificates: Certificates | None = None
+        self.secure = False
         self._owner = owner
         self._config = config
         self._upstreams = all_upstreams(config, upstreams)
@@ -90,7 +95,7 @@ class Proxy:
 
     def _port(self, name: str, host: str = "127.0.0.1", number: int = 0) -> Port:
         url = self._upstreams[name]
-        return Port(
+        port = Port(
             partial(self._http, name),
             partial(self._websocket, name),
             self.faults,
@@ -99,6 +104,15 @@ class Proxy:
             partial(self._relocated, name),
             {_origin(url)} if url else (),
         )
+        if self.certificates is not None:
+            port.secure(self.certificates.context)
+        return port
+
+    def use_tls(self, certificates: Certificates) -> None:
+        """Serve clients that insist on TLS, and have the URLs say so."""
+        self.certificates, self.secure = certificates, True
+        for port in self._ports.values():
+            port.secure(certificates.context)
 
     @property
     def frames(self) -> int:
@@ -125,7 +139,7 @@ class Proxy:
             raise ConfigError(f"there is no upstream {name!r}: there are {', '.join(self._upstreams)}")
         parts = urlsplit(self._upstreams[name])
         scheme = "ws" if parts.scheme in ("ws", "wss") else "http"
-        return f"{scheme}://{self._authority(name)}{parts.path}" + (f"?{parts.query}" if parts.query else "")
+        return f"{scheme}{self._s}://{self._authority(name)}{parts.path}" + (f"?{parts.query}" if parts.query else "")
 
     def urls(self) -> list[str]:
         """Return the URL of every upstream."""
@@ -144,6 +158,7 @@ class Proxy:
             API_SECRET: self._config.api_secret,
             **{variable(name): self.url(name) for name in self._upstreams if name not in (REST, WEBSOCKET)},
             **no_proxy(),
+            **(self.certificates.variables() if self.certificates is not None and self.secure else {}),
         }
 
     def start(self) -> Proxy:
@@ -258,7 +273,7 @@ class Proxy:
         """Return what a URL means: one of this proxy is that of its upstream."""
         parts = urlsplit(url)
         for name in self._upstreams:
-            if origin(url) == origin(self.url(name)):
+            if urlsplit(url).netloc == self._authority(name):
                 written = parts.path + (f"?{parts.query}" if parts.query else "")
                 return target(websocket_url(self._upstreams[name]), written or "/")
         return url
@@ -328,8 +343,9 @@ class Proxy:
         else:
             answering.refuse(refusal(501, str(session.verdict)))
 
-    def _own_origins(self, name: str) -> tuple[str, str]:
-        return f"http://{self._authority(name)}", f"http://localhost:{self._ports[name].number}"
+    def _own_origins(self, name: str) -> set[str]:
+        places = self._authority(name), f"localhost:{self._ports[name].number}"
+        return {f"{scheme}://{place}" for place in places for scheme in ("http", "https")}
 
     def _relocated(self, name: str, asked: Asked, location: str) -> str:
         """Return where a WebSocket handshake is redirected to, as the client is to see it."""
@@ -338,7 +354,11 @@ class Proxy:
 
     def _here(self, name: str, asked: Asked) -> str:
         """Return scheme and host of this proxy as the client knows it."""
-        return f"http://{asked.value('host') or self._authority(name)}"
+        return f"http{self._s}://{asked.value('host') or self._authority(name)}"
+
+    @property
+    def _s(self) -> str:
+        return "s" if self.secure else ""
 
     # WebSocket
 

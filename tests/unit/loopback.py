@@ -377,7 +377,7 @@ def answer_to(url: str, request: bytes, timeout: float = PATIENCE) -> Http:
 
 
 def ask_socket(url: str, timeout: float = PATIENCE) -> Http:
-    return answer_to(url, b"GET /v1?key=secret HTTP/1.1\r\nHost: x\r\n\r\n", timeout)
+    return answer_to(url, b"GET /v1?key=secret HTTP/1.1\r\nHost: localhost\r\n\r\n", timeout)
 
 
 ASK = {

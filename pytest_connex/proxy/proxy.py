@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import threading
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
@@ -88,6 +89,7 @@ class Proxy:
         self._dialled: dict[Address, Behaviour] = {}
         self._verified: ssl.SSLContext | None = None
         self._background = BackgroundLoop("connex-proxy")
+        self._looking: list[threading.Thread] = []
 
     def __repr__(self) -> str:
         urls = ", ".join(f"{name}={self.url(name)!r}" for name in self._upstreams)
@@ -167,6 +169,8 @@ class Proxy:
         Raises:
             ConfigError: A port cannot be had, or ``CONNEX_CA_BUNDLE`` not be read.
         """
+        if self._config.mode != "recorded" and any(map(_is_tls, self._upstreams.values())):
+            self._verified = tls()
         self._background.start()
         try:
             for port in self._ports.values():
@@ -181,6 +185,7 @@ class Proxy:
         if self._background.is_running:
             self._background.run(self._stop())
             self._background.stop()
+        self._look()
 
     async def _stop(self) -> None:
         await hear()
@@ -194,6 +199,7 @@ class Proxy:
     def hear(self) -> None:
         """Take what clients have sent so far."""
         self._on_loop(hear())
+        self._look()
 
     def visit(self, session: CassetteSession) -> None:
         """A test begins: what passes on connections of shared fixtures is on its tape."""
@@ -220,6 +226,17 @@ class Proxy:
             if served.session is owner:
                 served.turn_to(to())
 
+    def _elsewhere(self, work: Callable[[], None]) -> None:
+        """Look into something large in a thread of its own."""
+        thread = threading.Thread(target=work, name="connex-taping", daemon=True)
+        thread.start()
+        self._looking.append(thread)
+
+    def _look(self) -> None:
+        """Wait until everything large has been looked into."""
+        while self._looking:
+            self._looking.pop().join()
+
     def _on_loop(self, work: Coroutine[Any, Any, None]) -> None:
         if self._background.is_running:
             self._background.run(work)
@@ -229,6 +246,7 @@ class Proxy:
     def leave(self, session: CassetteSession) -> None:
         """Hear what the clients of a test, or of a fixture, have sent, then end what they left open."""
         self._on_loop(self._leave(session))
+        self._look()
 
     async def _leave(self, session: CassetteSession) -> None:
         if session is self._visiting:
@@ -292,11 +310,7 @@ class Proxy:
         return self._forwards[name, keep]
 
     def _tls(self, url: str) -> ssl.SSLContext | None:
-        if not url.startswith(("https:", "wss:")):
-            return None
-        if self._verified is None:
-            self._verified = tls()
-        return self._verified
+        return self._verified if _is_tls(url) else None
 
     # HTTP
 
@@ -314,12 +328,8 @@ class Proxy:
 
     async def _pass_on(self, session: CassetteSession, name: str, asked: Asked, answering: Answering) -> None:
         keep = session.plan.action == "record"
-        try:
-            forward = self._forward(name, keep)
-        except ConfigError as exc:
-            answering.refuse(refusal(502, str(exc)))
-            return
-        observer = Taping(session.http_recorder(), name, session.fail) if keep else None
+        forward = self._forward(name, keep)
+        observer = Taping(session.http_recorder(), name, session.fail, self._elsewhere) if keep else None
         await forward.pass_on(asked, answering, self._here(name, asked), observer)
 
     async def _play(self, session: CassetteSession, name: str, asked: Asked, answering: Answering) -> None:
@@ -381,10 +391,7 @@ class Proxy:
         if dial.get("origin") in self._own_origins(name):  # the client's own idea of where the server is
             dial["origin"] = _origin(self._upstreams[name])
         if session.plan.action != "replay":
-            try:
-                dial["ssl"] = self._tls(url)
-            except ConfigError as exc:
-                return refusal(502, str(exc))
+            dial["ssl"] = self._tls(url)
         return self._dial(session, url, dial)
 
     def _dial(self, session: CassetteSession, url: str, dial: dict[str, Any]) -> Behaviour:
@@ -424,6 +431,10 @@ class _StandIn:
 def _headed(upstream: str, here: str, headers: Headers) -> Headers:
     """Return the headers of a recorded answer for a client that knows the server as ``here``."""
     return [(name, relocated(name, value, upstream, here)) for name, value in kept_headers(headers)]
+
+
+def _is_tls(url: str) -> bool:
+    return url.startswith(("https:", "wss:"))
 
 
 def _origin(url: str) -> str:

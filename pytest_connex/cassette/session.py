@@ -21,11 +21,10 @@ from ..errors import CassetteError, CassetteMissing, CassetteStale
 from ..protocol import Dialect
 from ..secrets.redaction import Redactor
 from ..upstreams import canonical_websocket, http_url
-from .causality import Order
 from .stamps import TapeClock
-from .writing import Writer, put_in_place
 
 if TYPE_CHECKING:
+    from .causality import Order
     from .events import Event, Message
     from .exchange import Interaction
     from .http_player import HttpPlayer
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from .player import Player
     from .recorder import Recorder
     from .store import Recording
-    from .writing import CassetteWriter
+    from .writing import CassetteWriter, Writer
 
 Action = Literal["replay", "record", "pass"]
 
@@ -325,6 +324,8 @@ class CassetteSession:
         """
         if self.plan.action != "record":
             return
+        from .writing import put_in_place
+
         writers: list[Writer] = [] if self._writer is None else [self._writer]
         try:
             if self._http_recorder is not None and (http := self._http_recorder.writer(self._facts())) is not None:
@@ -390,6 +391,8 @@ class CassetteSession:
 
     def _order_of_tape(self) -> Order:
         if self._order is None:
+            from .causality import Order
+
             self._order = Order(self._recording, self._interactions)
         return self._order
 

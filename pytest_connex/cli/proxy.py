@@ -61,9 +61,7 @@ def proxy(
         float,
         typer.Option(min=0, help="With --replay: recorded intervals are multiplied with this; 0 drops them."),
     ] = 0.0,
-    strict: Annotated[
-        bool, typer.Option(help="With --replay: everything must be used, nothing more sent.")
-    ] = False,
+    strict: Annotated[bool, typer.Option(help="With --replay: everything must be used, nothing more sent.")] = False,
     dialect: Annotated[
         str, typer.Option(metavar="MODULE:CLASS", help="What is spoken; the module may be in the current folder.")
     ] = "",

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from .clock import RealTimeLoop
 from .sockets import require_sockets
 
 _Result = TypeVar("_Result")
+
+_TURNS = 20
+"""How many turns of its loop what was sent to a connection takes to come to those behind it."""
 
 
 class BackgroundLoop:
@@ -26,6 +30,7 @@ class BackgroundLoop:
     def __init__(self, name: str) -> None:
         require_sockets()
         self._loop = RealTimeLoop()
+        self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix=name))
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
 
     @property
@@ -59,6 +64,12 @@ class BackgroundLoop:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         self._loop.close()
+
+
+async def hear() -> None:
+    """Let the running loop take what has been sent to it so far."""
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 async def _cancel_others() -> None:

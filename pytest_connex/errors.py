@@ -20,6 +20,7 @@
         ├── CassetteUnplayed           the test left a part of the recording unused
         ├── CassetteDrift              what the gateway sends has changed since it was recorded
         ├── CassetteStale              the recording is older than the project allows
+        ├── NetworkBlocked             a recorded test reached for the network
         └── SecretFound                a recording would have carried a secret; nothing was written
     BaseException
     └── ReplayAborted                  ends a test that goes on after its recording has failed it
@@ -174,12 +175,12 @@ class CassetteStale(CassetteError):
     """The recording is older than ``connex_max_age``, and ``connex_stale_cassette`` is ``fail``."""
 
 
+class NetworkBlocked(CassetteError):
+    """A recorded test reached for an address beyond this machine."""
+
+
 class SecretFound(CassetteError):
     """A secret was left in what was about to be written; nothing was written."""
-
-
-class NetworkBlocked(ConnexError, RuntimeError):
-    """A recorded test reached for an address beyond this machine."""
 
 
 class ReplayAborted(BaseException):

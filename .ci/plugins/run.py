@@ -29,6 +29,9 @@ from trial import Result, tried, without_network
 _SHOWN = 6
 """Lines that are shown of what is wrong with one combination."""
 
+_OF_THE_PROJECT = ("aiohttp",)
+"""What the tests of the project need themselves."""
+
 _ROW = "{:<18} {:<26} {:<22} {:<22} {}"
 
 
@@ -85,7 +88,8 @@ def _trier(
         """Return the version of the first plugin, and what came of the combination."""
         packages = (*combination.packages, *beside)
         try:
-            python = environments.python("-".join(sorted(packages)) or "nothing-else", packages, wheel)
+            name = "-".join(sorted(packages)) or "nothing-else"
+            python = environments.python(name, (*packages, *_OF_THE_PROJECT), wheel)
         except InstallationFailed as exc:
             return "", Result("", "", (f"not installed: {exc}",))
         package = combination.packages[0] if combination.packages else "pytest"

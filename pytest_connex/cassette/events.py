@@ -24,7 +24,16 @@ LONGEST_REASON = 123
 """Bytes: a control frame holds 125, and the code of a close takes two of them (RFC 6455, 5.5)."""
 
 Payload: TypeAlias = str | bytes
-"""One message: the text of a text message, or the bytes of a binary one."""
+"""One message: the text of a text message, or the bytes of a binary one, or of what is none."""
+
+
+class NotText(bytes):
+    """A text message whose bytes are no UTF-8."""
+
+
+class BrokenFrame(bytes):
+    """What came where a frame was expected: of a client its first two bytes, of a server all of it."""
+
 
 Headers: TypeAlias = Mapping[str, str | list[str]]
 """Headers of a handshake: one value, or the list of them where the name came more than once."""
@@ -54,11 +63,18 @@ class _Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
 
 
 class Dial(_Event, frozen=True, tag="dial"):
-    """The client asked for a connection."""
+    """The client asked for a connection, or a test goes on with one of a fixture that it shares with others.
+
+    Attributes:
+        of: The fixture whose recording has the beginning of the connection; empty for a connection of the test's own.
+        number: The number that the connection has there.
+    """
 
     url: str
     subprotocols: list[str] = []
     headers: Headers = {}
+    of: str = ""
+    number: int = 0
 
 
 class Open(_Event, frozen=True, tag="open"):
@@ -102,11 +118,17 @@ class Left(_Event, frozen=True, tag="left"):
 class _Message(_Event, frozen=True, gc=False):
     text: str | None = None
     binary: bytes | None = None
+    invalid: Literal["text", "frame"] | None = None
 
     @property
     def payload(self) -> Payload:
         """The message: text, or the bytes that the file holds in base64."""
-        return self.text if self.text is not None else self.binary or b""
+        if self.text is not None:
+            return self.text
+        content = self.binary or b""
+        if self.invalid is None:
+            return content
+        return NotText(content) if self.invalid == "text" else BrokenFrame(content)
 
 
 class Sent(_Message, frozen=True, tag="sent", gc=False):
@@ -120,19 +142,25 @@ class Received(_Message, frozen=True, tag="received", gc=False):
 class Closed(_Event, frozen=True, tag="closed"):
     """The connection ended; code 1006 says that no close frame was seen.
 
+    By the ``test`` means that the test is over, and the connection of a shared fixture goes on.
+
     Attributes:
         by: Whose close frame came first; ``network`` where the connection was lost.
         no_pong_since: When the client sent the first of the pings that the server never answered, in seconds.
         no_close: Whether the server never answered the client's close frame.
         reset: Whether the connection was reset, and not just ended.
+        pongs: How many pings it had answered before the first of those.
+        hung_up: Whether the server ended the connection in place of an answer to the client's close frame.
     """
 
-    by: Literal["server", "client", "network"]
+    by: Literal["server", "client", "network", "test"]
     code: int
     reason: str = ""
     no_pong_since: float | None = None
     no_close: bool = False
     reset: bool = False
+    hung_up: bool = False
+    pongs: int = 0
 
 
 class Late(_Message, frozen=True, tag="late", gc=False):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass
+from email.message import Message
 from typing import NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
@@ -43,7 +44,7 @@ class Matching:
 
     def key(self, request: HttpRequest) -> Hashable:
         """Return what is equal for two requests just when they match."""
-        body = fingerprint(_text(request.body), self.volatile_body)
+        body = fingerprint(_body_of(request), self.volatile_body)
         return request.method, origin(request.url), _path(request), tuple(self._parameters(request)), body
 
     def misses(self, recorded: HttpRequest, actual: HttpRequest) -> list[Miss]:
@@ -85,7 +86,7 @@ class Matching:
             yield Miss("body", "; ".join(map(str, body)))
 
     def _body(self, recorded: HttpRequest, actual: HttpRequest) -> list[Difference]:
-        return differences(_text(recorded.body), _text(actual.body), self.volatile_body)
+        return differences(_body_of(recorded), _body_of(actual), self.volatile_body)
 
     def _parameters(self, request: HttpRequest) -> _Parameters:
         return sorted(
@@ -102,8 +103,22 @@ def _origin(request: HttpRequest) -> str:
     return "{}://{}:{}".format(*origin(request.url))
 
 
-def _text(body: bytes) -> str | bytes:
+def _body_of(request: HttpRequest) -> str | bytes:
+    """Return a body as it is compared: text where it is that, and the parts of a multipart separated as always."""
+    body = request.body
+    if (separator := _separator(request)) is not None:
+        body = body.replace(separator, b"connex-boundary")
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError:
         return body
+
+
+def _separator(request: HttpRequest) -> bytes | None:
+    """Return what a client made up to separate the parts of its body; None where that has no parts."""
+    for name, value in request.headers:
+        if name.lower() == "content-type" and value.lower().lstrip().startswith("multipart/"):
+            message = Message()
+            message["Content-Type"] = value
+            return (message.get_boundary() or "").encode("latin-1", "replace") or None
+    return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, NamedTuple
@@ -173,8 +174,15 @@ class Conversation:
         self._came = 0
         self._over = False
         self._last = asked
-        self._body = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (closed by ended)
+        self._sent = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (closed by close)
+        self._body = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (closed by close)
         self._lock = threading.RLock()
+
+    def sent(self, data: bytes) -> None:
+        """Note a piece of the body of the request, beyond what it had when it was asked."""
+        with self._lock:
+            if not self._over:
+                self._sent.write(data)
 
     def answered(self, status: int, reason: str, headers: Fields) -> None:
         """Note the head of the answer."""
@@ -229,6 +237,7 @@ class Conversation:
     def close(self) -> None:
         """Let go of what waits on disk; nothing counts any more."""
         self._over = True
+        self._sent.close()
         self._body.close()
 
     def _moment(self) -> tuple[float, bool]:
@@ -247,10 +256,12 @@ class Conversation:
 
     def _interaction(self, how: Ending, error: OSError | None, over: float | None) -> Interaction:
         self._body.seek(0)
+        self._sent.seek(0)
+        request = replace(self._request, body=self._request.body + self._sent.read())
         pieces = () if self._at_once and len(self._pieces) < 2 else tuple(self._pieces)
         answered = self._status is not None
         return Interaction(
-            self._request,
+            request,
             self._status,
             self._reason if answered else reason_without_answer(how),
             self._headers,

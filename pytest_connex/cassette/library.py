@@ -199,7 +199,7 @@ def _unusual(closed: Closed) -> Iterator[str]:
     if closed.no_pong_since is not None:
         yield f"no ping was answered from {closed.no_pong_since:g} on"
     if closed.no_close:
-        yield "the server did not answer the close"
+        yield "the server did not answer the close" + (" but hung up" if closed.hung_up else "")
     if closed.reset:
         yield "the connection was reset"
 

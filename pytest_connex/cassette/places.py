@@ -17,6 +17,7 @@ UNUSED_OPTION = "--connex-unused"
 """For ``connex cassettes prune``: the file that takes the paths of unused recordings, in JSON."""
 
 _NAME_LIMIT = 120
+_SHARED = "@"
 
 
 def files_at(stem: Path) -> list[Path]:
@@ -28,6 +29,18 @@ def stem_of(path: Path) -> Path:
     """Return the place of a recording without its suffix."""
     suffix = next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), "")
     return path.with_name(path.name.removesuffix(suffix))
+
+
+def fixture_name(fixture: str, owner: str = "", parameter: str = "") -> str:
+    """Return what the recordings of a fixture that tests share are named after: it, its class and its parameter."""
+    return f"{owner and f'{owner}.'}{_SHARED}{fixture}{parameter and f'[{parameter}]'}"
+
+
+def fixture_of(path: Path) -> str | None:
+    """Return the fixture whose recording this is, or None for the recording of a test."""
+    before, shared, rest = path.name.partition(_SHARED)
+    named = shared and (not before or before.endswith("."))
+    return re.split(r"[\[.]", rest, maxsplit=1)[0] if named else None
 
 
 def file_name(test: str) -> str:

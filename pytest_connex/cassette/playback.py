@@ -76,6 +76,7 @@ class Playback:
         self._player = player
         self.tracks = tracks
         self.answer: Answer
+        self._pings = 0
         self.over = False
         self._lates = 0
 
@@ -189,19 +190,30 @@ class Playback:
                 return None
         return self._mismatch(self.track, message)
 
-    @property
-    def answers_pings(self) -> bool:
-        """Whether the server still answers the pings of this client."""
+    def pinged(self) -> bool:
+        """Take a ping of the client, and tell whether the server answers it.
+
+        It does as often as it did, and, to a client that sends more of them, for as long as it did.
+        """
         track = self.track
         closing = track.connection.closing
-        silent = None if closing is None else closing.no_pong_since
-        return silent is None or track.event.at <= silent
+        if closing is None or closing.no_pong_since is None:
+            return True
+        self._pings += 1
+        track.due()
+        return self._pings <= closing.pongs or track.event.at < closing.no_pong_since
 
     @property
-    def answers_close(self) -> bool:
-        """Whether the server answers the close of this client."""
-        closing = self.track.connection.closing
-        return closing is None or not closing.no_close
+    def ends_with_test(self) -> bool:
+        """Whether nothing more is said before the test is over, after which the connection goes on."""
+        return (end := self.end) is not None and end.by == "test"
+
+    @property
+    def end(self) -> Closed | None:
+        """The recorded end, where it is what comes next."""
+        track = self.track
+        track.due()
+        return track.event if isinstance(track.event, Closed) else None
 
     @property
     def blocked(self) -> bool:

@@ -64,6 +64,7 @@ class Player:
             Track(connection, Echoes(self.rules.echoed), self.order.limits)
             for connection in self.recording.connections
             if connection.number not in settled
+            and not connection.dial.of
             and _target(connection.dial.url) == _target(url)
             and connection.dial.subprotocols == offered
         ]
@@ -75,6 +76,22 @@ class Player:
         self.narrow(playback, same)
         playback.answer = chosen
         return playback
+
+    def join(self, fixture: str, number: int) -> Playback | None:
+        """Go on with a connection that a shared fixture has opened; None where nothing is recorded of it here.
+
+        Args:
+            fixture: Whose recording has its beginning.
+            number: Its number there.
+        """
+        with self.order.moving():
+            for connection in self.recording.connections:
+                if (connection.dial.of, connection.dial.number) == (fixture, number):
+                    playback = Playback(self, [Track(connection, Echoes(self.rules.echoed), self.order.limits)])
+                    if self._place(playback, set()):
+                        playback.answer = connection.answer
+                        return playback
+        return None
 
     def moved(self, playback: Playback) -> None:
         """Note how far ``playback`` is."""

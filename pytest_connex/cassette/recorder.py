@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias
 from ..secrets.redaction import Redactor
 from .events import (
     LONGEST_REASON,
+    BrokenFrame,
     Closed,
     Dial,
     Event,
@@ -24,6 +25,7 @@ from .events import (
     Late,
     Left,
     Message,
+    NotText,
     Open,
     Payload,
     Received,
@@ -88,6 +90,7 @@ class Recorder:
         self._dialled = 0
         self._states: dict[int, _State] = {}
         self._unanswered_pings: dict[int, float] = {}
+        self._pongs: dict[int, int] = {}
         self._farewells: dict[int, tuple[int, str]] = {}
         self._waiting: list[Message] = []
         self._waiting_characters = 0
@@ -102,6 +105,30 @@ class Recorder:
             self._states[conn] = _State.DIALLED
             self._event(Dial(conn, self._at(now), target, list(subprotocols), self._kept_headers(headers or {})))
         return conn
+
+    def joined(self, now: float, url: str, fixture: str, number: int) -> int:
+        """Note that a test goes on with a connection of a shared fixture, and return its number from now on.
+
+        Args:
+            now: The time.
+            url: What was dialled.
+            fixture: Whose recording has the beginning of the connection.
+            number: Its number there.
+        """
+        target = self._redactor.text(self._canonical(url))
+        with self._lock:
+            self._dialled += 1
+            conn = self._dialled
+            self._states[conn] = _State.OPEN
+            self._event(Dial(conn, self._at(now), target, of=fixture, number=number))
+            self._event(Open(conn, self._at(now)))
+        return conn
+
+    def parted(self, conn: int, now: float) -> None:
+        """Note that the test is over with a connection that it had joined."""
+        with self._lock:
+            if self._states.pop(conn, None) is _State.OPEN:
+                self._event(Closed(conn, self._at(now), "test", 1006))
 
     # how the server answers the dial
 
@@ -154,7 +181,8 @@ class Recorder:
     def ponged(self, conn: int, now: float) -> None:
         """Note a pong of the server."""
         with self._lock:
-            self._unanswered_pings.pop(conn, None)
+            if self._unanswered_pings.pop(conn, None) is not None:
+                self._pongs[conn] = self._pongs.get(conn, 0) + 1
 
     # how it ends
 
@@ -174,6 +202,7 @@ class Recorder:
         reason: str,
         *,
         answered: bool = True,
+        hung_up: bool = False,
         reset: bool = False,
     ) -> None:
         """Note the end of a connection; a second end of the same one is left out.
@@ -185,6 +214,7 @@ class Recorder:
             code: Of that close frame; 1006 where there was none. After :meth:`closing`, the client's stays.
             reason: The same.
             answered: Whether the server answered a close frame of the client.
+            hung_up: Whether it ended the connection in place of that.
             reset: Whether the connection was reset.
         """
         with self._lock:
@@ -197,10 +227,12 @@ class Recorder:
                 del self._states[conn]
             else:
                 self._states[conn] = _State.CLOSED
-            since = self._unanswered_pings.pop(conn, None)
+            since, pongs = self._unanswered_pings.pop(conn, None), self._pongs.pop(conn, 0)
             said = _short(self._redactor.text(reason))
             silent = by == "client" and not answered
-            self._event(Closed(conn, self._at(now), by, code, said, since, silent, reset))
+            pongs = 0 if since is None else pongs
+            end = Closed(conn, self._at(now), by, code, said, since, silent, reset, silent and hung_up, pongs)
+            self._event(end)
 
     def finish(self) -> None:
         """End what is still open: the test is over, and its client is gone without a close frame."""
@@ -224,15 +256,16 @@ class Recorder:
                 self._write_messages(messages)
                 return
             for message in messages:
-                redacted = self._redactor.payload(message.payload)
-                self._write(type(message)(message.conn, message.at, *_split(redacted)))
+                text, binary, _ = _split(self._redactor.payload(message.payload))
+                self._write(type(message)(message.conn, message.at, text, binary, message.invalid))
 
     def _note(self, kind: type[Sent | Received], conn: int, now: float, message: Payload) -> None:
         with self._lock:
             state = self._states.get(conn)
             if state is not _State.OPEN:
                 if state is _State.CLOSED and kind is Sent:
-                    self._event(Late(conn, self._at(now), *_split(self._redactor.payload(message))))
+                    text, binary, _ = _split(self._redactor.payload(message))
+                    self._event(Late(conn, self._at(now), text, binary, _split(message)[2]))
                 return
             self._waiting.append(kind(conn, self._at(now), *_split(message)))
             self._waiting_characters += len(message)
@@ -252,8 +285,12 @@ class Recorder:
         )
 
 
-def _split(message: Payload) -> tuple[str | None, bytes | None]:
-    return (message, None) if isinstance(message, str) else (None, message)
+def _split(message: Payload) -> tuple[str | None, bytes | None, Literal["text", "frame"] | None]:
+    if isinstance(message, str):
+        return message, None, None
+    if isinstance(message, NotText):
+        return None, message, "text"
+    return None, message, "frame" if isinstance(message, BrokenFrame) else None
 
 
 def _text_or_binary(body: Payload) -> tuple[str, bytes | None]:

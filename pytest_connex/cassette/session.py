@@ -1,65 +1,41 @@
 """One test's recordings, from its first request to the verdict.
 
-A :class:`CassetteSession` answers what the test asks (from a recording, or through the real server while it
-records), remembers the first thing that went wrong, and at the end either writes both files as one unit or
-says what was left unused. It knows pytest only as somebody who calls it in time.
+A :class:`CassetteSession` holds what is recorded, or takes what is to be: the player and the recorder of both
+files. It remembers the first thing that went wrong, and at the end either writes both files as one unit or says what
+was left unused. Who asks, over what connection, is the proxy's business; who runs and ends the test, the plugin's.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from ..clock import real_time
-from ..config import MIN_SECRET, RECORDED_KEY, RECORDED_SECRET, RECORDED_WS_URL, ConnexConfig, canonical_url
+from ..config import MIN_SECRET, RECORDED_KEY, RECORDED_SECRET, ConnexConfig
 from ..errors import CassetteError, CassetteMissing, CassetteStale
 from ..protocol import Dialect
 from ..secrets.redaction import Redactor
-from .driving import abort
-from .ending import Ending
-from .writing import TextWriter, Writer, put_in_place
+from ..upstreams import canonical_websocket, http_url
+from .causality import Order
+from .stamps import TapeClock
+from .writing import Writer, put_in_place
 
 if TYPE_CHECKING:
-    import websockets.asyncio.client as websockets_client
-    from vcr.request import Request
-    from websockets.sync.client import ClientConnection as SyncConnection
-
-    from ..background import BackgroundLoop
-    from ..proxy.connect import Dialler
-    from ..proxy.endpoint import Behaviour, Endpoint
-    from ..proxy.relay import RelayDialler
-    from ..proxy.replay import ReplayDialler
     from .events import Event, Message
-    from .http import HttpRecording
+    from .exchange import Interaction
+    from .http_player import HttpPlayer
+    from .http_recorder import HttpRecorder
+    from .player import Player
     from .recorder import Recorder
     from .store import Recording
     from .writing import CassetteWriter
 
 Action = Literal["replay", "record", "pass"]
-
-_FAREWELLS = 5
-"""How many turns of the loop a client gets to see that its connection has ended."""
-
-_SCRIPTED = (
-    "this test scripts its HTTP answers (connex_respx), so that there is no HTTP recording for other clients: let "
-    "them have tests of their own"
-)
-
-_MOMENT = 0.05
-"""Seconds without a question after which nobody is taken to ask any more."""
-
-_SETTLING = 2.0
-"""Seconds that are waited for that at most."""
-
-PATIENCE = 20
-"""How often a test may go on asking after a verdict before it is ended."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +57,8 @@ class Plan:
         strict: Whether every received message must be read.
         pace: What recorded intervals are multiplied with; 0 delivers at once what is due.
         volatile: Dotted paths of members that differ in every run, besides those of the dialect.
-        scripted_http: Whether the test scripts its HTTP answers, so that HTTP is not recorded.
         baseline: Where the recordings are that those of this run are compared with, or None.
         kept: Recordings that a run would replace, and leaves alone because of their source, which is the value.
-        without_recording: Why HTTP cannot be recorded and played, where it cannot; otherwise empty.
     """
 
     action: Action
@@ -101,10 +75,8 @@ class Plan:
     strict: bool = False
     pace: float = 0.0
     volatile: tuple[str, ...] = ()
-    scripted_http: bool = False
     baseline: Path | None = None
     kept: Mapping[Path, str] = field(default_factory=dict)
-    without_recording: str = ""
 
     @property
     def websocket_path(self) -> Path:
@@ -145,156 +117,111 @@ class Account:
     compared: bool = False
     drift: list[dict[str, Any]] = field(default_factory=list)
 
+    def add(self, other: Account) -> None:
+        """Take in what another did."""
+        for mine, its in (
+            (self.read, other.read),
+            (self.written, other.written),
+            (self.missing, other.missing),
+            (self.removed, other.removed),
+            (self.stale, other.stale),
+        ):
+            mine += its
+        self.kept.update(other.kept)
+
+
+class Settings(NamedTuple):
+    """What recordings have to know of a test.
+
+    Attributes:
+        config: Whose keys are used, which must not be written.
+        dialect: How Connex is spoken to.
+        upstreams: The URL of each server, by its name.
+    """
+
+    config: ConnexConfig
+    dialect: Dialect
+    upstreams: Mapping[str, str]
+
+
+class Judge(Protocol):
+    """Who is told of verdicts: the one that can end the test."""
+
+    def begin(self, verdict: CassetteError) -> None:
+        """Take the first verdict."""
+
+    def asked_again(self) -> None:
+        """Take note that the test goes on asking after it.
+
+        Raises:
+            ReplayAborted: It has gone on for long.
+        """
+
 
 class CassetteSession:
-    """The recordings of one running test.
+    """The recordings of one running test, or of the fixtures of a wider scope.
 
     Args:
         plan: What to do.
-        settings: Returns the configuration and the dialect of the test, once its fixtures know them.
+        settings: Returns what has to be known of the test, once its fixtures know it.
+        judge: Told of verdicts.
+        now: The clock of the test, in seconds.
     """
 
-    def __init__(self, plan: Plan, settings: Callable[[], tuple[ConnexConfig, Dialect]]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Callable[[], Settings],
+        judge: Judge,
+        now: Callable[[], float] = real_time,
+    ) -> None:
         self.plan = plan
         self.account = Account()
         self.verdict: CassetteError | None = None
-        self.called = False
-        self.http: HttpRecording | None = None
+        self.clock = TapeClock(now)
         self._settings = settings
+        self._judge = judge
         self._redactor: Redactor | None = None
         self._recording: Recording | None = None
-        self._replay: ReplayDialler | None = None
-        self._relay: RelayDialler | None = None
+        self._interactions: list[Interaction] = []
+        self._order: Order | None = None
+        self._player: Player | None = None
+        self._http_player: HttpPlayer | None = None
         self._recorder: Recorder | None = None
+        self._http_recorder: HttpRecorder | None = None
         self._writer: CassetteWriter | None = None
-        self._upstream: type[websockets_client.connect] | None = None
-        self._endpoints: list[Endpoint] = []
-        self._background: BackgroundLoop | None = None
-        self._asked_again = 0
         self._closed = False
         self._lock = threading.RLock()
-        self.ending = Ending(plan.replay_timeout)
 
     def open(self) -> None:
         """Read what is there, before the test starts; a recording that cannot be read is the verdict."""
         self.account.kept = {str(path): source for path, source in self.plan.kept.items()}
         if self.plan.action == "pass":
             return
-        recording = self.plan.action == "record"
-        if self.plan.without_recording:
-            self._refuse_recorded_http()
-        elif not self.plan.scripted_http:
-            from .http import HttpRecording
-
-            self.http = HttpRecording(
-                self.plan.http_path, recording, self._facts(), self._all_settings, self.fail, self.plan.again
-            )
-        if recording:
+        if self.plan.action == "record":
             return
-        paths = [path for path in (self.plan.websocket_path, self.plan.http_path) if path.exists()]
+        paths = self.plan.files()
         self.account.read += map(str, paths)
         if self.plan.max_age is not None:
             self._check_age(paths, self.plan.max_age)
+        try:
+            self._read()
+        except CassetteError as exc:
+            self.fail(exc)
+
+    def _read(self) -> None:
+        if self.plan.http_path.exists():
+            from .http_file import read_interactions
+
+            self._interactions = read_interactions(self.plan.http_path)
         if self.plan.websocket_path.exists():
             from .store import Recording
 
-            try:
-                self._recording = Recording(self.plan.websocket_path)
-            except CassetteError as exc:
-                self.fail(exc)
+            self._recording = Recording(self.plan.websocket_path)
 
     def final_verdict(self) -> CassetteError | None:
         """Return the verdict that every further client is to get, if there is one."""
         return self.verdict
-
-    # what the test asks
-
-    def play_http(self, request: Request) -> dict[str, Any] | None:
-        """Return the recorded answer to a request that did not come through VCR; None after the verdict."""
-        if self.http is None:
-            self.fail(self._no_http())
-            return None
-        return self.http.play(request)
-
-    def record_http(self, request: Request, response: dict[str, Any]) -> None:
-        """Record what did not come through VCR."""
-        if self.http is None:
-            self.fail(self._no_http())
-        elif not self._closed:
-            self.http.record(request, response)
-
-    def connect(self, upstream: type[websockets_client.connect] | None = None) -> type[websockets_client.connect]:
-        """Return what the test uses in place of ``websockets.connect``.
-
-        Args:
-            upstream: Opens the connections to the server, where that is not ``websockets.connect`` itself.
-        """
-        if self.plan.action != "pass":
-            self._upstream = upstream
-            return self.connector(self)
-        from websockets.asyncio.client import connect
-
-        return upstream or connect
-
-    def connector(self, dialler: Dialler) -> type[websockets_client.connect]:
-        """Return a ``websockets.connect`` that ``dialler`` answers, and that ends with this test."""
-        from ..proxy.connect import connector
-
-        return connector(dialler, self._endpoints.append)
-
-    def connect_sync(self) -> Callable[..., SyncConnection]:
-        """Return what the test uses in place of ``websockets.sync.client.connect``."""
-        if self.plan.action == "pass":
-            from websockets.sync.client import connect
-
-            return connect
-        from ..background import BackgroundLoop
-        from ..proxy.connect_sync import sync_connector
-
-        self._background = BackgroundLoop("connex-connections")
-        self._background.start()
-        return sync_connector(self, self._background, self._endpoints.append)
-
-    def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
-        """Answer a dial of the test.
-
-        Raises:
-            ReplayAborted: The test goes on dialling after its verdict.
-            OSError: The recording has the dial refused.
-        """
-        with self._lock:  # connections of the blocking client are answered in another thread
-            return self._behaviour(url, dial)
-
-    def _behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
-        if self.verdict is not None:
-            from ..proxy.replay import Verdict
-
-            self._ask_again()
-            return Verdict(self.verdict)
-        if self.plan.action == "record":
-            return self._recorded(url, dial)
-        if self._recording is None:
-            from ..proxy.replay import Verdict
-
-            missing = CassetteMissing("no WebSocket is recorded for this test", self.plan.websocket_path)
-            self.fail(missing)
-            return Verdict(missing)
-        return self._replay_dialler(self._recording).behaviour(url, dial)
-
-    async def hang_up(self) -> None:
-        """End what the test left open, while its loop still runs."""
-        if self._relay is not None:
-            self._relay.stop()
-        for endpoint in self._endpoints:
-            endpoint.hang_up()
-        for _ in range(_FAREWELLS if self._endpoints else 0):
-            await asyncio.sleep(0)
-
-    def hang_up_sync(self) -> None:
-        """End what the test left open in the background."""
-        if self._background is not None:
-            self._background.run(self.hang_up())
-            self._background.stop()
 
     def fail(self, verdict: CassetteError) -> None:
         """Remember ``verdict`` if it is the first, and see to it that the test ends.
@@ -303,7 +230,7 @@ class CassetteSession:
             ReplayAborted: The test goes on asking after its verdict.
         """
         if self.verdict is not None:
-            self._ask_again()
+            self._judge.asked_again()
             return
         verdict.advise(self.plan.again)
         self.verdict = verdict
@@ -311,23 +238,66 @@ class CassetteSession:
             verdict.advise(self.plan.renaming)
         if isinstance(verdict, CassetteMissing) and verdict.path is not None:
             self.account.missing.append(str(verdict.path))
-        self.ending.begin(verdict)
+        self._judge.begin(verdict)
+
+    # what its clients ask
+
+    @property
+    def has_websockets(self) -> bool:
+        """Whether WebSocket connections are recorded."""
+        return self._recording is not None
+
+    def player(self) -> Player:
+        """Return what plays the WebSocket recording.
+
+        Raises:
+            CassetteMissing: There is none.
+        """
+        with self._lock:
+            if self._recording is None:
+                raise CassetteMissing("no WebSocket is recorded for this test", self.plan.websocket_path)
+            if self._player is None:
+                self._player = self._made_player(self._recording)
+            return self._player
+
+    def recorder(self) -> Recorder:
+        """Return what records WebSocket connections.
+
+        Raises:
+            CassetteError: The recording cannot be begun.
+        """
+        with self._lock:
+            if self._recorder is None:
+                self._recorder = self._made_recorder()
+            return self._recorder
+
+    def http_player(self) -> HttpPlayer:
+        """Return what plays the HTTP recording."""
+        with self._lock:
+            if self._http_player is None:
+                self._http_player = self._made_http_player()
+            return self._http_player
+
+    def http_recorder(self) -> HttpRecorder:
+        """Return what records HTTP."""
+        with self._lock:
+            if self._http_recorder is None:
+                from .http_recorder import HttpRecorder
+
+                upstreams = self._settings().upstreams
+                self._http_recorder = HttpRecorder(
+                    self.plan.http_path, self._all_settings()[1], _as_http(upstreams), self.clock, self.fail
+                )
+            return self._http_recorder
 
     # the end of the test
 
-    def settle(self) -> None:
-        """Wait a little for threads that go on asking after the verdict: VCR does not bear them while it stops."""
-        asked, ends = 0, real_time() + _SETTLING
-        while asked != self._asked_again and real_time() < ends:
-            asked = self._asked_again
-            time.sleep(_MOMENT)
-
     def close(self) -> None:
         """The test and its fixtures are over: nothing more is recorded."""
-        if self._relay is not None:
-            self._relay.stop()
         if self._recorder is not None:
             self._recorder.finish()
+        if self._http_recorder is not None:
+            self._http_recorder.finish()
         if not self._closed:
             self.check_recorded()
         self._closed = True
@@ -343,11 +313,9 @@ class CassetteSession:
         """Return what the test left unused, when nothing worse is known."""
         if self.plan.action != "replay" or self.verdict is not None:
             return None
-        if self.http is not None and (error := self.http.unplayed()):
+        if self._interactions and (error := self.http_player().unplayed()):
             return error
-        if self._recording is None:
-            return None
-        return self._replay_dialler(self._recording).player.unplayed()
+        return None if self._recording is None else self.player().unplayed()
 
     def commit(self) -> None:
         """Write what was recorded: both files, or none of them.
@@ -359,12 +327,13 @@ class CassetteSession:
             return
         writers: list[Writer] = [] if self._writer is None else [self._writer]
         try:
-            if (http := self._http_writer()) is not None:
+            if self._http_recorder is not None and (http := self._http_recorder.writer(self._facts())) is not None:
                 writers.append(http)
             for writer in writers:
                 writer.finish()
             kept = {writer.path for writer in writers}
-            removed = put_in_place(writers, [path for path in self._watched_paths() if path not in kept])
+            watched = [self.plan.websocket_path, self.plan.http_path]
+            removed = put_in_place(writers, [path for path in watched if path not in kept])
         except CassetteError:
             for writer in writers:
                 writer.discard()
@@ -376,17 +345,10 @@ class CassetteSession:
         """Throw away what was recorded: the test did not pass."""
         if self._writer is not None:
             self._writer.discard()
+        if self._http_recorder is not None:
+            self._http_recorder.close()
 
     # inside
-
-    def _no_http(self) -> CassetteError:
-        """Return why this test has no HTTP recording for its clients."""
-        return CassetteError(self.plan.without_recording or _SCRIPTED, again=False)
-
-    def _refuse_recorded_http(self) -> None:
-        """Fail a test whose HTTP recording nothing can play."""
-        if self.plan.http_path.exists() and not self.plan.scripted_http:
-            self.fail(self._no_http())
 
     def _check_age(self, paths: Iterable[Path], max_age: float) -> None:
         from .library import days_between, recorded_at
@@ -409,8 +371,8 @@ class CassetteSession:
             "test": self.plan.test,
         }
 
-    def _all_settings(self) -> tuple[ConnexConfig, Dialect, Redactor]:
-        config, dialect = self._settings()
+    def _all_settings(self) -> tuple[Dialect, Redactor]:
+        config, dialect, _ = self._settings()
         if self._redactor is None:
             values = dict.fromkeys(self.plan.secrets, "connex-recorded-value")
             if self.plan.action == "record":
@@ -424,53 +386,54 @@ class CassetteSession:
                 values[config.api_key or ""] = RECORDED_KEY
                 values[config.api_secret or ""] = RECORDED_SECRET
             self._redactor = Redactor(values, dialect.secret_fields, (dialect.key_header, dialect.secret_header))
-        return config, dialect, self._redactor
+        return dialect, self._redactor
 
-    def _recorded(self, url: str, dial: dict[str, Any]) -> Behaviour:
-        try:
-            dialler = self._relay_dialler()
-        except CassetteError as exc:
-            from ..proxy.replay import Verdict
+    def _order_of_tape(self) -> Order:
+        if self._order is None:
+            self._order = Order(self._recording, self._interactions)
+        return self._order
 
-            self.fail(exc)
-            return Verdict(exc)
-        return dialler.behaviour(url, dial)
+    def _made_player(self, recording: Recording) -> Player:
+        from .player import Player, Rules
 
-    def _replay_dialler(self, recording: Recording) -> ReplayDialler:
-        if self._replay is None:
-            from ..proxy.replay import ReplayDialler
-            from .player import Player, Rules
+        dialect, redactor = self._all_settings()
+        rules = Rules(
+            volatile=(*dialect.volatile_paths, *self.plan.volatile),
+            redactor=redactor,
+            strict=self.plan.strict,
+            again=self.plan.again,
+            echoed=(*dialect.echoed_paths, *self.plan.volatile),
+        )
+        return Player(recording, rules, self._order_of_tape())
 
-            _, dialect, redactor = self._all_settings()
-            plan = self.plan
-            rules = Rules(
-                volatile=(*dialect.volatile_paths, *plan.volatile),
-                redactor=redactor,
-                strict=plan.strict,
-                again=plan.again,
-                echoed=(*dialect.echoed_paths, *plan.volatile),
-            )
-            self._replay = ReplayDialler(Player(recording, rules), plan.replay_timeout, self.fail, plan.pace)
-        return self._replay
+    def _made_http_player(self) -> HttpPlayer:
+        from .http_matching import Matching
+        from .http_player import HttpPlayer, HttpRules
 
-    def _relay_dialler(self) -> RelayDialler:
-        if self._relay is None:
-            from ..proxy.relay import RelayDialler
-            from .events import FORMAT, VERSION, Header
-            from .recorder import Recorder
-            from .writing import CassetteWriter
+        dialect, redactor = self._all_settings()
+        rules = HttpRules(
+            Matching(dialect.volatile_query, dialect.volatile_body),
+            redactor,
+            _as_http(self._settings().upstreams),
+            self.plan.again,
+        )
+        return HttpPlayer(self.plan.http_path, self._interactions, rules, self._order_of_tape())
 
-            config, _, redactor = self._all_settings()
-            header = Header(FORMAT, VERSION, **self._facts())
-            self._writer = CassetteWriter(self.plan.websocket_path, header, redactor)
-            self._recorder = Recorder(
-                self._record,
-                self._record_messages,
-                redactor,
-                lambda url: canonical_url(url, config.ws_url, RECORDED_WS_URL),
-            )
-            self._relay = RelayDialler(self._recorder, *([self._upstream] if self._upstream else []))
-        return self._relay
+    def _made_recorder(self) -> Recorder:
+        from .events import FORMAT, VERSION, Header
+        from .recorder import Recorder
+        from .writing import CassetteWriter
+
+        redactor = self._all_settings()[1]
+        upstreams = self._settings().upstreams
+        self._writer = CassetteWriter(self.plan.websocket_path, Header(FORMAT, VERSION, **self._facts()), redactor)
+        return Recorder(
+            self._record,
+            self._record_messages,
+            redactor,
+            lambda url: canonical_websocket(url, upstreams),
+            self.clock,
+        )
 
     def _record(self, event: Event) -> None:
         if self._writer is not None and not self._closed:
@@ -490,21 +453,6 @@ class CassetteSession:
             self._writer = None
             self.fail(exc)
 
-    def _watched_paths(self) -> list[Path]:
-        """The files that this run would have written, had there been such traffic."""
-        watched = self.http is None or self.http.watched
-        return [self.plan.websocket_path, *([self.plan.http_path] if watched else [])]
 
-    def _http_writer(self) -> TextWriter | None:
-        if self.http is None or self.http.text is None:
-            return None
-        return TextWriter(self.plan.http_path, self.http.text, self._all_settings()[2])
-
-    def _ask_again(self) -> None:
-        self._asked_again += 1
-        if self._asked_again <= PATIENCE:
-            return
-        self.ending.insist()
-        if self._asked_again > 2 * PATIENCE:
-            self.ending.slow_down()
-        abort(self.verdict)
+def _as_http(upstreams: Mapping[str, str]) -> dict[str, str]:
+    return {name: http_url(url) for name, url in upstreams.items()}

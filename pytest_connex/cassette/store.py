@@ -289,6 +289,8 @@ def unplayable(event: Event) -> str:
             return f"{status} is no status that a handshake is rejected with"
         case Sent() | Received() | Late() if (event.text is None) == (event.binary is None):
             return "a message is either text or binary"
+        case Sent() | Received() | Late() if event.invalid is not None and event.binary is None:
+            return "what is no valid message is binary"
     return ""
 
 

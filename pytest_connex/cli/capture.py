@@ -8,22 +8,22 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from ..cassette.events import FORMAT, VERSION, Header, Payload
 from ..cassette.recorder import Pairs, Recorder
 from ..cassette.writing import CassetteWriter, put_in_place
 from ..client.websocket import NONCES
-from ..config import RECORDED_WS_URL, WS_URL, ConnexConfig, canonical_url, live_config, read_environment
+from ..clock import time_of
+from ..config import RECORDED_WS_URL, WS_URL, ConnexConfig, canonical_url, live_config, origin, read_environment
 from ..errors import CassetteError, ConfigError, ConnexError
 from ..model import ErrorEvent
 from ..protocol import Dialect, classify, decode_leniently
-from ..proxy.connect import connector
-from ..proxy.endpoint import Endpoint
-from ..proxy.relay import RelayDialler
+from ..proxy.endpoint import SILENT
 from .recording import (
     SUFFIXES,
     beside,
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 _REFRESH = 0.1  # seconds
-_FAREWELLS = 5
-"""How many turns of the loop the server's connection gets to send its close frame."""
 
 
 def capture(
@@ -93,17 +91,14 @@ def _run(tape: _Tape, conversation: _Conversation, stopped: threading.Event) -> 
 
 async def _until_stopped(tape: _Tape, conversation: _Conversation, stopped: threading.Event) -> str:
     work = asyncio.create_task(conversation.hold(tape))
+    while not work.done() and not stopped.is_set():
+        await asyncio.wait({work}, timeout=_REFRESH)
+    if not work.done():
+        work.cancel()
     try:
-        while not work.done() and not stopped.is_set():
-            await asyncio.wait({work}, timeout=_REFRESH)
-        if not work.done():
-            work.cancel()
-        try:
-            return await work
-        except asyncio.CancelledError:
-            return "interrupted"
-    finally:
-        await tape.hang_up()
+        return await work
+    except asyncio.CancelledError:
+        return "interrupted"
 
 
 @contextmanager
@@ -129,18 +124,29 @@ class _Conversation:
 
     async def hold(self, tape: _Tape) -> str:
         """Speak until the tape is complete; return what ended it before."""
-        config, dialect = self._config, self._dialect
-        dial = connector(tape.dialler, tape.endpoints.append)
+        config = self._config
+        conn = tape.dial(_now(), config.ws_url)
         try:
-            connection = await dial(
-                config.ws_url, ping_interval=dialect.ping_interval, ping_timeout=dialect.ping_timeout, max_size=None
-            )
-        except (OSError, InvalidHandshake, EOFError) as exc:
+            connection = await self._connected()
+        except InvalidStatus as exc:
+            response = exc.response
+            body = (response.body or b"").decode("utf-8", "replace")
+            tape.rejected(conn, _now(), response.status_code, dict(response.headers.raw_items()), body)
             return f"no connection to {config.ws_url}: {exc}"
+        except (OSError, InvalidHandshake, EOFError) as exc:
+            refused = (
+                exc if isinstance(exc, OSError) else ConnectionAbortedError(None, f"{type(exc).__name__}: {exc}")
+            )
+            tape.refused(conn, _now(), refused)
+            return f"no connection to {config.ws_url}: {exc}"
+        headers = dict(connection.response.headers.raw_items()) if connection.response else {}
+        tape.opened(conn, _now(), connection.subprotocol, headers)
         try:
-            await self._speak(connection, tape)
+            await self._speak(connection, tape, conn)
         except ConnectionClosed as exc:
             frame = exc.rcvd
+            by: Literal["server", "network"] = "server" if frame else "network"
+            tape.closed(conn, _now(), by, frame.code if frame else 1006, frame.reason if frame else "")
             said = f"closed by the server with {frame.code} {frame.reason}".rstrip() if frame else "lost"
             return f"the connection was {said}"
         except TimeoutError:
@@ -148,25 +154,53 @@ class _Conversation:
         except ConnexError as exc:
             return str(exc)
         finally:
+            tape.closed(conn, _now(), "client", 1000, "")
             await connection.close()  # with 1000, where ``async with`` would make an interruption 1011
         return ""
 
-    async def _speak(self, connection: ClientConnection, tape: _Tape) -> None:
+    async def _connected(self) -> ClientConnection:
+        dialect = self._dialect
+        dialling = connect(
+            self._config.ws_url,
+            ping_interval=dialect.ping_interval,
+            ping_timeout=dialect.ping_timeout,
+            max_size=None,
+            logger=SILENT,
+        )
+        followed = dialling.process_redirect
+
+        def within(exc: Exception) -> Exception | str:
+            answer = followed(exc)
+            if isinstance(answer, str) and origin(answer) != origin(self._config.ws_url):
+                return InvalidHandshake(f"it redirects to another server, {answer}, which is not followed")
+            return answer
+
+        dialling.process_redirect = within  # type: ignore[method-assign]
+        return await dialling
+
+    async def _speak(self, connection: ClientConnection, tape: _Tape, conn: int) -> None:
         key, secret = self._config.api_key, self._config.api_secret
         if self._authenticate and key and secret:
-            await connection.send(self._dialect.encode(self._dialect.authenticate(key, secret, NONCES.next(key))))
+            login = self._dialect.authenticate(key, secret, NONCES.next(key))
+            await self._say(connection, tape, conn, self._dialect.encode(login))
             async with asyncio.timeout(self._config.ws_timeout):
-                await self._hear(connection)
-        await connection.send(self._dialect.encode(self._dialect.subscribe(self._symbol, self._depth)))
+                await self._hear(connection, tape, conn)
+        subscription = self._dialect.subscribe(self._symbol, self._depth)
+        await self._say(connection, tape, conn, self._dialect.encode(subscription))
         while not tape.complete:
             before = tape.frames
             async with asyncio.timeout(self._config.ws_timeout):
                 while tape.frames == before:
-                    await self._hear(connection)
+                    await self._hear(connection, tape, conn)
                     tape.check()
 
-    async def _hear(self, connection: ClientConnection) -> None:
+    async def _say(self, connection: ClientConnection, tape: _Tape, conn: int, message: str) -> None:
+        tape.sent(conn, _now(), message)
+        await connection.send(message)
+
+    async def _hear(self, connection: ClientConnection, tape: _Tape, conn: int) -> None:
         message = await connection.recv()
+        tape.received(conn, _now(), message)
         if classify(decode_leniently(message)) != "error":
             return
         event = self._dialect.parse(message)
@@ -196,8 +230,6 @@ class _Tape(Recorder):
         self.path = path
         self.frames, self.goal = 0, goal
         self.on_frame: Callable[[], None] = lambda: None
-        self.dialler = RelayDialler(self)
-        self.endpoints: list[Endpoint] = []
         self._was_open = False
         self._problem: CassetteError | None = None
 
@@ -219,14 +251,6 @@ class _Tape(Recorder):
         """Note that there is something to keep."""
         self._was_open = True
         super().opened(conn, now, subprotocol, headers)
-
-    async def hang_up(self) -> None:
-        """End the connection: the server sees the close that the client made."""
-        await _turns()
-        self.dialler.stop()
-        for endpoint in self.endpoints:
-            endpoint.hang_up()
-        await _turns()
 
     def put_in_place(self) -> bool:
         """Put the recording into its place, if there was a connection.
@@ -260,6 +284,10 @@ class _Tape(Recorder):
             self._problem = exc
 
 
-async def _turns() -> None:
-    for _ in range(_FAREWELLS):
-        await asyncio.sleep(0)
+def _refusal(exc: Exception) -> OSError:
+    """Return what stands for a failed dial in a recording."""
+    return exc if isinstance(exc, OSError) else ConnectionAbortedError(None, f"{type(exc).__name__}: {exc}")
+
+
+def _now() -> float:
+    return time_of(asyncio.get_running_loop())

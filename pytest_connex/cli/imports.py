@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, BinaryIO
 
 import typer
 
 from ..cassette.events import FORMAT, VERSION, Header
+from ..cassette.exchange import REST, HttpRequest
+from ..cassette.http_recorder import HttpRecorder
 from ..cassette.recorder import Recorder
-from ..cassette.writing import CassetteWriter, TextWriter, Writer, put_in_place
+from ..cassette.stamps import TapeClock
+from ..cassette.writing import CassetteWriter, Writer, put_in_place
 from ..config import (
     API_KEY,
     API_SECRET,
@@ -33,9 +36,8 @@ from ..errors import CassetteError, ConfigError
 from ..foreign.har import looks_like_har, read_har
 from ..foreign.lines import looks_like_lines, read_lines
 from ..foreign.mitmproxy import flows, looks_like_flows, read_flows
-from ..foreign.traffic import Exchange, Traffic, one_each
+from ..foreign.traffic import Exchange, Traffic
 from ..foreign.transcription import Transcription
-from ..protocol import Dialect
 from .recording import SUFFIXES, beside, counted, facts, redactor_of, refuse_to_replace, stem_of
 
 _HEAD = 4096
@@ -92,7 +94,16 @@ class _Import:
         self._config = config
         self._redactor = redactor_of(config)
         self._stem = stem
-        self._exchanges: list[Exchange] = []
+        self._moment = 0.0
+        self._clock = TapeClock(lambda: self._moment)
+        self._problem: CassetteError | None = None
+        self._http = HttpRecorder(
+            beside(stem, SUFFIXES[1]),
+            self._redactor,
+            {REST: config.rest_url or RECORDED_REST_URL},
+            self._clock,
+            self._fail,
+        )
         self._left_out = 0
         self._elsewhere: set[str] = set()
 
@@ -110,14 +121,14 @@ class _Import:
         try:
             tape = CassetteWriter(beside(self._stem, SUFFIXES[0]), Header(FORMAT, VERSION, **about), self._redactor)
             writers.append(tape)
-            recorder = Recorder(tape.write, tape.write_messages, self._redactor, self._canonical)
+            recorder = Recorder(tape.write, tape.write_messages, self._redactor, self._canonical, self._clock)
             transcription = Transcription(recorder, self._keep)
             for item in chain((first,), traffic):
                 transcription.take(item)
             recorder.finish()
             if not transcription.connections:
                 raise CassetteError("there is no WebSocket in it", file)
-            if (http := self._http(about)) is not None:
+            if (http := self._http.writer(about)) is not None:
                 writers.append(http)
             for writer in writers:
                 writer.finish()
@@ -127,6 +138,8 @@ class _Import:
             for writer in writers:
                 writer.discard()
             raise
+        finally:
+            self._http.close()
         self._tell(transcription, writers, removed)
 
     def _canonical(self, url: str) -> str:
@@ -140,35 +153,32 @@ class _Import:
         with suppress(ValueError):  # no URL
             is_connex = origin(exchange.url) in map(origin, urls)
             if is_connex and exchange.body is not None and 100 <= exchange.status <= 599:
-                self._exchanges.append(exchange)
+                self._record(exchange, exchange.body)
                 return
         self._left_out += 1
 
-    def _http(self, about: dict[str, str]) -> TextWriter | None:
-        if not self._exchanges:
-            return None
-        from vcr.request import Request
+    def _record(self, exchange: Exchange, body: bytes) -> None:
+        """Record what was asked and answered; a capture says when it was asked, and not when answered."""
+        self._moment = exchange.at
+        request = HttpRequest(
+            exchange.method, exchange.url, _kept(exchange.request_headers), exchange.request_body or b""
+        )
+        conversation = self._http.asked(request)
+        conversation.answered(exchange.status, exchange.reason, _kept(exchange.headers))
+        conversation.piece(body)
+        conversation.ended("whole")
+        if self._problem is not None:
+            raise self._problem
 
-        from ..cassette.http import HttpRecording
-
-        path = beside(self._stem, SUFFIXES[1])
-        problems: list[CassetteError] = []
-        settings = (self._config, Dialect(), self._redactor)
-        recording = HttpRecording(path, True, about, lambda: settings, problems.append, "")
-        with recording.alone():
-            for exchange in self._exchanges:
-                asked = Request(exchange.method, exchange.url, exchange.request_body, _asked_with(exchange))
-                recording.record(asked, _response(exchange))
-        if problems:
-            raise problems[0]
-        return TextWriter(path, recording.text or "", self._redactor)
+    def _fail(self, problem: CassetteError) -> None:
+        self._problem = problem
 
     def _tell(self, transcription: Transcription, writers: list[Writer], removed: list[Path]) -> None:
         websocket, *http = (writer.path for writer in writers)
         connections = counted(transcription.connections, "connection")
         messages = counted(transcription.messages, "message")
         said = [f"recorded {websocket}: {connections}, {messages}"]
-        said += [f"recorded {path}: {counted(len(self._exchanges), 'request')}" for path in http]
+        said += [f"recorded {path}: {counted(self._http.count, 'request')}" for path in http]
         said += [f"removed {path}, which was of another recording" for path in removed]
         if transcription.lost:
             lost = counted(transcription.lost, "connection")
@@ -224,18 +234,8 @@ def _stem_beside(file: Path) -> Path:
     return file.with_name(file.name.removesuffix(file.suffix).removesuffix(".ws"))
 
 
-def _asked_with(exchange: Exchange) -> dict[str, str]:
-    headers = one_each(exchange.request_headers)
-    return {name: value for name, value in headers.items() if name.lower() not in _BODY_HEADERS}
-
-
-def _response(exchange: Exchange) -> dict[str, Any]:
-    headers: dict[str, list[str]] = {}
-    for name, value in exchange.headers:
-        if name.lower() not in _BODY_HEADERS and not name.startswith(":"):
-            headers.setdefault(name, []).append(value)
-    return {
-        "status": {"code": exchange.status, "message": exchange.reason},
-        "headers": headers,
-        "body": {"string": exchange.body},
-    }
+def _kept(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return headers without those that say how a body was written: it has been read."""
+    return [
+        (name, value) for name, value in headers if name.lower() not in _BODY_HEADERS and not name.startswith(":")
+    ]

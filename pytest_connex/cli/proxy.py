@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import __version__
-from ..cassette.session import Action, CassetteSession, Plan
+from ..cassette.session import Action, CassetteSession, Plan, Settings
 from ..config import (
     API_KEY,
     API_SECRET,
@@ -25,6 +25,7 @@ from ..config import (
 )
 from ..errors import CassetteError, ConfigError
 from ..protocol import Dialect
+from ..upstreams import all_upstreams, checked, recorded_upstream
 from .recording import SUFFIXES, require_credentials, stem_of, stop_asked
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ _REFRESH = 0.2
 def proxy(
     upstream_rest: Annotated[str, typer.Option(help="Base URL of REST; without it CONNEX_REST_URL.")] = "",
     upstream_ws: Annotated[str, typer.Option(help="URL of the WebSocket; without it CONNEX_WS_URL.")] = "",
+    upstream: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=URL", help="Another server to stand for, on a port of its own; repeatable."),
+    ] = None,
     record: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Record into FILE.ws.jsonl and FILE.yaml.")
     ] = None,
@@ -52,6 +57,7 @@ def proxy(
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="On which port; 0 takes a free one.")] = 0,
     expose: Annotated[bool, typer.Option(help="Allow a host that other machines can reach.")] = False,
+    tls: Annotated[bool, typer.Option(help="Give https and wss URLs, with a certificate made for the run.")] = False,
     rewrite: Annotated[bool, typer.Option(help="Replace a recording that exists.")] = False,
     no_credentials: Annotated[bool, typer.Option(help="Record clients that use no key and no secret.")] = False,
 ) -> None:
@@ -69,8 +75,9 @@ def proxy(
         if action == "record" and not no_credentials:
             require_credentials(config)
         secrets = tuple(value for name in (API_KEY, API_SECRET) if (value := known.get(name)))
-        session = _session(action, stem, config, secrets)
-        _serve(session, config, fault or [], seed, host, port)
+        upstreams = _named(upstream or [], action)
+        session = _session(action, stem, Settings(config, Dialect(), all_upstreams(config, upstreams)), secrets)
+        _serve(session, config, upstreams, fault or [], seed, host, port, tls)
         if action == "record" and session.failed:
             raise typer.Exit(1)
     except (ConfigError, CassetteError) as exc:
@@ -79,22 +86,32 @@ def proxy(
 
 
 def _serve(
-    session: CassetteSession, config: ConnexConfig, faults: list[str], seed: int, host: str, port: int
+    session: CassetteSession,
+    config: ConnexConfig,
+    upstreams: dict[str, str],
+    faults: list[str],
+    seed: int,
+    host: str,
+    port: int,
+    tls: bool,
 ) -> None:
     from ..faults import apply_fault
+    from ..proxy.certificates import Certificates
     from ..proxy.proxy import Proxy
 
-    with stop_asked() as stopped, ExitStack() as stack:
+    with stop_asked() as stopped:
         session.open()
         if session.verdict is not None:
             raise session.verdict
-        if session.http is not None:
-            stack.enter_context(session.http.alone())
-        proxy = Proxy(session, config, seed, host, port)
-        with proxy:
+        proxy = Proxy(lambda: session, config, upstreams, seed, host, port)
+        with proxy, ExitStack() as stack:
+            if tls:
+                certificates = Certificates()
+                stack.callback(certificates.remove)
+                proxy.use_tls(certificates)
             for script in faults:
                 apply_fault(proxy.faults, script)
-            _announce(proxy, config)
+            _announce(proxy, config, upstreams)
             while not stopped.wait(_REFRESH):
                 _count(proxy)
         _count(proxy, last=True)
@@ -111,8 +128,22 @@ def _serve(
         typer.echo("nothing was recorded", err=True)
 
 
-def _announce(proxy: Proxy, config: ConnexConfig) -> None:
+def _named(given: list[str], action: Action) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    if bare := [name for name, separator, _ in pairs if not separator]:
+        raise ConfigError(f"--upstream {bare[0]}: expected NAME=URL")
+    named = checked({name: url for name, _, url in pairs})
+    return {name: recorded_upstream(name, url) for name, url in named.items()} if action == "replay" else named
+
+
+def _announce(proxy: Proxy, config: ConnexConfig, upstreams: dict[str, str]) -> None:
+    from ..proxy.proxy import no_proxy, variable
+
     lines = {REST_URL: proxy.rest_url, WS_URL: proxy.ws_url}
+    lines |= {variable(name): proxy.url(name) for name in upstreams}
+    lines |= no_proxy()
+    if proxy.certificates is not None:
+        lines |= proxy.certificates.variables()
     if config.mode == "recorded":
         lines |= {API_KEY: config.api_key or "", API_SECRET: config.api_secret or ""}
     for name, value in lines.items():
@@ -145,7 +176,7 @@ def _check_files(action: Action, stem: Path, rewrite: bool) -> None:
         raise ConfigError(f"{there[0]} exists: add --rewrite to replace it")
 
 
-def _session(action: Action, stem: Path, config: ConnexConfig, secrets: tuple[str, ...]) -> _Standing:
+def _session(action: Action, stem: Path, settings: Settings, secrets: tuple[str, ...]) -> _Standing:
     plan = Plan(
         action=action,
         test="connex proxy",
@@ -155,7 +186,17 @@ def _session(action: Action, stem: Path, config: ConnexConfig, secrets: tuple[st
         secrets=secrets,
         again=f"record it: connex proxy --record {shlex.quote(str(stem))} --rewrite",
     )
-    return _Standing(plan, lambda: (config, Dialect()))
+    return _Standing(plan, lambda: settings, _Teller())
+
+
+class _Teller:
+    """Ends nothing: there is no test."""
+
+    def begin(self, verdict: CassetteError) -> None:
+        """The verdict has been told."""
+
+    def asked_again(self) -> None:
+        """The next client is served."""
 
 
 class _Standing(CassetteSession):

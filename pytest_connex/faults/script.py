@@ -181,6 +181,15 @@ class Faults:
             self._pace = Pace()
         self.accept()
 
+    def renew(self, seed: int = 0) -> None:
+        """Be as new: nothing is scripted, nothing has happened, and the next connection is the first."""
+        self.clear()
+        with self._lock:
+            self._seed = seed
+            self._connections = 0
+            self._under_way.clear()
+            self._happened.clear()
+
     # what became of it
 
     def pending(self) -> int:

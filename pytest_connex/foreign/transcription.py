@@ -58,6 +58,7 @@ class Transcription:
                 self.lost += 1
                 recorder.closed(self._numbers[conn], at, "network", 1006, "")
             case Closed(conn=conn, at=at, by=by, code=code, reason=reason):
+                by = "client" if by == "test" else by
                 self._check(Closed(conn, at, by, code))  # the recorder shortens the reason
                 if traffic.no_pong_since is not None:
                     recorder.pinged(self._numbers[conn], traffic.no_pong_since)

@@ -17,7 +17,7 @@ from .report.terminal import TerminalSection
 from .run import REFUSAL, RUN, UNUSED, UNUSED_KEY, Run, uses_connex
 
 _MARKERS = (
-    "connex(strict, pace, clock, volatile): uses Connex in whatever mode the run has; the README has the arguments",
+    "connex(strict, pace, clock, volatile, tls): uses Connex in the mode of the run; the README has the arguments",
     "connex_live: runs against the live gateway only",
     "connex_recorded: runs from its recording only",
     "connex_sandbox: runs against a sandbox of its own in every mode",
@@ -102,12 +102,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Skip what cannot run in this mode, and stop a live run that lacks a variable."""
     if not any(map(uses_connex, items)) and not config.getoption(UNUSED_OPTION):
         return (yield)
-    from . import lifecycle, loops, requirements, unused
+    from . import lifecycle, loops, recording, requirements, unused
 
     requirements.refuse_threads(config)
     unused.find(config, items)
     loops.skip_impossible(items)
     config.pluginmanager.register(lifecycle, "connex-lifecycle")
+    config.pluginmanager.register(recording, "connex-recording")
     yield
     requirements.learn_secrets(config)  # again: by now every conftest.py has been read
     if refusal := requirements.prepare(items, config.stash[RUN]):

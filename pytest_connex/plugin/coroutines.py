@@ -1,4 +1,4 @@
-"""Handing the coroutines of a test to its :class:`~pytest_connex.cassette.ending.Ending`, whoever runs them.
+"""Handing the coroutines of a test to its :class:`~pytest_connex.plugin.ending.Ending`, whoever runs them.
 
 pytest-asyncio runs tests and fixtures through one :class:`asyncio.Runner` for each scope; anyio, unittest and
 pytest-trio run the function of the test. A coroutine in anything else, as twisted, is left as it is.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import asyncio
     from contextvars import Context
 
-    from ..cassette.session import CassetteSession
+    from .trial import Trial
 
 
 def is_runner(value: object) -> bool:
@@ -31,30 +31,30 @@ def is_runner(value: object) -> bool:
     return asyncio is not None and isinstance(value, asyncio.Runner)
 
 
-def drive_runner(runner: asyncio.Runner, active: Callable[[], CassetteSession | None], allow_uvloop: bool) -> None:
+def drive_runner(runner: asyncio.Runner, active: Callable[[], Trial | None], allow_uvloop: bool) -> None:
     """Have whatever ``runner`` runs for a test with recordings end with that test.
 
     Args:
         runner: One of pytest-asyncio's; it may outlive many tests.
-        active: Returns the recordings of the test that runs, if it has some.
+        active: Returns the test that runs, if it has recordings.
         allow_uvloop: Whether recorded tests may run on uvloop.
     """
     run, close = runner.run, runner.close
-    condemned: list[CassetteSession] = []
+    condemned: list[Trial] = []
 
     def driven_run(coro: Coroutine[Any, Any, Any], *, context: Context | None = None) -> Any:
-        session = active()
-        if session is None:
+        trial = active()
+        if trial is None:
             return run(coro, context=context)
         try:
-            return run(_driven(session, coro, allow_uvloop), context=context)
+            return run(_driven(trial, coro, allow_uvloop), context=context)
         finally:
-            if session.verdict is not None:
-                condemned[:] = [session]
+            if trial.verdict is not None:
+                condemned[:] = [trial]
 
     def driven_close() -> None:
         if condemned:
-            from ..cassette.driving import Closing, end_tasks
+            from .driving import Closing, end_tasks
 
             ending, loop = condemned[0].ending, runner.get_loop()
             with ending.pressing(Closing(loop)):
@@ -65,7 +65,7 @@ def drive_runner(runner: asyncio.Runner, active: Callable[[], CassetteSession | 
 
 
 @contextmanager
-def driven_test(item: pytest.Item, session: CassetteSession, allow_uvloop: bool) -> Iterator[None]:
+def driven_test(item: pytest.Item, trial: Trial, allow_uvloop: bool) -> Iterator[None]:
     """Have an asynchronous test end with its recordings where no runner of pytest-asyncio runs it."""
     instance = getattr(item, "instance", None)
     owner, name = (instance, item.name) if isinstance(instance, unittest.TestCase) else (item, "obj")
@@ -77,7 +77,7 @@ def driven_test(item: pytest.Item, session: CassetteSession, allow_uvloop: bool)
 
     @functools.wraps(function)
     async def driven(*args: Any, **kwargs: Any) -> Any:
-        return await _driven(session, function(*args, **kwargs), allow_uvloop)
+        return await _driven(trial, function(*args, **kwargs), allow_uvloop)
 
     setattr(owner, name, driven)
     try:
@@ -86,27 +86,33 @@ def driven_test(item: pytest.Item, session: CassetteSession, allow_uvloop: bool)
         setattr(owner, name, function)
 
 
-async def _driven(session: CassetteSession, coroutine: Coroutine[Any, Any, Any], allow_uvloop: bool) -> Any:
+async def _driven(trial: Trial, coroutine: Coroutine[Any, Any, Any], allow_uvloop: bool) -> Any:
     import asyncio
+
+    from ..background import hear
+    from ..virtual import VirtualLoop
 
     try:
         loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
     except RuntimeError:
         loop = None
     if loop is None:
-        return await (_driven_by_trio(session, coroutine) if "trio" in sys.modules else coroutine)
-    if session.plan.action == "replay" and not allow_uvloop and is_uvloop(loop):
+        return await (_driven_by_trio(trial, coroutine) if "trio" in sys.modules else coroutine)
+    if trial.session.plan.action == "replay" and not allow_uvloop and is_uvloop(loop):
         coroutine.close()
         pytest.fail(UVLOOP_REFUSED, pytrace=False)
-    return await session.ending.driven(coroutine)
+    result = await trial.ending.driven(coroutine)
+    if isinstance(loop, VirtualLoop):
+        await hear()  # the proxy is on this loop
+    return result
 
 
-async def _driven_by_trio(session: CassetteSession, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    from ..cassette.driving_trio import Scope, runs_here
+async def _driven_by_trio(trial: Trial, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    from .driving_trio import Scope, runs_here
 
     if not runs_here():
         return await coroutine
     scope = Scope()
-    with session.ending.pressing(scope), scope.cancelled:
+    with trial.ending.pressing(scope), scope.cancelled:
         return await coroutine
-    raise session.verdict or pytest.fail.Exception("cancelled without a verdict")
+    raise trial.verdict or pytest.fail.Exception("cancelled without a verdict")

@@ -7,8 +7,8 @@ that sandbox; so the mode of the run changes a configuration and nothing else.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -17,37 +17,138 @@ import pytest
 import pytest_asyncio
 
 from ..errors import ConfigError
-from .run import OUTCOMES, RUN, SESSION, owns_sandbox
+from .marker import wishes
+from .run import OUTCOMES, PROXY, RUN, TRIAL, owns_sandbox
 
 if TYPE_CHECKING:
     import respx
     from websockets.asyncio.client import connect
     from websockets.sync.client import ClientConnection as SyncConnection
 
-    from ..cassette.session import CassetteSession
     from ..client.book import FollowedBook
     from ..client.rest import ConnexRest
     from ..client.rest_async import ConnexRestAsync
     from ..client.websocket import ConnexWebSocket
     from ..config import ConnexConfig
     from ..protocol import Dialect
+    from ..proxy.certificates import Certificates
     from ..proxy.proxy import Proxy
     from ..sandbox.server import Sandbox
     from ..schema.pinned import PinnedSchemas
+    from ..virtual import StandIn
 
 
 @pytest.fixture(scope="session")
 def connex_config(request: pytest.FixtureRequest) -> ConnexConfig:
-    """Where Connex is and who is asking, in the mode of this run; frozen."""
+    """Where Connex is and who is asking, in the mode of this run; frozen.
+
+    Where traffic is played, recorded or compared, the URLs are those of the proxy; they stay for the whole run.
+    """
+    behind: ConnexConfig = request.getfixturevalue("_connex_behind")
+    if not request.config.stash[RUN].proxied:
+        return behind
+    proxy: Proxy = request.getfixturevalue("_connex_proxy_of_run")
+    return replace(behind, rest_url=behind.rest_url and proxy.rest_url, ws_url=behind.ws_url and proxy.ws_url)
+
+
+@pytest.fixture(scope="session")
+def connex_upstreams() -> Mapping[str, str]:
+    """Servers besides Connex that tests talk to, name to URL; override it: ``{"venue": "https://venue.example"}``.
+
+    Their traffic is recorded and played with that of Connex, in its order; ``connex_proxy.url("venue")`` is the URL
+    that a client gets.
+    """
+    return {}
+
+
+@pytest.fixture(scope="session")
+def _connex_behind(request: pytest.FixtureRequest) -> ConnexConfig:
+    """The servers of this run."""
     run = request.config.stash[RUN]
     if run.options.mode == "recorded":
         from ..config import recorded_config
 
-        return recorded_config(**run.options.client)
-    if run.live is not None:
-        return run.live
-    sandbox: Sandbox = request.getfixturevalue("_connex_shared_sandbox")
-    return replace(sandbox.config, **run.options.client)
+        run.behind = recorded_config(**run.options.client)
+    elif run.live is not None:
+        run.behind = run.live
+    else:
+        sandbox: Sandbox = request.getfixturevalue("_connex_shared_sandbox")
+        run.behind = replace(sandbox.config, **run.options.client)
+    return run.behind
+
+
+@pytest.fixture(scope="session")
+def _connex_proxy_of_run(request: pytest.FixtureRequest) -> Iterator[Proxy]:
+    """The proxy that stands where Connex would, for all tests of a run, or of one worker of it."""
+    from ..proxy.proxy import Proxy
+    from .shared import owner
+
+    config = request.config
+    run = config.stash[RUN]
+    behind = request.getfixturevalue("_connex_behind")
+    run.upstreams = _upstreams(request)
+    with Proxy(lambda: owner(config), behind, run.upstreams, run.options.seed) as proxy, _spared():
+        config.stash[PROXY] = proxy
+        if run.options.tls:
+            proxy.use_tls(request.getfixturevalue("_connex_certificates"))
+        with _standing_in(request, proxy.stand_ins()):
+            yield proxy
+        del config.stash[PROXY]
+
+
+def _upstreams(request: pytest.FixtureRequest) -> dict[str, str]:
+    from ..upstreams import checked, recorded_upstream
+
+    with _explained():
+        named = checked(request.getfixturevalue("connex_upstreams"))
+    if request.config.stash[RUN].options.mode == "recorded":
+        return {name: recorded_upstream(name, url) for name, url in named.items()}
+    return named
+
+
+@contextmanager
+def _standing_in(request: pytest.FixtureRequest, stand_ins: Mapping[int, Callable[[], StandIn]]) -> Iterator[None]:
+    """Have loops with a virtual clock serve some ports themselves."""
+    known = request.config.stash[RUN].stand_ins
+    known.update(stand_ins)
+    yield
+    for port in stand_ins:
+        del known[port]
+
+
+@pytest.fixture(scope="session")
+def _connex_certificates() -> Iterator[Certificates]:
+    """A certificate of the run, which its clients trust by the environment."""
+    from ..proxy.certificates import Certificates
+
+    with _explained():
+        made = Certificates()
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in made.variables().items():
+            patched.setenv(name, value)
+        yield made
+    made.remove()
+
+
+@contextmanager
+def _spared() -> Iterator[None]:
+    """Have no client take the way through a forward proxy to what is on this machine."""
+    from ..proxy.proxy import no_proxy
+
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in no_proxy().items():
+            patched.setenv(name, value)
+        yield
+
+
+@pytest.fixture
+def _connex_visit(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hear a test out and end what it left open at the proxy, when its other fixtures are gone."""
+    session = request.node.stash[TRIAL].session
+    request.getfixturevalue("_connex_proxy_of_run").visit(session)
+    yield
+    if PROXY in request.config.stash:
+        request.config.stash[PROXY].leave(session)
 
 
 @pytest.fixture(scope="session")
@@ -100,23 +201,14 @@ def _sandbox(request: pytest.FixtureRequest, dialect: Dialect | None = None) -> 
     with made as sandbox:
         if run.masking is not None:
             run.masking.hide(sandbox.api_key, sandbox.api_secret)
-        yield sandbox
+        with _standing_in(request, sandbox.stand_ins()):
+            yield sandbox
 
 
 def _require_extra(module: str, fixture: str, extra: str = "httpx") -> None:
     """Fail with what to install where an optional library is not there."""
     if find_spec(module) is None:
         pytest.fail(f"{fixture} needs the extra {extra}: pip install 'pytest-connex[{extra}]'", pytrace=False)
-
-
-def _sandbox_of(request: pytest.FixtureRequest) -> Sandbox | None:
-    """The sandbox that answers this test, if one does."""
-    sandbox: Sandbox | None = None
-    if owns_sandbox(request.node):
-        sandbox = request.getfixturevalue("connex_sandbox")
-    elif request.config.stash[RUN].options.mode == "sandbox":
-        sandbox = request.getfixturevalue("_connex_shared_sandbox")
-    return sandbox
 
 
 def _settings(request: pytest.FixtureRequest) -> ConnexConfig:
@@ -169,44 +261,61 @@ def connex_respx(request: pytest.FixtureRequest) -> Iterator[respx.MockRouter]:
         yield router
 
 
-@pytest_asyncio.fixture
-async def connex_connect(request: pytest.FixtureRequest) -> AsyncIterator[type[connect]]:
-    """What a test hands to its client where ``websockets.connect`` stood, right for the mode of the run."""
-    session: CassetteSession = request.node.stash[SESSION]
-    upstream = None
-    sandbox = _sandbox_of(request)
-    if sandbox is not None:
-        from ..sandbox.inloop import SandboxDialler
-        from .loops import is_virtual
+@pytest.fixture
+def connex_connect(request: pytest.FixtureRequest) -> type[connect]:
+    """What a test hands to its client where ``websockets.connect`` stood, for clients whose URL is fixed."""
+    trial = request.node.stash[TRIAL]
+    if trial.session.plan.action == "pass":
+        from websockets.asyncio.client import connect
 
-        if is_virtual(request.node):
-            upstream = session.connector(SandboxDialler(sandbox))
-    yield session.connect(upstream)
-    await session.hang_up()
+        return connect
+    from ..proxy.connect import connector
+
+    return connector(request.getfixturevalue("_connex_proxy_of_run"), trial.dials)
 
 
 @pytest.fixture
-def connex_connect_sync(request: pytest.FixtureRequest) -> Iterator[Callable[..., SyncConnection]]:
+def connex_connect_sync(request: pytest.FixtureRequest) -> Callable[..., SyncConnection]:
     """The twin of ``connex_connect`` for clients that call ``websockets.sync.client.connect``."""
-    session: CassetteSession = request.node.stash[SESSION]
-    yield session.connect_sync()
-    session.hang_up_sync()
+    trial = request.node.stash[TRIAL]
+    if trial.session.plan.action == "pass":
+        from websockets.sync.client import connect
+
+        return connect
+    from ..proxy.connect_sync import sync_connector
+
+    return sync_connector(request.getfixturevalue("_connex_proxy_of_run"), trial.dials_sync)
 
 
 @pytest.fixture
 def connex_proxy(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Iterator[Proxy]:
-    """A port of this machine that stands where Connex would, for any client: its URLs are in the environment."""
+    """The proxy that stands where Connex would, for any client: its URLs are in the environment."""
+    with ExitStack() as stack:
+        if owns_sandbox(request.node):
+            proxy = stack.enter_context(_proxy_of_test(request))
+            stack.enter_context(_standing_in(request, proxy.stand_ins()))
+        else:
+            proxy = request.getfixturevalue("_connex_proxy_of_run")
+            proxy.faults.renew(request.config.stash[RUN].options.seed)
+            stack.callback(proxy.faults.renew)
+        if wishes(request.node, request.config.stash[RUN].options).tls:
+            stack.callback(setattr, proxy, "secure", proxy.secure)
+            proxy.use_tls(request.getfixturevalue("_connex_certificates"))
+        patched = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in proxy.variables().items():
+            if value is None:
+                patched.delenv(name, raising=False)
+            else:
+                patched.setenv(name, value)
+        yield proxy
+
+
+def _proxy_of_test(request: pytest.FixtureRequest) -> Proxy:
+    """A proxy of its own for a test with a sandbox of its own."""
     from ..proxy.proxy import Proxy
 
-    run = request.config.stash[RUN]
-    with Proxy(request.node.stash[SESSION], _settings(request), run.options.seed) as proxy:
-        with pytest.MonkeyPatch.context() as patched:
-            for name, value in proxy.variables().items():
-                if value is None:
-                    patched.delenv(name, raising=False)
-                else:
-                    patched.setenv(name, value)
-            yield proxy
+    session = request.node.stash[TRIAL].session
+    return Proxy(lambda: session, _settings(request), seed=request.config.stash[RUN].options.seed)
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from .run import RUN, SESSION, owns_sandbox
+from .run import RUN, TRIAL, owns_sandbox
+from .settings import SETTINGS
 
 _PREFIX = "connex_"
-_SETTINGS = ("connex_config", "connex_dialect")
 _TOO_LATE = (
     "connex_sandbox is requested at run time, when the recordings of this test are open already: request it by name, "
     "or mark the test with @pytest.mark.connex_sandbox"
@@ -73,7 +73,7 @@ def _notice(request: pytest.FixtureRequest, name: str) -> None:
     item = run.item if run is not None else None
     if item is None:
         return
-    if SESSION in item.stash:
+    if TRIAL in item.stash:
         if name == "connex_sandbox" and _KNOWN in item.stash and not owns_sandbox(item):
             pytest.fail(_TOO_LATE, pytrace=False)
         return
@@ -85,8 +85,8 @@ def _notice(request: pytest.FixtureRequest, name: str) -> None:
     # What was asked for decides, as if it had been requested by name; tests of one function share the list.
     item.fixturenames = [*getattr(item, "fixturenames", []), name]  # type: ignore[attr-defined]
     known = item.stash[_KNOWN] = {}
-    lifecycle.begin_unmarked(item, known)
-    for setting in _SETTINGS:
+    lifecycle.open_recordings(item, lifecycle.begin(item, known))
+    for setting in (*SETTINGS, "_connex_visit"):
         if setting != name:
             request.getfixturevalue(setting)
 
@@ -94,13 +94,7 @@ def _notice(request: pytest.FixtureRequest, name: str) -> None:
 def _learn(request: pytest.FixtureRequest, name: str, value: Any) -> Any:
     """Keep the settings of a test whose recordings were opened late."""
     item = request.config.stash[RUN].item
-    if name not in _SETTINGS or item is None or _KNOWN not in item.stash:
+    if name not in SETTINGS or item is None or _KNOWN not in item.stash:
         return value
-    known = item.stash[_KNOWN]
-    if name not in known:
-        known[name] = value
-        if len(known) == len(_SETTINGS):
-            from . import lifecycle
-
-            lifecycle.open_unmarked(item)
+    item.stash[_KNOWN].setdefault(name, value)
     return value

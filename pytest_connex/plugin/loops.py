@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .marker import wishes
-from .run import RUN, owns_sandbox, uses_connex
+from .run import RUN, Run, owns_sandbox, uses_connex
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
 NEEDS_ASYNCIO = "needs pytest-asyncio 1.4 or newer for its virtual clock: pip install -U pytest-asyncio"
-NEEDS_NO_TCP = "connex_rest_async needs real TCP, which a virtual clock cannot wait for: run without --connex-sandbox"
-PROXY_NEEDS_TCP = "connex_proxy needs real TCP, which a virtual clock cannot wait for: use connex_connect"
 NEEDS_FUNCTION_LOOP = (
     'a test on a virtual clock has an event loop of its own: drop its loop_scope, or set it to "function"'
 )
@@ -36,15 +34,30 @@ NEEDS_REAL_TIME = (
 _CONNECTING = ("connex_connect", "connex_proxy", "connex_rest_async")
 
 
+class _Factory:
+    """Makes loops with a virtual clock, whose clients find the proxy and the sandbox on the same loop."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __call__(self) -> AbstractEventLoop:
+        """Make one."""
+        from ..virtual import VirtualLoop
+
+        self._run.loop = VirtualLoop(self._run.stand_ins)
+        return self._run.loop
+
+
 class _Factories:
     """What pytest-asyncio asks for the loops of one test."""
+
+    def __init__(self, run: Run) -> None:
+        self._factory = _Factory(run)
 
     @pytest.hookimpl(tryfirst=True, optionalhook=True)
     def pytest_asyncio_loop_factories(self) -> dict[str, Callable[[], AbstractEventLoop]]:
         """Return the loop of the virtual clock and no other."""
-        from ..clock import VirtualLoop
-
-        return {"virtual": VirtualLoop}
+        return {"virtual": self._factory}
 
 
 @contextmanager
@@ -58,7 +71,7 @@ def clock_offered(metafunc: pytest.Metafunc) -> Iterator[None]:
     if not wanted or not hasattr(metafunc.config.hook, "pytest_asyncio_loop_factories"):
         yield
         return
-    factories = _Factories()
+    factories = _Factories(metafunc.config.stash[RUN])
     manager.register(factories)
     try:
         yield
@@ -104,19 +117,13 @@ def obstacle(item: pytest.Item) -> str | None:
         raise pytest.UsageError(f"{item.nodeid}: {NEEDS_FUNCTION_LOOP}")
     if _has_other_runner(item):
         raise pytest.UsageError(f"{item.nodeid}: {NEEDS_PYTEST_ASYNCIO}")
-    if "connex_proxy" in getattr(item, "fixturenames", ()):
-        return PROXY_NEEDS_TCP
-    mode = item.config.stash[RUN].options.mode
-    sandboxed = owns_sandbox(item) or mode == "sandbox"
-    return NEEDS_NO_TCP if sandboxed and "connex_rest_async" in getattr(item, "fixturenames", ()) else None
+    return None
 
 
 def _has_other_runner(item: pytest.Item) -> bool:
     """Tell whether somebody else than pytest-asyncio runs a test, so that its loop is not ours to give."""
-    from ..clock import VirtualLoop
-
     callspec = getattr(item, "callspec", None)
-    given = callspec is not None and any(value is VirtualLoop for value in callspec.params.values())
+    given = callspec is not None and any(isinstance(value, _Factory) for value in callspec.params.values())
     on_anyio = item.get_closest_marker("anyio") or "anyio_backend" in getattr(item, "fixturenames", ())
     return bool(on_anyio) or not given
 

@@ -20,6 +20,7 @@ _WANTED = {
     "pace": '"instant", "recorded", or a number that the recorded intervals are multiplied with',
     "clock": " or ".join(f'"{clock}"' for clock in CLOCKS),
     "volatile": "a list of dotted paths",
+    "tls": "True or False",
 }
 
 
@@ -32,12 +33,14 @@ class Wishes:
         pace: What the recorded intervals are multiplied with; 0 delivers at once what is due.
         virtual: Whether the test runs on a virtual clock.
         volatile: Dotted paths of members that differ in every run, besides those of the dialect.
+        tls: Whether ``connex_proxy`` gives URLs of TLS.
     """
 
     strict: bool
     pace: float
     virtual: bool
     volatile: tuple[str, ...]
+    tls: bool
 
 
 def wishes(item: pytest.Item, options: RunOptions) -> Wishes:
@@ -64,6 +67,7 @@ def wishes(item: pytest.Item, options: RunOptions) -> Wishes:
         pace=asked.get("pace", options.pace),
         virtual=asked.get("clock", options.clock) == "virtual",
         volatile=asked.get("volatile", ()),
+        tls=asked.get("tls", options.tls),
     )
 
 
@@ -93,4 +97,10 @@ def _paths(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-_READ: dict[str, Callable[[Any], Any]] = {"strict": _flag, "pace": _pace, "clock": _clock, "volatile": _paths}
+_READ: dict[str, Callable[[Any], Any]] = {
+    "strict": _flag,
+    "pace": _pace,
+    "clock": _clock,
+    "volatile": _paths,
+    "tls": _flag,
+}

@@ -1,26 +1,27 @@
-"""Keeping the tests of a recorded run off the network.
+"""Keeping the tests of a recorded run off the network, and those that are recorded from going around the proxy.
 
-pytest-recording's ``block_network`` guards the test itself, and an option of its command line can lift it. This
-guard is about the promise that nothing goes live unasked: it covers fixtures of every scope and all threads, and
-whatever way Python's sockets are reached. This machine's own addresses are left to ``block_network``. uvloop has
-no Python sockets; its public entry points refuse instead.
+The guard is an audit hook, because the promise that nothing goes live unasked covers fixtures of every scope, all
+threads, and whatever way Python's sockets are reached. What it blocks is the verdict of the test, which retry code
+cannot swallow. What is dialled past the proxy while it records fails the test too. This machine's own addresses are
+open: the proxy is one of them. uvloop has no Python sockets; its public entry points refuse instead.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from ..config import RECORDED_REST_URL, is_loopback
-from ..errors import NetworkBlocked
+from ..config import is_loopback
+from ..errors import CassetteError, NetworkBlocked
+from ..proxy.whose import is_at_door
 
+_WAY = "Give the client the URLs of connex_config, or hand it connex_connect"
 _DIALS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
-_RECORDED_HOST = RECORDED_REST_URL.removeprefix("https://")
 _LOOKUPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"})
 
 UVLOOP_REFUSED = (
@@ -36,7 +37,8 @@ class _Guard:
         self.installed = False
         self.active = False
         self.allowed: tuple[re.Pattern[str], ...] = ()
-        self.without_recording = ""
+        self.told: Callable[[CassetteError], None] = lambda verdict: None
+        self.upstreams: Callable[[], Collection[str]] = tuple
 
     def install(self) -> None:
         if not self.installed:
@@ -44,7 +46,11 @@ class _Guard:
             self.installed = True
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
-        if not self.active or not event.startswith("socket."):
+        if not event.startswith("socket."):
+            return
+        if not self.active:
+            if event in ("socket.connect", "socket.getaddrinfo"):
+                self._check_way(args[1] if event == "socket.connect" else args)
             return
         if event in _DIALS:
             address = args[1]
@@ -57,29 +63,41 @@ class _Guard:
     def _check(self, host: str, port: str) -> None:
         if is_loopback(host) or any(pattern.match(host) for pattern in self.allowed):
             return
-        if self.without_recording and host == _RECORDED_HOST:
-            raise NetworkBlocked(f"a recorded test reached for {host}{port}: {self.without_recording}")
-        raise NetworkBlocked(
-            f"a recorded test reached for {host}{port}: recorded runs have no network. Record that traffic through "
-            "the connex fixtures, or allow the host with @pytest.mark.block_network(allowed_hosts=[...])"
+        error = NetworkBlocked(
+            f"a recorded test reached for {host}{port}: recorded runs have no network. Give the client the URLs of "
+            "connex_config, which are recorded and played, or allow the host with "
+            "@pytest.mark.block_network(allowed_hosts=[...])",
+            again=False,
         )
+        self.told(error)
+        raise error
+
+    def _check_way(self, address: object) -> None:
+        """Tell of a dial to an upstream that did not come from the proxy."""
+        if not isinstance(address, tuple) or self.upstreams is tuple or is_at_door():
+            return
+        dialled = f"{address[0]}:{address[1]}"
+        if dialled in self.upstreams():
+            self.told(CassetteError(f"this went around the recording: a dial of {dialled}. {_WAY}", again=False))
 
 
 _guard = _Guard()
 
 
 @contextmanager
-def blocked(allowed: Collection[str], uvloop: bool, without_recording: str = "") -> Iterator[None]:
+def blocked(
+    allowed: Collection[str], uvloop: bool, told: Callable[[CassetteError], None] = lambda verdict: None
+) -> Iterator[None]:
     """Refuse addresses beyond this machine, but for hosts that match one of the regular expressions ``allowed``.
 
     Args:
         allowed: Matched from the beginning of the host, as pytest-recording does.
         uvloop: Whether uvloop may be used.
-        without_recording: Why recorded HTTP cannot be played, where it cannot.
+        told: Told of each address that is refused, before whoever dials is.
     """
     _guard.install()
-    before = _guard.active, _guard.allowed, _guard.without_recording
-    _guard.active, _guard.allowed, _guard.without_recording = True, tuple(map(re.compile, allowed)), without_recording
+    before = _guard.active, _guard.allowed, _guard.told
+    _guard.active, _guard.allowed, _guard.told = True, tuple(map(re.compile, allowed)), told
     try:
         with pytest.MonkeyPatch.context() as patched:
             module = sys.modules.get("uvloop")
@@ -88,7 +106,24 @@ def blocked(allowed: Collection[str], uvloop: bool, without_recording: str = "")
                     patched.setattr(module, name, _refuse_uvloop)
             yield
     finally:
-        _guard.active, _guard.allowed, _guard.without_recording = before
+        _guard.active, _guard.allowed, _guard.told = before
+
+
+@contextmanager
+def nothing_around(upstreams: Callable[[], Collection[str]], told: Callable[[CassetteError], None]) -> Iterator[None]:
+    """Tell of dials to upstreams that do not come from the proxy, so that nothing is lost unseen.
+
+    Args:
+        upstreams: Returns the addresses of the upstreams, each as ``host:port``.
+        told: Told of such a dial, before it is made.
+    """
+    _guard.install()
+    before = _guard.upstreams, _guard.told
+    _guard.upstreams, _guard.told = upstreams, told
+    try:
+        yield
+    finally:
+        _guard.upstreams, _guard.told = before
 
 
 def is_uvloop(loop: object) -> bool:

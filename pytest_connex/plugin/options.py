@@ -7,7 +7,6 @@ values that cannot be used. What a run does with them is :mod:`pytest_connex.plu
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ class RunOptions:
         record: How recordings are made, or None when they are not.
         verify: Whether what arrives is compared with recordings and pinned schemas.
         verify_report: Where that is written as JSON, or None.
+        tls: Whether the URLs of the proxy are those of TLS.
         cassette_dir: The folder of the recordings.
         replay_timeout: How long a client may wait beyond a recorded gap, in seconds.
         missing: What becomes of a recorded test that has no recording.
@@ -47,7 +47,6 @@ class RunOptions:
         stale: What becomes of an older one.
         pace: What recorded intervals are multiplied with on replay; 0 delivers at once what is due.
         clock: Whether asynchronous tests run on the ``real`` clock or on a ``virtual`` one.
-        without_recording: Why HTTP cannot be recorded and played, and what to do, where it cannot; otherwise empty.
     """
 
     mode: Mode
@@ -65,7 +64,7 @@ class RunOptions:
     clock: Literal["real", "virtual"] = "real"
     verify: bool = False
     verify_report: Path | None = None
-    without_recording: str = ""
+    tls: bool = False
 
     @property
     def command(self) -> str:
@@ -178,6 +177,9 @@ _SETTINGS = (
         _boolean,
         "run recorded tests on uvloop, which the network block cannot reach",
     ),
+    _Setting(
+        "tls", "false", _boolean, "give clients https:// and wss:// URLs of the proxy, with a certificate of the run"
+    ),
     _Setting("allow_plaintext", "false", _boolean, "allow http:// and ws:// for hosts that are not loopback"),
     _Setting("sandbox_seed", "7", int, "seed of the sandbox's markets"),
     _Setting("sandbox_interval", "0.05", _seconds, "seconds between two order-book updates of the sandbox"),
@@ -186,7 +188,6 @@ _SETTINGS = (
     _Setting("max_retries", "3", _count, "retries of a REST request, attempts of a WebSocket session"),
     _Setting("retry_delay", "5", _delay, "seconds between attempts: attempt k is followed by k times this"),
 )
-_WITHOUT_RECORDING = "HTTP is recorded and played by pytest-recording, which this run is without"
 _CLIENT = ("timeout", "ws_timeout", "max_retries", "retry_delay", "allow_plaintext")
 _WANTED = {
     int: "a whole number",
@@ -229,14 +230,11 @@ def read(config: pytest.Config) -> RunOptions:
     typed.refuse_what_was_not_typed(config)
     live, sandbox = config.getoption("--connex-live"), config.getoption("--connex-sandbox")
     record = config.getoption("--connex-record")
-    remedy = _remedy_for_recording(config)
     if live and sandbox:
         raise pytest.UsageError("--connex-live and --connex-sandbox exclude each other: choose one")
     _refuse_a_mode_without_equals_sign(config)
     if record and not (live or sandbox):
         raise pytest.UsageError("--connex-record needs something to record: add --connex-sandbox or --connex-live")
-    if record and remedy:
-        raise pytest.UsageError(f"--connex-record needs pytest-recording: {remedy}")
     verify, verify_report = config.getoption("--connex-verify"), config.getoption("--connex-verify-report")
     if verify and not (live or sandbox):
         raise pytest.UsageError("--connex-verify needs something to verify: add --connex-live or --connex-sandbox")
@@ -247,8 +245,6 @@ def read(config: pytest.Config) -> RunOptions:
         raise pytest.UsageError("--connex-verify-report needs --connex-verify")
     if report is not None and (report.is_dir() or not report.parent.is_dir()):
         raise pytest.UsageError(f"--connex-verify-report={verify_report}: name a file in a folder that exists")
-    if verify and remedy:
-        raise pytest.UsageError(f"--connex-verify needs pytest-recording: {remedy}")
     values = {setting.name: _value(config, setting) for setting in _SETTINGS}
     return RunOptions(
         mode="live" if live else "sandbox" if sandbox else "recorded",
@@ -263,10 +259,10 @@ def read(config: pytest.Config) -> RunOptions:
         allow_uvloop=values["allow_uvloop"],
         seed=values["sandbox_seed"],
         interval=values["sandbox_interval"],
+        tls=values["tls"],
         client={name: values[name] for name in _CLIENT},
         verify=verify,
         verify_report=report,
-        without_recording=f"{_WITHOUT_RECORDING}: {remedy}" if remedy else "",
     )
 
 
@@ -274,17 +270,6 @@ def _refuse_a_mode_without_equals_sign(config: pytest.Config) -> None:
     for word in config.args if config.getoption("--connex-record") else ():
         if word in typed.RECORD_MODES and not (config.invocation_params.dir / word).exists():
             raise pytest.UsageError(f"--connex-record {word}: type --connex-record={word}, with the equals sign")
-
-
-def _remedy_for_recording(config: pytest.Config) -> str:
-    """Return what brings in pytest-recording, where this run is without it; plugins may be loaded by their module."""
-    if config.getoption("--disable-recording", False):
-        return "drop --disable-recording"
-    plugin = sys.modules.get("pytest_recording.plugin")
-    if plugin is not None and config.pluginmanager.is_registered(plugin):
-        return ""
-    blocked = any(map(config.pluginmanager.is_blocked, ("recording", "pytest_recording.plugin")))
-    return "drop -p no:recording" if blocked else "add -p pytest_recording.plugin"
 
 
 def _value(config: pytest.Config, setting: _Setting) -> Any:

@@ -7,10 +7,11 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ..cassette.places import digest, file_name, files_at
+from ..cassette.places import digest, file_name, files_at, fixture_name
 from ..cassette.session import Action, Plan
 from .marker import wishes
 from .options import RunOptions
@@ -44,8 +45,6 @@ def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
         strict=asked.strict,
         pace=asked.pace,
         volatile=asked.volatile,
-        scripted_http="connex_respx" in getattr(item, "fixturenames", ()),
-        without_recording=options.without_recording,
     )
     found = action(item, run, made.exists())
     if found == "record" and (kept := _kept(sources, options)):
@@ -53,6 +52,56 @@ def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
     if options.verify and found == "pass" and made.exists() and not owns_sandbox(item):
         return aside(made)
     return replace(made, action=found)
+
+
+def plan_shared(
+    item: pytest.Item, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, run: Run, generator: str
+) -> Plan:
+    """Return what the run wants of the recordings of a fixture that several tests share.
+
+    Args:
+        item: The test that it is set up for.
+        fixturedef: The fixture.
+        request: What it is given.
+        run: The run.
+        generator: What makes recordings, with its version.
+    """
+    stem = shared_stem(item, fixturedef, request, run.options)
+    made = replace(
+        plan(item, run, generator),
+        test=f"{fixturedef.baseid or '.'}::{fixturedef.argname}",
+        stem=stem,
+        renaming="",
+        again=_recording_command(item, run.options, set(_sources(stem).values())),
+        action="pass",
+        baseline=None,
+        kept={},
+    )
+    found = action(item, run, made.exists())
+    if found == "record" and (kept := _kept(_sources(stem), run.options)):
+        return replace(made, kept=kept)
+    return replace(made, action=found)
+
+
+def shared_stem(
+    item: pytest.Item, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, options: RunOptions
+) -> Path:
+    """Return where the recordings of a shared fixture are, without their suffixes: ``@`` and its name.
+
+    That is with those of the tests of its class or module, or in the folder of its package or of the project.
+    """
+    module = usual_stem(item, options).parent
+    owner = getattr(item, "cls", None) if fixturedef.scope == "class" else None
+    name = fixture_name(fixturedef.argname, owner.__qualname__ if owner else "", _parameter(request))
+    folder = {"class": module, "module": module, "package": module.parent}.get(fixturedef.scope, options.cassette_dir)
+    return folder / file_name(name)
+
+
+def _parameter(request: pytest.FixtureRequest) -> str:
+    value = getattr(request, "param", None)
+    if value is None:
+        return ""
+    return str(value if isinstance(value, (str, int, float, bool)) else getattr(request, "param_index", 0))
 
 
 def action(item: pytest.Item, run: Run, plan_exists: bool) -> Action:

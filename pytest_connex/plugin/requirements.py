@@ -76,7 +76,9 @@ def prepare(items: list[pytest.Item], run: Run) -> str | None:
         wanted = ["connex_dialect", "connex_sandbox" if owns_sandbox(item) else "connex_config"]
         if run.options.mode == "sandbox" and not owns_sandbox(item):
             wanted.append("_connex_spoken")
-        names[:0] = [name for name in wanted if name not in names]
+        if run.proxied:
+            wanted.append("_connex_visit")
+        names[:] = [*wanted, *(name for name in names if name not in wanted)]
     if run.live is None:
         return None
     missing = run.live.missing(*required, *run.live.half_credentials())

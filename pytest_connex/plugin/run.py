@@ -6,17 +6,23 @@ is decided elsewhere; this module is read by every run, also by those that use n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from ..cassette.session import CassetteSession
+    from asyncio import AbstractEventLoop
+
+    from ..cassette.session import Account
     from ..config import ConnexConfig
+    from ..proxy.proxy import Proxy
+    from ..virtual import StandIn
     from .options import RunOptions
     from .report.masking import Masking
+    from .trial import Trial
 
 MARKERS = ("connex", "connex_live", "connex_recorded", "connex_sandbox")
 
@@ -38,6 +44,13 @@ class Run:
         extra: Secret values that the hook ``pytest_connex_secrets`` gave.
         masking: Hides secrets in reports and logs, where there are any.
         item: The test that runs.
+        known: The settings that fixtures have given last.
+        loop: The loop of the test that runs, where its clock is virtual.
+        failures: How many tests have failed so far.
+        accounts: What shared fixtures did with their recordings.
+        stand_ins: What serves a port of this machine on the loop of a virtual clock, by the number of the port.
+        behind: Connex behind the proxy; None as long as no test needs it.
+        upstreams: The URLs of other servers behind it, by name.
     """
 
     options: RunOptions
@@ -46,16 +59,45 @@ class Run:
     extra: tuple[str, ...] = field(default=(), repr=False)
     masking: Masking | None = field(default=None, repr=False)
     item: pytest.Item | None = field(default=None, repr=False)
+    behind: ConnexConfig | None = field(default=None, repr=False)
+    upstreams: dict[str, str] = field(default_factory=dict)
+    known: dict[str, Any] = field(default_factory=dict, repr=False)
+    stand_ins: dict[int, Callable[[], StandIn]] = field(default_factory=dict, repr=False)
+    loop: AbstractEventLoop | None = field(default=None, repr=False)
+    failures: int = 0
+    accounts: list[Account] = field(default_factory=list)
+
+    def now(self) -> float:
+        """Return the time of the test that runs, in seconds: real, or that of its virtual clock."""
+        from ..clock import real_time
+
+        return real_time() if self.loop is None or self.loop.is_closed() else self.loop.time()
+
+    def addresses(self) -> set[str]:
+        """Return where the upstreams are, each as ``host:port``; they are known once their fixtures are set up."""
+        from ..config import origin
+
+        urls = (*self.upstreams.values(), self.behind and self.behind.rest_url, self.behind and self.behind.ws_url)
+        return {"{1}:{2}".format(*origin(url)) for url in urls if url}
+
+    @property
+    def proxied(self) -> bool:
+        """Whether clients find the proxy in the place of Connex: what they say is played, recorded or compared."""
+        options = self.options
+        return options.mode == "recorded" or options.record is not None or options.verify
 
 
 RUN = pytest.StashKey[Run]()
 UNUSED = pytest.StashKey[list[Path]]()
 """The recordings that no collected test uses."""
 
-ACTIVE: pytest.StashKey[CassetteSession | None] = pytest.StashKey()
-"""The recordings of the test that is running."""
+ACTIVE: pytest.StashKey[Trial | None] = pytest.StashKey()
+"""The test that is running, if it uses Connex."""
 
-SESSION: pytest.StashKey[CassetteSession] = pytest.StashKey()
+TRIAL: pytest.StashKey[Trial] = pytest.StashKey()
+PROXY: pytest.StashKey[Proxy] = pytest.StashKey()
+"""The proxy of this run, once it is there."""
+
 OUTCOMES = pytest.StashKey[list[str]]()
 """What became of the call of a test, and of each of its subtests: ``passed``, ``xfailed`` or ``failed``."""
 

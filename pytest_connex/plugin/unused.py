@@ -32,12 +32,14 @@ def _unused(config: pytest.Config, items: list[pytest.Item]) -> list[Path]:
     if not options.cassette_dir.is_dir():
         return []
     from ..cassette.library import recordings_in
-    from ..cassette.places import files_at
+    from ..cassette.places import files_at, fixture_of
 
     used: set[Path] = set()
+    shared: set[str] = set()
     modules: dict[Path, Path] = {}
     for item in items:
         modules[usual_stem(item, options).parent] = item.path
+        shared.update(getattr(item, "fixturenames", ()))
         if uses_connex(item):
             used.update(files_at(recording_stem(item, options)))
     partly = {Path(argument.partition("::")[0]).name for argument in config.args if "::" in argument}
@@ -45,7 +47,9 @@ def _unused(config: pytest.Config, items: list[pytest.Item]) -> list[Path]:
     return [
         path
         for path in recordings_in(options.cassette_dir)
-        if path not in used and (path.parent in whole or _is_orphaned(path, config.rootpath, options))
+        if path not in used
+        and fixture_of(path) not in shared
+        and (path.parent in whole or _is_orphaned(path, config.rootpath, options))
     ]
 
 

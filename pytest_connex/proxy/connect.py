@@ -1,46 +1,49 @@
-"""The stand-in for ``websockets.connect``: the same call, the same objects, another other end."""
+"""The stand-in for ``websockets.connect``, for code whose URL is fixed: the same call, at the proxy."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import threading
-from collections.abc import Callable, Generator
-from functools import partial
-from typing import Any, Protocol, cast
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import InvalidStatus, SecurityError
 
-from ..clock import Timer
-from ..errors import ReplayAborted
-from .endpoint import Behaviour, Endpoint
-from .relay import MAX_REDIRECTS, TRANSPORT_OPTIONS
+from ..config import origin
+from .endpoint import Behaviour
+from .upstream import TRANSPORT_OPTIONS
 
-_MOMENT = 0.001  # seconds
+MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
-
-class Dialler(Protocol):
-    """What answers the dials of a test."""
-
-    def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
-        """Return the behaviour for a dial of ``url`` with the keyword arguments ``dial``.
-
-        Raises:
-            OSError: The recording has the dial refused.
-        """
+Address = tuple[str, int]
 
 
-def connector(
-    dialler: Dialler, opened: Callable[[Endpoint], None] = lambda endpoint: None
-) -> type[websockets_connect]:
-    """Return a subclass of ``websockets.connect`` whose connections ``dialler`` answers.
+class Announced(Protocol):
+    """What dials of this process are announced to: a :class:`~pytest_connex.proxy.proxy.Proxy`."""
+
+    @property
+    def address(self) -> Address:
+        """Host and port where WebSockets are dialled."""
+
+    def announce(self, dialler: Address, url: str, dial: dict[str, Any]) -> None:
+        """Know what the connection from the address ``dialler`` means: ``url``, with these arguments."""
+
+    def behaviour(self, dialler: Address) -> Behaviour | None:
+        """Return what answers the connection from there; each is asked for once."""
+
+
+def connector(proxy: Announced, checked: Callable[[], Awaitable[None]]) -> type[websockets_connect]:
+    """Return a subclass of ``websockets.connect`` whose dials arrive at ``proxy``, whatever their URL.
 
     It is called, awaited, entered and iterated like the original, and returns the original's connections.
-    ``opened`` gets the other end of each, so that its owner can end what a test leaves open.
+
+    Args:
+        proxy: Where they arrive.
+        checked: Awaited before each dial; it may hold up a test that is to end.
     """
 
     class ConnexConnect(websockets_connect):
@@ -53,76 +56,72 @@ def connector(
 
         async def _dialled(self) -> ClientConnection:
             uri, kwargs = self._connex_dial
+            await checked()
             # Leaving ``async with`` closes this attribute in releases of websockets before 17.
-            self.connection = await _dial(dialler, opened, uri, kwargs)
+            self.connection = await _dial(proxy, uri, kwargs)
             return self.connection
 
     return ConnexConnect
 
 
-async def _dial(
-    dialler: Dialler, opened: Callable[[Endpoint], None], url: str, kwargs: dict[str, Any]
-) -> ClientConnection:
-    local = {name: value for name, value in kwargs.items() if not name.startswith(TRANSPORT_OPTIONS)}
+async def _dial(proxy: Announced, url: str, kwargs: dict[str, Any]) -> ClientConnection:
     for _ in range(MAX_REDIRECTS):
+        sock = socket.socket()
         try:
-            behaviour = dialler.behaviour(url, kwargs)
-        except ReplayAborted:
-            if threading.current_thread() is threading.main_thread():
-                # A task that dials again and again rests here until it is cancelled. A thread has to end.
-                await asyncio.get_running_loop().create_future()
-            raise
-        ours, theirs = socket.socketpair()
-        try:
-            ours.setblocking(False)
-            theirs.setblocking(False)
-            endpoint = Endpoint(behaviour)
-            await asyncio.get_running_loop().create_connection(lambda: endpoint, sock=ours)  # noqa: B023  (called here)
-            opened(endpoint)
-            if behaviour.on_read is not None:
-                local["create_connection"] = _counting(kwargs.get("create_connection"), behaviour.on_read)
-            connection = await websockets_connect(without_tls(url), sock=theirs, **local)
-            endpoint.on_farewell = partial(_keep_reading, connection)
-            return connection
+            sock.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(sock, proxy.address)
+            ours = sock.getsockname()
+            proxy.announce(ours, url, kwargs)
+            return await _connected(proxy, ours, sock, url, kwargs)
         except ValueError as exc:
             location = redirect_of(exc.__cause__)
-            theirs.close()
+            sock.close()
             if location is None:
                 raise
-            url = urljoin(url, location)
-        except Exception as exc:
-            theirs.close()
-            if behaviour.refusal is None:
-                raise
-            raise behaviour.refusal from exc
+            url, moved = urljoin(url, location), url
+            if origin(url) != origin(moved):
+                kwargs = without_credentials(kwargs)
         except BaseException:
-            theirs.close()
+            sock.close()
             raise
     raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
 
 
-def _keep_reading(connection: ClientConnection) -> None:
-    """Have a client that closes read on: with full buffers it stops reading, and waits ten seconds for our close."""
-    if connection.transport.is_closing():
-        return
-    connection.transport.resume_reading()
-    Timer(asyncio.get_running_loop(), _MOMENT, _keep_reading, connection)
+async def _connected(
+    proxy: Announced, ours: Address, sock: socket.socket, url: str, kwargs: dict[str, Any]
+) -> ClientConnection:
+    local = {name: value for name, value in kwargs.items() if not name.startswith(TRANSPORT_OPTIONS)}
+    made = _Counting.made_by(kwargs.get("create_connection"))
+    try:
+        connection = await websockets_connect(at(proxy, url), sock=sock, **(local | {"create_connection": made}))
+    except Exception as exc:
+        behaviour = proxy.behaviour(ours)
+        if behaviour is None or behaviour.refusal is None:
+            raise
+        raise behaviour.refusal from exc
+    behaviour = proxy.behaviour(ours)
+    if behaviour is not None:
+        connection.connex_read = behaviour.on_read  # type: ignore[attr-defined]
+    return connection
 
 
-def _counting(
-    base: Callable[..., ClientConnection] | None, on_read: Callable[[], None]
-) -> Callable[..., ClientConnection]:
-    """Return what makes connections that tell of every message they hand out."""
+class _Counting(ClientConnection):
+    """A connection that tells of every message it hands out, once it knows whom to tell."""
 
-    parent = cast(type[ClientConnection], base if isinstance(base, type) else ClientConnection)
+    connex_read: Callable[[], None] | None = None
 
-    class Counting(parent):  # type: ignore[valid-type,misc]
-        async def recv(self, *args: Any, **options: Any) -> Any:
-            message = await super().recv(*args, **options)
-            on_read()
-            return message
+    @staticmethod
+    def made_by(base: object) -> type[ClientConnection]:
+        """Return the class of connections that counts, below the one that the client asks for."""
+        parent = base if isinstance(base, type) else ClientConnection
+        return _Counting if parent is ClientConnection else type("Counting", (_Counting, parent), {})
 
-    return Counting
+    async def recv(self, *args: Any, **options: Any) -> Any:
+        """Return the next message."""
+        message = await super().recv(*args, **options)
+        if self.connex_read is not None:
+            self.connex_read()
+        return message
 
 
 def redirect_of(exc: BaseException | None) -> str | None:
@@ -132,10 +131,12 @@ def redirect_of(exc: BaseException | None) -> str | None:
     return None
 
 
-def without_tls(url: str) -> str:
-    """Return ``url`` for a client whose other end is in this process: without TLS, with the same Host header."""
-    parts = urlsplit(url)
-    if parts.scheme != "wss":
-        return url
-    netloc = parts.netloc.removesuffix(":443")
-    return parts._replace(scheme="ws", netloc=netloc).geturl()
+def without_credentials(dial: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a dial for another origin: the client's key may be in any of its headers."""
+    return {**dial, "additional_headers": None}
+
+
+def at(proxy: Announced, url: str) -> str:
+    """Return ``url`` with the proxy in the place of its server."""
+    host, port = proxy.address
+    return urlsplit(url)._replace(scheme="ws", netloc=f"{host}:{port}").geturl()

@@ -1,27 +1,28 @@
-"""Passing HTTP requests on to the server behind the proxy, and its answers back."""
+"""Passing HTTP requests on to the server behind the proxy, and its answers back, as they come.
+
+Each connection of a client has one to the server, which is kept as long as the client's: pooling would let one client
+meet what another left behind. Nothing is kept here of what passes; who wants to know of it is an :class:`Observer`.
+Nothing that was asked once arrives twice.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Literal, Protocol
 from urllib.parse import urljoin, urlsplit
 
-import aiohttp
-from aiohttp import web
-from aiohttp.http import HttpProcessingError
-from multidict import CIMultiDict
-from yarl import URL
+import h11
 
 from ..config import origin
 from ..errors import ConfigError
+from .asking import Asking, dial
+from .http import Answering, Asked, BadBody, refusal
+from .messages import Headers, origin_form, tokens, values
 
 CA_BUNDLE = "CONNEX_CA_BUNDLE"
 """The variable that names a file with other certificate authorities than the system's."""
@@ -29,55 +30,68 @@ CA_BUNDLE = "CONNEX_CA_BUNDLE"
 _OF_THE_CONNECTION = frozenset(
     {
         "connection",
-        "host",
         "keep-alive",
         "proxy-authenticate",
         "proxy-authorization",
         "proxy-connection",
         "te",
-        "trailer",
-        "transfer-encoding",
         "upgrade",
         "expect",
     }
 )
-BAD_BODY = (web.RequestPayloadError, HttpProcessingError)
-"""What reading the body of a request raises where that is chunked badly."""
-
-BROKEN = "the body of this request cannot be read to its end"
-"""What a client hears whose request breaks off, or is chunked badly."""
-
-_WRITTEN_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _LOCATIONS = frozenset({"location", "content-location"})
 _ABSOLUTE = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*(?P<path>.*)", re.DOTALL)
-_PIECE = 65_536
+_PORTS = {"http": 80, "https": 443}
 
-_LONGEST = 65_536
-"""So many bytes a line of the head of an answer may have, as elsewhere in Python."""
+End = Literal["whole", "cut", "left", "reset", "refused", "unanswered"]
+"""How a request ended.
 
-_IDLE = 4.0
-"""Seconds that a connection to the server is kept: servers keep theirs longer, so that none ends under a request."""
+``whole``: with its answer; ``cut``: the server broke off the answer; ``left``: the client left before its end;
+``reset``: the server reset the connection before an answer; ``refused``: the server could not be reached;
+``unanswered``: the server closed the connection, or said what is no answer.
+"""
 
-Headers = list[tuple[str, str]]
 
+class Observer(Protocol):
+    """Is told what passes. Called on the loop of the port, in this order; ``ended`` is the last, and comes always.
 
-@dataclass
-class Exchange:
-    """A request that was passed on, and its answer, for a recording; bodies as they were on the wire.
-
-    Attributes:
-        whole: Whether the answer came to its end.
+    The body of a request may still come while it is answered. What is told of an answer is told before the client can
+    have it; only where the answer came before its request was whole, the client has it before ``ended``.
     """
 
-    method: str
-    url: str
-    headers: Headers
-    body: bytearray = field(default_factory=bytearray)
-    status: int = 0
-    reason: str = ""
-    answer_headers: Headers = field(default_factory=list)
-    answer: bytearray = field(default_factory=bytearray)
-    whole: bool = False
+    def asked(self, method: str, url: str, headers: Headers) -> None:
+        """A request has come; the URL is that on the server."""
+
+    def sent(self, data: bytes) -> None:
+        """A piece of its body has come."""
+
+    def answered(self, status: int, reason: str, headers: Headers) -> None:
+        """An answer begins. Only its end is told of what the server says before it (1xx)."""
+
+    def piece(self, data: bytes) -> None:
+        """A piece of its body has come."""
+
+    def ended(self, how: End, error: OSError | None) -> None:
+        """Nothing more will come of this request; ``error`` is what broke its connection."""
+
+
+class Unobserved:
+    """An observer that does not look."""
+
+    def asked(self, method: str, url: str, headers: Headers) -> None:
+        """Do nothing."""
+
+    def sent(self, data: bytes) -> None:
+        """Do nothing."""
+
+    def answered(self, status: int, reason: str, headers: Headers) -> None:
+        """Do nothing."""
+
+    def piece(self, data: bytes) -> None:
+        """Do nothing."""
+
+    def ended(self, how: End, error: OSError | None) -> None:
+        """Do nothing."""
 
 
 class Forward:
@@ -85,186 +99,214 @@ class Forward:
 
     Args:
         upstream: Base URL of the server.
-        keep: Whether what passes is to be kept, for a recording.
+        readable: Whether answers must come in an encoding that can be searched for secrets.
         verified: How the server's certificate is verified; None where there is none.
+        note: Told in words why a client got no answer, without what was asked or said: either may be secret.
     """
 
-    def __init__(self, upstream: str, keep: bool, verified: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        upstream: str,
+        readable: bool = False,
+        verified: ssl.SSLContext | None = None,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self._upstream = upstream
-        self._keep = keep
+        self._readable = readable
         self._verified = verified
-        self._session: aiohttp.ClientSession | None = None
+        self._note = note
+        self._servers: dict[asyncio.Future[None], Asking] = {}
 
     async def stop(self) -> None:
         """Close the connections to the server."""
-        if self._session is not None:
-            await self._session.close()
+        for server in list(self._servers.values()):
+            server.close()
 
-    async def pass_on(
-        self, request: web.BaseRequest, here: str, finished: Callable[[Exchange], None] = lambda exchange: None
-    ) -> web.StreamResponse:
+    async def pass_on(self, asked: Asked, answering: Answering, here: str, observer: Observer | None = None) -> None:
         """Pass on a request, and its answer as it comes.
 
+        A client whose server cannot be reached, or resets the connection, has its own connection reset; one whose
+        server closes the connection has its own closed.
+
         Args:
-            request: Of the client.
+            asked: By the client.
+            answering: The answer that the client gets.
             here: Where redirections that stay on the server lead: scheme and host of the proxy.
-            finished: Called before the client has the end of the answer; not where the client gives up.
+            observer: Is told what passes.
         """
         if not self._upstream:
-            return refusal(502, "no upstream for REST is configured")
-        headers = kept_headers(request.headers)
-        if self._keep:
-            headers = [(name, _readable(name, value)) for name, value in headers]
-        exchange = Exchange(request.method, target(self._upstream, request.raw_path), headers)
-        try:
-            response = await self._ask(request, exchange)
-        except (TimeoutError, aiohttp.ClientError, OSError, *BAD_BODY) as exc:
-            return self._unanswered(request, exchange, exc, finished)
-        async with response:
-            return await self._answer(request, here, response, exchange, finished)
-
-    async def _ask(self, request: web.BaseRequest, exchange: Exchange) -> aiohttp.ClientResponse:
-        # VCR puts its own function in the place of this one while a test runs, which would record the same again.
-        ask: Callable[..., Any] = inspect.unwrap(aiohttp.ClientSession._request)
-        has_body = request.can_read_body
-        length = request.content_length
-        if has_body and self._keep:  # whole, because a server may answer before it has read all of it
-            exchange.body += await request.content.read()
-        headers = CIMultiDict(exchange.headers)
-        if has_body and length is not None:
-            headers["Content-Length"] = str(length)
-        response: aiohttp.ClientResponse = await ask(
-            self._connections(),
-            exchange.method,
-            URL(f"{exchange.url.partition('#')[0]}#{_written(request.raw_path)}", encoded=True),
-            headers=headers,
-            data=self._body(request, exchange) if has_body else None,
-            allow_redirects=False,
-            skip_auto_headers=_WRITTEN_BY_AIOHTTP,
-        )
-        return response
-
-    def _connections(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._verified or True, limit=0, keepalive_timeout=_IDLE),
-                request_class=_Asking,
-                response_class=_Answered,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None),
-                auto_decompress=False,
-                max_line_size=_LONGEST,
-                max_field_size=_LONGEST,
-            )
-        return self._session
-
-    async def _body(self, request: web.BaseRequest, exchange: Exchange) -> AsyncIterator[bytes]:
-        if self._keep:
-            for start in range(0, len(exchange.body), _PIECE):
-                yield bytes(exchange.body[start : start + _PIECE])
+            answering.refuse(refusal(502, "no upstream for REST is configured"))
             return
+        headers = self._headers(asked)
+        passage = _Passage(asked, answering, self._upstream, here, observer or Unobserved(), self._note)
+        passage.begin(target(self._upstream, asked.target), headers)
         try:
-            async for piece in request.content.iter_chunked(_PIECE):
-                yield piece
-        except asyncio.CancelledError as exc:
-            if request.content.exception() is None:
-                raise
-            raise aiohttp.ClientPayloadError(BROKEN) from exc  # or older versions of aiohttp say that this is all
+            server = await self._server(asked)
+        except OSError as exc:
+            passage.unreachable(exc)
+            return
+        except asyncio.CancelledError:
+            passage.end("left")
+            raise
+        server.ask(asked.method, origin_form(asked.target), headers)
+        await passage.run(server)
 
-    def _unanswered(
-        self, request: web.BaseRequest, exchange: Exchange, exc: Exception, finished: Callable[[Exchange], None]
-    ) -> web.Response:
-        if request.content.exception() is not None:  # it is the client's own fault
-            return refusal(400, BROKEN)
-        host = urlsplit(self._upstream).hostname
-        text = f"the upstream of the connex proxy {_said(exc)}".replace(f"'{host}'", "it")
-        exchange.status, exchange.reason = 502, "Bad Gateway"
-        exchange.answer_headers = [("Content-Type", "text/plain; charset=utf-8")]
-        exchange.answer += f"{text}\n".encode()
-        exchange.whole = True
-        finished(exchange)
-        return refusal(502, text)
+    async def _server(self, asked: Asked) -> Asking:
+        """Return the connection that belongs to the client's; a new one where that has ended meanwhile."""
+        server = self._servers.pop(asked.gone, None)
+        if server is not None and server.is_free:
+            self._servers[asked.gone] = server
+            return server
+        if server is None:
+            asked.gone.add_done_callback(self._close)
+        else:
+            server.close()
+        parts = urlsplit(self._upstream)
+        if parts.scheme == "https" and self._verified is None:
+            self._verified = tls()
+        verified = self._verified if parts.scheme == "https" else None
+        server = await dial(parts.hostname or "", parts.port or _PORTS[parts.scheme], verified)
+        self._servers[asked.gone] = server
+        return server
 
-    async def _answer(
+    def _close(self, gone: asyncio.Future[None]) -> None:
+        server = self._servers.pop(gone, None)
+        if server is not None:
+            server.close()
+
+    def _headers(self, asked: Asked) -> Headers:
+        """Return the headers that the server gets: those of the client, but for those of its connection."""
+        host = _host(self._upstream)
+        kept = _without(asked.headers, _OF_THE_CONNECTION)
+        headers = [(name, host if name.lower() == "host" else value) for name, value in kept]
+        if not values(headers, "host"):
+            headers.insert(0, ("Host", host))
+        return [(name, _readable(name, value)) for name, value in headers] if self._readable else headers
+
+
+class _Passage:
+    """One request on its way to the server, and its answer on its way back."""
+
+    def __init__(
         self,
-        request: web.BaseRequest,
+        asked: Asked,
+        answering: Answering,
+        upstream: str,
         here: str,
-        response: aiohttp.ClientResponse,
-        exchange: Exchange,
-        finished: Callable[[Exchange], None],
-    ) -> web.StreamResponse:
-        exchange.status, exchange.reason = response.status, as_text(response.reason or "")
-        exchange.answer_headers = kept_headers(response.headers)
-        ours = CIMultiDict(
-            (name, relocated(name, value, self._upstream, here)) for name, value in exchange.answer_headers
-        )
-        answer = web.StreamResponse(status=exchange.status, reason=exchange.reason, headers=ours)
-        with suppress(ConnectionError):  # the client has gone
-            await self._copy(request, response.content, answer, exchange, finished)
-        return answer
-
-    async def _copy(
-        self,
-        request: web.BaseRequest,
-        content: aiohttp.StreamReader,
-        answer: web.StreamResponse,
-        exchange: Exchange,
-        finished: Callable[[Exchange], None],
+        observer: Observer,
+        note: Callable[[str], None],
     ) -> None:
-        """Copy an answer as it comes; ``finished`` knows of the last piece before the client does."""
-        piece = b""
-        while not exchange.whole:
-            exchange.whole = content.at_eof()
-            if exchange.whole:
-                finished(exchange)
-            if not answer.prepared:
-                await answer.prepare(request)
-            if piece:
-                await answer.write(piece)
-            if exchange.whole:
-                return
-            try:
-                piece = await content.read(_PIECE)
-            except (TimeoutError, aiohttp.ClientError, OSError):
-                finished(exchange)
-                if request.transport is not None:
-                    request.transport.close()  # as the server did: before the end
-                return
-            if self._keep:
-                exchange.answer += piece
+        self._asked = asked
+        self._answering = answering
+        self._upstream = upstream
+        self._here = here
+        self._observer = observer
+        self._note = note
+        self._sending: asyncio.Task[None] | None = None
+        self._heard = self._is_whole = self._has_ended = False
 
+    def begin(self, url: str, headers: Headers) -> None:
+        """Tell that something is asked."""
+        self._observer.asked(self._asked.method, url, kept_headers(headers))
 
-class _Asking(aiohttp.ClientRequest):
-    """Asks for the very target in the fragment of its URL: of ``/a?`` and ``*``, a URL keeps less."""
+    def end(self, how: End, error: OSError | None = None) -> None:
+        """Tell how it ended, once."""
+        if not self._has_ended:
+            self._has_ended = True
+            self._observer.ended(how, error)
 
-    async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        """Send the head of the request."""
-        url, self.url = self.url, cast(URL, _Target(self.url, self.original_url.raw_fragment))
+    def unreachable(self, exc: OSError) -> None:
+        """Let the client see that there is no server."""
+        self.end("refused", exc)
+        if isinstance(exc, ssl.SSLCertVerificationError):
+            reason = (exc.verify_message or type(exc).__name__).replace(
+                f"'{urlsplit(self._upstream).hostname}'", "it"
+            )
+            text = f"has a certificate that is not trusted: {reason}. {CA_BUNDLE} names a file of other authorities"
+            self._answering.refuse(refusal(502, f"the upstream of the connex proxy {text}"))
+            return
+        self._say(f"cannot be reached: {_problem(exc)}")
+        self._answering.reset()
+
+    async def run(self, server: Asking) -> None:
+        """Pass on the body, and the answer."""
+        if self._asked.has_body:
+            self._sending = asyncio.get_running_loop().create_task(self._send(server))
         try:
-            return await super().send(conn)
+            await self._answer(server)
+            if self._sending is not None:
+                await self._sending
+            self.end("whole")
+        except OSError as exc:
+            self._broken("reset", exc)
+        except h11.RemoteProtocolError:
+            self._heard = server.heard
+            self._broken("unanswered", None)
+        except (asyncio.CancelledError, BadBody):
+            self.end("whole" if self._is_whole else "left")
+            raise
         finally:
-            self.url = url
+            if self._sending is not None:
+                self._sending.cancel()
+            if not (self._is_whole and server.is_free):
+                server.close()
 
-
-class _Answered(aiohttp.ClientResponse):
-    """Fails in a way that aiohttp does not try again: what was asked once must not arrive twice."""
-
-    async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        """Read the head of the answer."""
+    async def _send(self, server: Asking) -> None:
+        """Pass on the body of the request."""
         try:
-            return await super().start(connection)
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as exc:
-            raise aiohttp.ClientConnectionError(str(exc)) from exc
+            async for piece in self._asked.pieces():
+                self._observer.sent(piece)
+                await server.write(piece)
+            await server.end(self._asked.trailers)
+        except BadBody as exc:
+            server.fail(exc)
+        except ConnectionError:
+            pass  # the client has left, which ends the whole passage
 
+    async def _answer(self, server: Asking) -> None:
+        """Pass on the answer."""
+        while (head := await server.head()).status < 200:
+            if head.status != 100:  # the port has said that itself, where somebody waited for it
+                headers = _without(head.headers, _OF_THE_CONNECTION)
+                await self._answering.informational(head.status, head.reason, headers)
+        headers = kept_headers(head.headers)
+        self._observer.answered(head.status, head.reason, headers)
+        self._whole_if(head.is_whole)
+        ours = [(name, relocated(name, value, self._upstream, self._here)) for name, value in headers]
+        await self._answering.head(head.status, head.reason, ours)
+        trailers: Headers = []
+        while not self._is_whole:
+            piece = await server.piece()
+            if piece.data:
+                self._observer.piece(piece.data)
+            self._whole_if(piece.is_last)
+            trailers = piece.trailers
+            await self._answering.write(piece.data)
+        await self._answering.end(trailers)
 
-class _Target:
-    def __init__(self, url: URL, written: str) -> None:
-        self._url = url
-        self.raw_path = self.raw_path_qs = written
-        self.raw_query_string = ""
+    def _whole_if(self, is_last: bool) -> None:
+        self._is_whole = is_last
+        if is_last and (self._sending is None or self._sending.done()):
+            self.end("whole")
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._url, name)
+    def _broken(self, how: End, error: OSError | None) -> None:
+        """Let the client see how the server ended the connection."""
+        if self._answering.began:
+            self.end("cut", error)
+            self._say("broke off its answer")
+        else:
+            self.end(how, error)
+            if how == "unanswered" and self._heard:
+                self._say("answered with what is not HTTP")
+            else:
+                self._say("gave no answer" + ("" if error is None else f": {type(error).__name__}"))
+        if error is None:
+            self._answering.cut()
+        else:
+            self._answering.reset()
+
+    def _say(self, what: str) -> None:
+        self._note(f"the upstream of the connex proxy {what}")
 
 
 def relocated(name: str, value: str, upstream: str, here: str) -> str:
@@ -280,40 +322,16 @@ def relocated(name: str, value: str, upstream: str, here: str) -> str:
     return f"{here}{'' if path.startswith('/') else '/'}{path}" if stays else value
 
 
-def target(upstream: str, raw_path: str) -> str:
-    """Return the URL behind ``raw_path``, the target of a request, on the server of ``upstream``."""
+def target(upstream: str, written: str) -> str:
+    """Return the URL behind the target of a request on the server of ``upstream``."""
     parts = urlsplit(upstream)
-    written = _written(raw_path)
-    return f"{parts.scheme}://{parts.netloc}{written if written.startswith('/') else f'/{written}'}"
+    path = origin_form(written)
+    return f"{parts.scheme}://{parts.netloc}{path if path.startswith('/') else f'/{path}'}"
 
 
-def _written(raw_path: str) -> str:
-    """Return the target of a request as a server gets it, also where the client takes this for a proxy."""
-    if raw_path.startswith("/") or "://" not in raw_path:
-        return raw_path
-    return "/" + raw_path.partition("://")[2].partition("/")[2]
-
-
-def kept_headers(headers: Mapping[str, str]) -> Headers:
-    """Return the headers that are not about the connection they came on; repeated ones stay repeated."""
-    connection = [value for name, value in headers.items() if name.lower() == "connection"]
-    ours = _OF_THE_CONNECTION.union(name.strip().lower() for name in ",".join(connection).split(","))
-    # A name is a subclass of str, which a recording cannot hold.
-    return [(str(name), as_text(value)) for name, value in headers.items() if name.lower() not in ours]
-
-
-def as_text(value: str) -> str:
-    """Return a header that can be written again: what is not UTF-8 is Latin-1, and goes on as UTF-8."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return value.encode("utf-8", "surrogateescape").decode("latin-1")
-    return value
-
-
-def refusal(status: int, text: str) -> web.Response:
-    """Return an answer of the proxy's own."""
-    return web.Response(status=status, text=f"{text}\n", content_type="text/plain")
+def kept_headers(headers: Headers) -> Headers:
+    """Return the headers of a message that are not about the connection it came on, nor about how it is framed."""
+    return _without(headers, _OF_THE_CONNECTION | {"host", "transfer-encoding"})
 
 
 def tls() -> ssl.SSLContext:
@@ -329,24 +347,24 @@ def tls() -> ssl.SSLContext:
         raise ConfigError(f"{CA_BUNDLE} names {bundle!r}, which cannot be read as certificates: {exc}") from exc
 
 
+def _without(headers: Headers, names: frozenset[str]) -> Headers:
+    """Leave out what is called so, and what ``Connection`` lists."""
+    left_out = (names | tokens(headers, "connection")) - ({"content-length", "transfer-encoding"} - names)
+    return [(name, value) for name, value in headers if name.lower() not in left_out]
+
+
+def _host(upstream: str) -> str:
+    """Return what ``Host`` says of the server."""
+    parts = urlsplit(upstream)
+    return parts.netloc.removesuffix(f":{_PORTS[parts.scheme]}")
+
+
 def _readable(name: str, value: str) -> str:
     """Return a header so that the answer comes in an encoding that can be searched for secrets."""
     if name.lower() != "accept-encoding":
         return value
     known = [coding.strip() for coding in value.split(",") if coding.strip().split(";")[0] in ("gzip", "deflate")]
     return ", ".join(known) or "identity"
-
-
-def _said(exc: Exception) -> str:
-    """Say why there is no answer, without what the client asked or the server said: either may be secret."""
-    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
-        reason = getattr(exc.certificate_error, "verify_message", "") or type(exc.certificate_error).__name__
-        return f"has a certificate that is not trusted: {reason}. {CA_BUNDLE} names a file of other authorities"
-    if isinstance(exc, aiohttp.ClientConnectorError):
-        return f"cannot be reached: {_problem(exc.os_error)}"
-    if isinstance(exc, aiohttp.ClientResponseError):
-        return "answered with what is not HTTP"
-    return f"gave no answer: {type(exc.__cause__ or exc).__name__}"
 
 
 def _problem(error: OSError) -> str:

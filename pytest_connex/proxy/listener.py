@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..errors import ConfigError
 
 _BACKLOG = 1024
+
+_HELLO = b"\x16"
+"""The first byte of TLS (RFC 8446, 5.1); no request of HTTP begins with it."""
+
 _LAST = 65_535
 
 _REST = 0.1
@@ -29,12 +35,15 @@ class Listener:
 
     Attributes:
         number: The port, once it has been open; it is the same when it opens again.
+        tls: What serves clients that begin with TLS; where there is something, others are served as well.
     """
 
     def __init__(self, protocol: Callable[[], asyncio.Protocol], host: str, number: int) -> None:
         self.host = host
         self.number = number
+        self.tls: ssl.SSLContext | None = None
         self._protocol = protocol
+        self._silent: set[asyncio.Future[None]] = set()
         self._sockets: list[socket.socket] = []
         self._arriving: set[asyncio.Task[None]] = set()
 
@@ -71,6 +80,13 @@ class Listener:
             sock.close()
         self._sockets.clear()
 
+    async def settled(self) -> None:
+        """Return when every connection that was accepted has its protocol; who has said nothing gets none."""
+        for silent in self._silent:
+            silent.cancel()
+        if self._arriving:
+            await asyncio.wait(self._arriving)
+
     def _places(self) -> list[tuple[socket.AddressFamily, str]]:
         found = socket.getaddrinfo(self.host or None, self.number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
@@ -94,4 +110,35 @@ class Listener:
             self._loop.add_reader(sock, self._accept, sock)
 
     async def _arrive(self, connection: socket.socket) -> None:
-        await self._loop.connect_accepted_socket(self._protocol, connection)
+        tls = self.tls
+        if tls is not None:
+            try:
+                tls = tls if await self._first_byte(connection) == _HELLO else None
+            except asyncio.CancelledError:
+                connection.close()
+                return
+        with suppress(OSError):  # among them ssl.SSLError: the client does not trust the certificate
+            await self._loop.connect_accepted_socket(self._protocol, connection, ssl=tls)
+
+    async def _first_byte(self, connection: socket.socket) -> bytes:
+        """Return the first byte of a client, and leave it there."""
+        while True:
+            try:
+                return connection.recv(1, socket.MSG_PEEK)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError:
+                return b""
+            readable: asyncio.Future[None] = self._loop.create_future()
+            self._silent.add(readable)
+            self._loop.add_reader(connection, _done, readable)
+            try:
+                await readable
+            finally:
+                self._silent.discard(readable)
+                self._loop.remove_reader(connection)
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

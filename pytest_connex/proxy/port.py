@@ -1,6 +1,6 @@
 """One port of this machine that speaks HTTP and WebSocket: the outside of the sandbox and of the proxy.
 
-aiohttp reads and writes HTTP. A request to change to WebSocket is handed on, with its connection, to an
+A request to change to WebSocket is handed on, with its connection, to an
 :class:`~pytest_connex.proxy.endpoint.Endpoint`. Faults happen here, whatever stands behind. Nothing logs,
 because what passes through may be secret.
 """
@@ -11,35 +11,32 @@ import asyncio
 import json
 import math
 import random
+import ssl
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Collection
 from typing import Any, assert_never, cast
-from weakref import WeakSet
-
-from aiohttp import web
 
 from ..errors import ConfigError
 from ..faults import Answer, Cut, Faults, Pace
-from .endpoint import SILENT, Behaviour, Endpoint
+from .endpoint import Behaviour, Endpoint
+from .http import Answering, Asked, Http, HttpConnection, Refusal, refusal
 from .listener import Listener
+from .messages import tokens
+from .visitors import turned_away
 from .wire import Wire
 
-Http = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-WebSocket = Callable[[web.BaseRequest], Behaviour | web.Response]
+WebSocket = Callable[[Asked], Behaviour | Refusal]
+"""Returns what a WebSocket connection says, or the answer to a handshake that it does not take."""
 
 _VERSION = "13"
-
-_FAREWELLS = 3
-"""How many turns of the loop the ends of connections take."""
 
 _TURN = 10.0
 """Seconds that the loop gets to begin or end listening when another thread asks for it."""
 
-_LONGEST = 65_536
-"""So many bytes a line of the head of a request may have, as elsewhere in Python."""
-
 _PATIENCE = 0.01
 """Seconds that an answer gets that is being made when the port is closed."""
+
+_NO_TUNNEL = "this port opens no tunnels: its URL takes the place of the server's"
 
 
 class Port:
@@ -52,6 +49,7 @@ class Port:
         host: Where to listen.
         number: On which port; 0 takes a free one.
         relocated: Returns where a handshake is redirected to, as the client of a request is to see it.
+        origins: Whose pages may ask, beside those of this machine.
     """
 
     def __init__(
@@ -61,14 +59,17 @@ class Port:
         faults: Faults,
         host: str = "127.0.0.1",
         number: int = 0,
-        relocated: Callable[[web.BaseRequest, str], str] = lambda request, location: location,
+        relocated: Callable[[Asked, str], str] = lambda asked, location: location,
+        origins: Collection[str] = (),
     ) -> None:
         self._http = http
         self._websocket = websocket
         self._faults = faults
         self._relocated = relocated
+        self._origins = origins
         self._endpoints: set[Endpoint] = set()
-        self._wires: WeakSet[Wire] = WeakSet()
+        self._connections: set[HttpConnection] = set()
+        self._left: asyncio.Event | None = None
         self._arrivals = 0
         self._listener = Listener(self._connected, host, number)
         self._reopening: asyncio.TimerHandle | None = None
@@ -83,15 +84,6 @@ class Port:
         """
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._server = web.Server(
-            self._handle,
-            handler_cancellation=True,
-            logger=SILENT,
-            access_log=None,
-            auto_decompress=False,
-            max_line_size=_LONGEST,
-            max_field_size=_LONGEST,
-        )
         self._listener.open()
         self._open = True
         self._faults.add_gate(self._on_refuse)
@@ -103,20 +95,25 @@ class Port:
             self._faults.remove_gate(self._on_refuse)
         self._open = False
         self._turn(math.inf)
+        await self._listener.settled()
+        if handlers := [connection.task for connection in self._connections if connection.task is not None]:
+            await asyncio.wait(handlers, timeout=_PATIENCE)
         self.drop()
-        for _ in range(_FAREWELLS):
-            await asyncio.sleep(0)
-        self._server.pre_shutdown()
-        await self._server.shutdown(_PATIENCE)
-        for _ in range(_FAREWELLS):
-            for wire in list(self._wires):  # those too that have only just been accepted
-                wire.abort()
-            await asyncio.sleep(0)
+        for connection in list(self._connections):
+            connection.stop()
+        self._left = asyncio.Event()
+        self._tell_whether_all_left()
+        await self._left.wait()
 
-    def drop(self) -> None:
-        """End every WebSocket connection, without a close frame."""
+    def drop(self, chosen: Callable[[Behaviour], bool] = lambda behaviour: True) -> None:
+        """End the WebSocket connections with a chosen behaviour, without a close frame."""
         for endpoint in list(self._endpoints):
-            endpoint.hang_up()
+            if chosen(endpoint.behaviour):
+                endpoint.hang_up()
+
+    def secure(self, context: ssl.SSLContext | None) -> None:
+        """Serve clients that begin with TLS too, from now on, with the certificate of ``context``."""
+        self._listener.tls = context
 
     # dials
 
@@ -161,7 +158,8 @@ class Port:
     def _connected(self) -> asyncio.Protocol:
         self._arrivals += 1
         chance = self._faults.chance(f"arrival {self._arrivals}")
-        return _Arrival(self._server, self._faults.pace, chance, self._wires.add)
+        connection = HttpConnection(self._handle, self._forget_connection)
+        return _Arrival(connection, self._faults.pace, chance, self._connections.add)
 
     @property
     def frames(self) -> int:
@@ -171,82 +169,93 @@ class Port:
     def _forget(self, endpoint: Endpoint) -> None:
         self._endpoints.discard(endpoint)
         self._frames += endpoint.frames
+        self._tell_whether_all_left()
+
+    def _forget_connection(self, connection: HttpConnection) -> None:
+        self._connections.discard(connection)
+        self._tell_whether_all_left()
+
+    def _tell_whether_all_left(self) -> None:
+        if self._left is not None and not self._connections and not self._endpoints:
+            self._left.set()
 
     # requests
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if _wants_websocket(request):
-            return self._upgrade(request)
-        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        fault = self._faults.next_answer(f"{request.method} {_path(request)}")
+    async def _handle(self, asked: Asked, answering: Answering) -> None:
+        if (refused := turned_away(asked, self.host, self._origins)) is not None:
+            answering.refuse(refused)
+        elif asked.method == "CONNECT":
+            answering.refuse(refusal(405, _NO_TUNNEL))
+        elif "websocket" in (asked.value("upgrade") or "").lower():
+            self._upgrade(asked, answering)
+        else:
+            await self._answer(asked, answering)
+
+    async def _answer(self, asked: Asked, answering: Answering) -> None:
+        fault = self._faults.next_answer(f"{asked.method} {asked.path}")
         match fault:
             case None:
-                return await self._http(request)
+                await self._http(asked, answering)
             case Answer():
-                return faulty(fault)
+                answering.refuse(faulty(fault))
             case Cut(bytes=length):
-                return await self._cut(request, length)
+                await self._cut(asked, answering, length)
             case _:
                 assert_never(fault)
 
-    async def _cut(self, request: web.BaseRequest, length: int | None) -> web.StreamResponse:
-        """Let an answer be written in full, as far as those behind can tell, and the connection end after it.
+    async def _cut(self, asked: Asked, answering: Answering, length: int | None) -> None:
+        """Have an answer made in full, as far as those behind can tell, of which the client gets the beginning.
 
         Without a ``length``, nobody is asked for one.
         """
         if length is None:
-            never: asyncio.Future[web.StreamResponse] = self._loop.create_future()
-            return await never
-        wire = cast(Wire, request.transport)
-        wire.cut(length)
-        answer = await self._http(request)
-        await answer.prepare(request)
-        await answer.write_eof()
-        wire.close()
-        return answer
+            await asyncio.shield(asked.gone)
+        else:
+            answering.limit(length)
+            await self._http(asked, answering)
 
-    def _upgrade(self, request: web.BaseRequest) -> web.StreamResponse:
-        problem = _handshake_problem(request)
+    def _upgrade(self, asked: Asked, answering: Answering) -> None:
+        problem = _handshake_problem(asked)
         if problem:
-            return web.Response(status=400, text=f"this is no WebSocket handshake: {problem}\n")
-        fault = self._faults.next_handshake(_path(request))
-        if fault is not None:
-            return faulty(fault)
-        behaviour = self._websocket(request)
-        if isinstance(behaviour, web.Response):
-            return behaviour
+            answering.refuse(refusal(400, f"this is no WebSocket handshake: {problem}"))
+            return
+        fault = self._faults.next_handshake(asked.path)
+        behaviour = self._websocket(asked) if fault is None else faulty(fault)
+        if isinstance(behaviour, Refusal):
+            answering.refuse(behaviour)
+            return
         endpoint = Endpoint(behaviour)
         endpoint.on_sent = behaviour.on_read
-        endpoint.relocated = lambda location: self._relocated(request, location)
+        endpoint.relocated = lambda location: self._relocated(asked, location)
         endpoint.on_lost = lambda: self._forget(endpoint)
         self._endpoints.add(endpoint)
-        transport = cast(Wire, request.transport).detach()
-        request.protocol.connection_lost(None)  # aiohttp's part is over
+        transport, rest = answering.hand_over()
         transport.set_protocol(endpoint)
         transport.resume_reading()
         endpoint.connection_made(transport)
         endpoint.disturb(self._faults.connection())
-        endpoint.data_received(_head(request))
-        return web.Response()  # goes nowhere
+        endpoint.data_received(asked.head() + rest)
 
 
 class _Arrival(asyncio.Protocol):
-    """Takes a new connection, and hands it on to aiohttp at once."""
+    """Takes a new connection, and puts a wire between it and its protocol."""
 
     def __init__(
-        self, server: web.Server, pace: Callable[[], Pace], chance: random.Random, made: Callable[[Wire], None]
+        self,
+        connection: HttpConnection,
+        pace: Callable[[], Pace],
+        chance: random.Random,
+        made: Callable[[HttpConnection], None],
     ) -> None:
-        self._server = server
+        self._connection = connection
         self._pace = pace
         self._chance = chance
         self._made = made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        handler = self._server()
-        wire = Wire(cast(asyncio.Transport, transport), handler, self._pace, self._chance)
-        self._made(wire)
-        handler.connection_made(wire)
+        wire = Wire(cast(asyncio.Transport, transport), self._connection, self._pace, self._chance)
+        self._made(self._connection)
+        self._connection.connection_made(wire)
 
 
 def fault_body(fault: Answer) -> dict[str, Any]:
@@ -259,40 +268,23 @@ def retry_after(fault: Answer) -> dict[str, str]:
     return {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
 
 
-def faulty(fault: Answer) -> web.Response:
+def faulty(fault: Answer) -> Refusal:
     """Return a scripted error answer."""
-    return web.Response(
-        status=fault.status,
-        headers=retry_after(fault),
-        text=json.dumps(fault_body(fault)),
-        content_type="application/json",
-    )
+    headers = [*retry_after(fault).items(), ("Content-Type", "application/json; charset=utf-8")]
+    return Refusal(fault.status, json.dumps(fault_body(fault)), headers)
 
 
-def _path(request: web.BaseRequest) -> str:
-    return request.rel_url.raw_path
-
-
-def _wants_websocket(request: web.BaseRequest) -> bool:
-    return "websocket" in request.headers.get("Upgrade", "").lower()
-
-
-def _handshake_problem(request: web.BaseRequest) -> str:
-    if request.method != "GET":
-        return f"its method is {request.method}"
-    if request.version < (1, 1):
+def _handshake_problem(asked: Asked) -> str:
+    if asked.method != "GET":
+        return f"its method is {asked.method}"
+    if asked.version == "1.0":
         return "it is HTTP/1.0"
-    if "upgrade" not in ",".join(request.headers.getall("Connection", [])).lower():
+    if "upgrade" not in tokens(asked.headers, "connection"):
         return "it has no Connection: Upgrade"
-    if not request.headers.get("Sec-WebSocket-Key"):
+    if asked.has_body:
+        return "it has a body"
+    if not asked.value("sec-websocket-key"):
         return "it has no Sec-WebSocket-Key"
-    if request.headers.get("Sec-WebSocket-Version") != _VERSION:
+    if asked.value("sec-websocket-version") != _VERSION:
         return f"its Sec-WebSocket-Version is not {_VERSION}"
     return ""
-
-
-def _head(request: web.BaseRequest) -> bytes:
-    """Return the request as it came, for another parser."""
-    lines = [b"%s %s HTTP/1.1" % (request.method.encode(), request.raw_path.encode("utf-8", "surrogateescape"))]
-    lines += (name + b": " + value for name, value in request.raw_headers)
-    return b"\r\n".join([*lines, b"", b""])

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
 from typing import Any
 
 from websockets.http11 import Request
 
-from ..cassette.events import Left, Payload, Refused, Rejected
+from ..cassette.events import Closed, Left, NotText, Payload, Refused, Rejected
 from ..cassette.player import Playback, Player
 from ..clock import Timer, time_of
-from ..errors import CassetteError, CassetteExhausted, CassetteMismatch
-from .endpoint import REPLAYABLE, Behaviour, Endpoint
+from ..errors import CassetteError, CassetteExhausted, CassetteMismatch, ReplayAborted
+from .endpoint import REPLAYABLE, Behaviour, Endpoint, Manners, State
+from .frames import Broken
 
 MISMATCH_CODE = 4900
 EXHAUSTED_CODE = 4901
@@ -25,7 +28,37 @@ VERDICT_STATUS = 501
 _BATCH = 256
 
 
-class Replay:
+class Step(Enum):
+    """Where a replay stands.
+
+    =========  ====================================================  ==========================
+    step       what it means                                         what may follow
+    =========  ====================================================  ==========================
+    PLAYING    what is due is delivered                              WAITING, CONDEMNED, ENDED, LEFT
+    WAITING    nothing is due before the client does something       PLAYING, CONDEMNED, LEFT
+    CONDEMNED  the client did what the recording does not have       (nothing)
+    ENDED      the recorded end was delivered                        (nothing)
+    LEFT       the client has closed, or is gone                     (nothing)
+    =========  ====================================================  ==========================
+    """
+
+    PLAYING = "playing"
+    WAITING = "waiting"
+    CONDEMNED = "condemned"
+    ENDED = "ended"
+    LEFT = "left"
+    RESTING = "resting"
+
+
+_GOING_ON = frozenset({Step.PLAYING, Step.WAITING})
+
+_RESTING = (
+    "the client sent a message on connection {} of a shared fixture, and nothing is recorded of that connection for "
+    "what runs now"
+)
+
+
+class Replay(Manners):
     """Answers a client from a recording.
 
     Args:
@@ -33,6 +66,9 @@ class Replay:
         timeout: How long the client may wait beyond the recorded gap, in seconds.
         verdict: Told when the client does what the recording does not have.
         pace: What the recorded intervals are multiplied with; 0 delivers at once what is due.
+
+    Attributes:
+        step: Where it stands.
     """
 
     def __init__(
@@ -47,14 +83,34 @@ class Replay:
         self._timer: Timer | None = None
         self._moment = self._sent_at = time_of(self._loop)
         self._gates_passed = 0
-        self._condemned = False
-        self._over = False
-        self._waits_for_client = False
+        self.step = Step.PLAYING
+
+    @property
+    def playback(self) -> Playback:
+        """What is played."""
+        return self._playback
 
     @property
     def on_read(self) -> Callable[[], None] | None:
         """What the client's connection is to call for every message it hands out; None where nobody counts."""
         return self._playback.read if self._playback.strict else None
+
+    def turn_to(self, playback: Playback | None, verdict: Callable[[CassetteError], None]) -> None:
+        """Play another recording of the same connection from now on, or, for None, nothing for the time being."""
+        self._stop()
+        if not self.is_open:
+            return
+        self._verdict = verdict
+        self.step = Step.RESTING if playback is None else Step.PLAYING
+        if playback is not None:
+            self._playback, self._gates_passed = playback, 0
+            self._moment = self._sent_at = time_of(self._loop)
+            self._pump()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether both sides may still say something."""
+        return self.step in _GOING_ON or self.step is Step.RESTING
 
     def dialled(self, endpoint: Endpoint, request: Request) -> None:
         """Answer the handshake as it was answered when it was recorded."""
@@ -65,6 +121,9 @@ class Replay:
     def received(self, message: Payload) -> None:
         """Hold a message of the client against the recording, and deliver what was waiting for it."""
         self._sent_at = time_of(self._loop)
+        if self.step is Step.RESTING:
+            self._mismatch(CassetteMismatch(_RESTING.format(self._playback.track.connection.number)))
+            return
         try:
             self._playback.sent(message)
         except CassetteMismatch as exc:
@@ -85,8 +144,8 @@ class Replay:
 
     def came_late(self, message: Payload) -> None:
         """Refuse in a strict test what the client sent after the recorded close; elsewhere it reaches nobody."""
-        if self._playback.strict and not self._condemned and (error := self._playback.late(message)):
-            self._verdict(error)
+        if self._playback.strict and self.step is Step.ENDED and (error := self._playback.late(message)):
+            self._tell(error)
 
     def writable(self) -> None:
         """Deliver more."""
@@ -94,17 +153,35 @@ class Replay:
 
     def ended(self, code: int, reason: str) -> None:
         """The client is done."""
-        self._over = True
         self._stop()
-        if not self._condemned and (error := self._playback.closed(code)):
-            self._verdict(error)
+        condemned, self.step = self.step is Step.CONDEMNED, Step.LEFT
+        if not condemned and (error := self._playback.closed(code)):
+            self._tell(error)
+
+    def pinged(self, endpoint: Endpoint, payload: bytes) -> None:
+        """Answer as long as the recorded server did."""
+        if self._playback.pinged():
+            super().pinged(endpoint, payload)
+
+    def bade_farewell(self, endpoint: Endpoint, payload: bytes) -> None:
+        """Answer the client's close as the recorded server did, if it did."""
+        end = self._playback.end if endpoint.state is State.LEFT else None
+        if end is None or not end.no_close:
+            super().bade_farewell(endpoint, payload)
+        elif end.hung_up:
+            endpoint.abort()
+
+    def garbled(self, endpoint: Endpoint, wrong: NotText | Broken) -> None:
+        """Hold what a server refuses against the recording, like any message: the refusal is recorded."""
+        self.received(wrong.frame if isinstance(wrong, Broken) else wrong)
 
     def _nudge(self) -> None:
-        if self._waits_for_client and not self._playback.blocked:
+        if self.step is Step.WAITING and not self._playback.blocked:
             self._pump()
 
     def _stop(self) -> None:
-        self._waits_for_client = False
+        if self.step is Step.WAITING:
+            self.step = Step.PLAYING
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -126,12 +203,14 @@ class Replay:
     def _answer(self) -> None:
         answer = self._playback.answer
         if isinstance(answer, Rejected):
-            self._endpoint.reject(answer.status, answer.headers, answer.content)
+            body = answer.body if answer.binary is None else answer.binary
+            self._endpoint.reject(answer.status, answer.headers, body, answer.reason)
         elif isinstance(answer, Left):
-            self._wait()
+            waited = answer.at - self._playback.track.connection.dial.at
+            self._timer = Timer(self._loop, waited + self._timeout, self._not_given_up)
         elif isinstance(answer, Refused):
             self.refusal = _refusal(answer)
-            self._endpoint.abort()
+            self._endpoint.refuse()
         else:
             self._endpoint.accept(answer.subprotocol, answer.headers)
             self._pump()
@@ -143,7 +222,7 @@ class Replay:
             if self._pace:
                 self._pump_paced()
                 return
-            while self._endpoint.writing and not self._over:
+            while self._endpoint.writing and self.step in _GOING_ON:
                 batch = self._playback.deliver(_BATCH)
                 if not batch:
                     self._wait()
@@ -153,7 +232,7 @@ class Replay:
             self._mismatch(exc)
 
     def _pump_paced(self) -> None:
-        if self._over:
+        if self.step not in _GOING_ON:
             return
         gap = self._playback.gap()
         if self._playback.gates_passed != self._gates_passed:
@@ -176,29 +255,36 @@ class Replay:
             self._mismatch(exc)
 
     def _wait(self) -> None:
-        if self._over:
+        if self.step not in _GOING_ON:
             return
         waiting = self._playback.waiting()
         if waiting.closed is None:
             recorded = self._playback.gap() if self._pace >= 1 else self._playback.patience()
             delay = recorded + self._timeout
-            self._waits_for_client = True
-            self._timer = Timer(self._loop, delay, self._exhausted, waiting.line)
-        elif waiting.closed.by == "network" or waiting.closed.code == 1006:
+            self.step = Step.WAITING
+            if not self._playback.ends_with_test:
+                self._timer = Timer(self._loop, delay, self._exhausted, waiting.line)
+        else:
+            self.step = Step.ENDED
+            self._end(waiting.closed)
+
+    def _end(self, closed: Closed) -> None:
+        """Deliver the recorded end."""
+        if closed.by == "network" or closed.code == 1006:
             self._endpoint.abort()
         else:
-            self._endpoint.close(waiting.closed.code, waiting.closed.reason)
+            self._endpoint.close(closed.code, closed.reason)
 
     def _mismatch(self, error: CassetteMismatch) -> None:
         self._stop()
-        self._condemned = True
-        self._verdict(error)
+        self.step = Step.CONDEMNED
+        self._tell(error)
         self._endpoint.close(MISMATCH_CODE, "CassetteMismatch: see the report of the test")
 
     def _exhausted(self, line: int) -> None:
         recording = self._playback.track.connection
-        self._condemned = True
-        self._verdict(
+        self.step = Step.CONDEMNED
+        self._tell(
             CassetteExhausted(
                 f"the client waits on connection {recording.number}, where the recording has nothing more "
                 f"to deliver before {self._playback.expectation()}\n"
@@ -209,8 +295,25 @@ class Replay:
         )
         self._endpoint.close(EXHAUSTED_CODE, "CassetteExhausted: see the report of the test")
 
+    def _tell(self, verdict: CassetteError) -> None:
+        """Tell of a verdict; whoever goes on after one is not ended from here, in the middle of a connection."""
+        with suppress(ReplayAborted):
+            self._verdict(verdict)
 
-class Verdict:
+    def _not_given_up(self) -> None:
+        recording = self._playback.track.connection
+        self.step = Step.CONDEMNED
+        error = CassetteExhausted(
+            f"the client waits for the answer to its dial, connection {recording.number}, which it gave up when it "
+            f"was recorded\nwaited {self._timeout:g} s longer than recorded (connex_replay_timeout)",
+            recording.path,
+            recording.last_line,
+        )
+        self._tell(error)
+        Verdict(error).dialled(self._endpoint)
+
+
+class Verdict(Manners):
     """Answers a dial that comes after a verdict: HTTP 501, with the verdict as its body."""
 
     refusal: BaseException | None = None
@@ -219,7 +322,7 @@ class Verdict:
     def __init__(self, error: CassetteError) -> None:
         self._error = error
 
-    def dialled(self, endpoint: Endpoint, request: Request) -> None:
+    def dialled(self, endpoint: Endpoint, request: Request | None = None) -> None:
         """Refuse."""
         endpoint.reject(VERDICT_STATUS, {"Content-Type": "text/plain; charset=utf-8"}, str(self._error))
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import random
 import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from ..faults import Pace
@@ -24,7 +27,9 @@ _FULL = 65_536
 _PIECE = 1_024
 """Where bandwidth is limited, so many bytes are written at once."""
 
-_END_OF_HEAD = b"\r\n\r\n"
+_AT_ONCE = 262_144
+"""So many bytes are read at once."""
+
 _RESET = struct.pack("ii", 1, 0)
 _UNHINDERED = Pace()
 
@@ -58,8 +63,6 @@ class Wire(asyncio.Transport, asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._full = self._blocked = False
         self._closing = self._stalled = self._detached = False
-        self._left: int | None = None
-        self._head_passed = False
         transport.set_protocol(self)
 
     # how it ends
@@ -68,18 +71,18 @@ class Wire(asyncio.Transport, asyncio.Protocol):
         """End the connection with a reset, after what was written."""
         if not self._closing:
             self._closing = True
-            self._then(self._reset)
+            self._then(partial(reset, self._transport))
 
     def stall(self) -> None:
         """Let nothing pass that is written from now on, nor the end; only :meth:`abort` still ends it."""
         self._stalled = True
 
-    def cut(self, length: int) -> None:
-        """Let ``length`` bytes pass of the body of the HTTP answer that is written next, and nothing after them."""
-        self._left, self._head_passed = length, False
-
     def detach(self) -> asyncio.Transport:
-        """Return the transport for another use; whatever happens to this wire from now on does not touch it."""
+        """Return the transport for another use; whatever happens to this wire from now on does not touch it.
+
+        What waits is written first.
+        """
+        self._pass_on(everything=True)
         self._closing = self._detached = True
         transport, self._transport = self._transport, asyncio.Transport()
         return transport
@@ -90,7 +93,7 @@ class Wire(asyncio.Transport, asyncio.Protocol):
         """Write, in time."""
         if self._stalled or self._closing:
             return
-        content = bytes(data) if self._left is None else self._allowed(bytes(data))
+        content = bytes(data)
         pace = self._pace()
         if pace != _UNHINDERED:
             self._delay(content, pace)
@@ -153,8 +156,13 @@ class Wire(asyncio.Transport, asyncio.Protocol):
         return self._size + self._transport.get_write_buffer_size()
 
     def can_write_eof(self) -> bool:
-        """Tell that one direction cannot be closed alone."""
-        return False
+        """Tell whether one direction can be closed alone."""
+        return self._transport.can_write_eof()
+
+    def write_eof(self) -> None:
+        """Close the direction of what is written, after what was written; nothing more may be."""
+        if not self._closing and not self._stalled:
+            self._then(self._transport.write_eof)
 
     # asyncio.Protocol: what the transport tells
 
@@ -185,18 +193,6 @@ class Wire(asyncio.Transport, asyncio.Protocol):
 
     # inside
 
-    def _allowed(self, content: bytes) -> bytes:
-        """Return what may pass of an answer that is cut."""
-        start = 0
-        if not self._head_passed:
-            end = content.find(_END_OF_HEAD)
-            if end < 0:
-                return content
-            self._head_passed, start = True, end + len(_END_OF_HEAD)
-        taken = min(self._left or 0, len(content) - start)
-        self._left = (self._left or 0) - taken
-        return content[: start + taken]
-
     def _delay(self, content: bytes, pace: Pace) -> None:
         delay = max(0.0, pace.latency + self._chance.uniform(-pace.jitter, pace.jitter))
         self._due = max(self._due, self._loop.time() + delay)
@@ -222,10 +218,10 @@ class Wire(asyncio.Transport, asyncio.Protocol):
         if self._timer is None and self._waiting:
             self._timer = self._loop.call_at(self._waiting[0][0], self._pass_on)
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, everything: bool = False) -> None:
         """Pass on what is due; everything, where the wire is no longer slow."""
         self._drop_timer()
-        due = math.inf if self._pace() == _UNHINDERED else self._loop.time()
+        due = math.inf if everything or self._pace() == _UNHINDERED else self._loop.time()
         while self._waiting and self._waiting[0][0] <= due and not self._transport.is_closing():
             _, what = self._waiting.popleft()
             if callable(what):
@@ -257,8 +253,28 @@ class Wire(asyncio.Transport, asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
 
-    def _reset(self) -> None:
-        connection = self._transport.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._transport.close()
+
+def unread(transport: asyncio.Transport) -> bytes:
+    """Return what had arrived on a connection that is lost, and was not read.
+
+    A transport whose write fails, because the other side has reset the connection, does not read any more; what the
+    other side sent before is still there. It must be asked for within ``connection_lost``: the socket is closed after
+    that. Other loops than asyncio's own close it before, and what is encrypted cannot be read like this.
+    """
+    connection = transport.get_extra_info("socket")
+    known = isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop)
+    if connection is None or not known or transport.get_extra_info("sslcontext") is not None:
+        return b""
+    found = bytearray()
+    with suppress(OSError):  # the reset, after everything that came before it
+        while connection.fileno() >= 0 and (data := os.read(connection.fileno(), _AT_ONCE)):
+            found += data
+    return bytes(found)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close a connection with a reset, where that is TCP."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.close()

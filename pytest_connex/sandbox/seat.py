@@ -12,14 +12,14 @@ from websockets.http11 import Request
 
 from ..cassette.events import Payload
 from ..faults import Faults
-from ..proxy.endpoint import Endpoint
+from ..proxy.endpoint import Endpoint, Manners
 from ..proxy.port import fault_body, retry_after
 from .exchange import Close, Exchange, Send
 
 _HEARTBEAT_CHECK = 1.0
 
 
-class Seat:
+class Seat(Manners):
     """A behaviour of :class:`~pytest_connex.proxy.endpoint.Endpoint`: the exchange, on the loop's time.
 
     Args:

@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-
-from aiohttp import web
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote
+from weakref import WeakSet
 
 from ..background import BackgroundLoop
 from ..config import ConnexConfig
 from ..faults import Faults
 from ..protocol import Dialect
 from ..proxy.endpoint import Behaviour
+from ..proxy.http import Answering, Asked, Refusal, refusal
+from ..proxy.messages import phrase
 from ..proxy.port import Port
 from .exchange import Credentials, Exchange
 from .limits import RATE_LIMIT
 from .seat import Seat
 
+if TYPE_CHECKING:
+    from ..virtual import StandIn
+
 WEBSOCKET_PATH = "/ws"
+
+_NO_REST = Refusal(400, "this is a WebSocket endpoint")
 
 
 def _now_ms() -> int:
@@ -62,18 +70,27 @@ class SandboxServer:
         """Abort every WebSocket connection, without a close frame."""
         self._port.drop()
 
-    async def _rest(self, request: web.BaseRequest) -> web.Response:
-        if request.path == WEBSOCKET_PATH:
-            return web.Response(status=400, text="this is a WebSocket endpoint")
-        answer = self._exchange.rest(request.method, request.path, request.query, request.headers, _now_ms())
-        return web.Response(
-            status=answer.status, headers=answer.headers, text=answer.body, content_type="application/json"
-        )
+    async def _rest(self, asked: Asked, answering: Answering) -> None:
+        path = unquote(asked.path)
+        if path == WEBSOCKET_PATH:
+            answering.refuse(_NO_REST)
+            return
+        # Of a name that is there twice, the first value counts.
+        query = dict(reversed(parse_qsl(asked.query, keep_blank_values=True)))
+        headers = {name: _as_utf_8(value) for name, value in reversed(asked.headers)}
+        answer = self._exchange.rest(asked.method, path, query, headers, _now_ms())
+        written = [*answer.headers.items(), ("Content-Type", "application/json; charset=utf-8")]
+        await answering.whole(answer.status, phrase(answer.status), written, answer.body.encode())
 
-    def _websocket(self, request: web.BaseRequest) -> Behaviour | web.Response:
-        if request.path != WEBSOCKET_PATH:
-            return web.Response(status=404, text=f"the WebSocket is at {WEBSOCKET_PATH}")
+    def _websocket(self, asked: Asked) -> Behaviour | Refusal:
+        if unquote(asked.path) != WEBSOCKET_PATH:
+            return refusal(404, f"the WebSocket is at {WEBSOCKET_PATH}")
         return Seat(self._exchange, self._interval)
+
+
+def _as_utf_8(value: str) -> str:
+    """Return a header as UTF-8 has it, with surrogates for what is none."""
+    return value.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 class Sandbox:
@@ -109,7 +126,7 @@ class Sandbox:
         self.exchange = Exchange(seed, dialect, rate_limit, clock_skew)
         self._credentials = self.exchange.new_credentials()
         self._server = SandboxServer(self.exchange, self.faults, interval)
-        self._droppers: list[Callable[[], None]] = []
+        self._stand_ins: WeakSet[SandboxServer] = WeakSet()
         self._background = BackgroundLoop("connex-sandbox")
         self._port = 0
 
@@ -178,15 +195,21 @@ class Sandbox:
         """Make another key, for a client whose nonces must not meet those of others."""
         return self.exchange.new_credentials()
 
+    def stand_ins(self) -> dict[int, Callable[[], StandIn]]:
+        """Return what serves its port on the loop of a virtual clock, in the time of that loop."""
+
+        def made() -> SandboxServer:
+            server = SandboxServer(self.exchange, self.faults, self.interval)
+            self._stand_ins.add(server)
+            return server
+
+        return {self._port: made}
+
     def drop_connections(self) -> None:
         """Abort every WebSocket connection, without a close frame."""
         self._background.call(self._server.drop)
-        for drop in self._droppers:
-            drop()
-
-    def on_drop(self, drop: Callable[[], None]) -> None:
-        """Have ``drop`` called too when connections are to be dropped."""
-        self._droppers.append(drop)
+        for server in list(self._stand_ins):
+            server.drop()
 
     def start(self) -> Sandbox:
         """Start serving on a free port of 127.0.0.1."""

@@ -16,7 +16,6 @@ from types import SimpleNamespace
 from typing import Any, Protocol, TypeVar
 from unittest import mock
 
-from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
@@ -28,14 +27,15 @@ from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.recorder import Recorder
 from pytest_connex.cassette.store import Recording
 from pytest_connex.cassette.writing import CassetteWriter
-from pytest_connex.clock import VirtualLoop
 from pytest_connex.errors import CassetteError
 from pytest_connex.proxy import connect as connect_module
-from pytest_connex.proxy.connect import connector, without_tls
+from pytest_connex.proxy.connect import connector
 from pytest_connex.proxy.endpoint import SILENT, Endpoint
 from pytest_connex.proxy.relay import RelayDialler
 from pytest_connex.proxy.replay import ReplayDialler
+from pytest_connex.proxy.upstream import Reach
 from pytest_connex.secrets.redaction import Redactor
+from pytest_connex.virtual import VirtualLoop
 
 HEADER = Header(FORMAT, VERSION, "2026-11-23T15:00:00Z", "sandbox", "pytest-connex 0.1.0", "tests/test_x.py::test_y")
 HOST = "wss://ws.connex.invalid"
@@ -236,18 +236,19 @@ class Server(asyncio.Protocol):
         self._changed.set()
 
 
-def dial_server(wires: Wires, server: Callable[[dict[str, Any]], Server]) -> Any:
+def dial_server(wires: Wires, server: Callable[[dict[str, Any]], Server]) -> Reach:
     """Return what the relay dials upstream with: ``server`` makes the other end for its options, or raises."""
 
-    async def dial(url: str, **options: Any) -> ClientConnection:
+    async def reach(make: Callable[[], asyncio.Protocol], url: str, options: dict[str, Any]) -> None:
         other_end = server(options)
         ours, theirs = wires.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
-        await asyncio.get_running_loop().create_connection(lambda: other_end, sock=ours)
-        return await websockets_connect(without_tls(url), sock=theirs, **options)
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: other_end, sock=ours)
+        await loop.create_connection(make, sock=theirs)
 
-    return dial
+    return reach
 
 
 # --- Recording and replaying ------------------------------------------------------------------------------

@@ -178,12 +178,14 @@ def test_a_recorded_keep_alive_loss_is_a_loss_again(path: Path) -> None:
     assert outcome == ["frame 0", "ConnectionClosedError", None, 1006]
     assert 45 <= after <= 55
     [connection] = Recording(path).connections
-    assert (connection.closing.by, connection.closing.code) == ("network", 1006)
+    assert (connection.closing.by, connection.closing.code) == ("client", 1011)
+    assert connection.closing.no_pong_since is not None
+    assert (connection.closing.no_close, connection.closing.hung_up) == (True, False)
 
     at_its_pace = replay(path, keeps_alive, pace=1)
     assert (at_its_pace.result, at_its_pace.verdicts, at_its_pace.unplayed) == ([*outcome, after], [], None)
     at_once = replay(path, keeps_alive)
-    assert (at_once.result, at_once.verdicts, at_once.unplayed) == ([*outcome, 0.0], [], None)
+    assert (at_once.result, at_once.verdicts, at_once.unplayed) == ([*outcome, after], [], None)
 
 
 # --- A session with three reconnections -------------------------------------------------------------------

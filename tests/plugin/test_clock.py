@@ -223,15 +223,8 @@ def test_a_live_run_keeps_a_test_with_a_sandbox_of_its_own(project, monkeypatch)
 REST = "async def test_it(connex_rest_async):\n    assert (await connex_rest_async.get('/v1/status')).is_success\n"
 
 
-def test_asynchronous_rest_with_the_sandbox_is_skipped_with_its_reason(project):
-    result = on_virtual(project, REST, "--connex-sandbox", "-rs")
-    result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(
-        [
-            "SKIPPED*connex_rest_async needs real TCP, which a virtual clock cannot wait for: run without "
-            "--connex-sandbox"
-        ]
-    )
+def test_asynchronous_rest_asks_the_sandbox(project):
+    passes(project, REST + "    assert is_virtual()\n", "--connex-sandbox")
 
 
 def test_asynchronous_rest_replays(project):

@@ -16,6 +16,7 @@ from pytest_connex.cassette.events import (
     Dial,
     Event,
     Header,
+    Left,
     Open,
     Payload,
     Received,
@@ -66,6 +67,10 @@ class Tape:
 
     def refused(self, conn: int, error: str = "ConnectionRefusedError", errno: int | None = 111) -> Tape:
         self.events.append(Refused(conn, self.at(), error, errno, "Connection refused"))
+        return self
+
+    def left(self, conn: int) -> Tape:
+        self.events.append(Left(conn, self.at()))
         return self
 
     def sent(self, conn: int, *messages: Payload) -> Tape:

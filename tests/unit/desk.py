@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from websockets.http11 import Request
 
-from pytest_connex.proxy.endpoint import Endpoint
+from pytest_connex.proxy.endpoint import Endpoint, Manners
 
 
-class Desk:
+class Desk(Manners):
     """Notes every dial; answers with a redirect where one is laid down for the URL, and accepts otherwise."""
 
     def __init__(self, redirects: dict[str, str] | None = None) -> None:

@@ -25,7 +25,7 @@ from websockets.sync.client import connect as connect_sync
 
 from pytest_connex.background import BackgroundLoop
 from pytest_connex.faults import Faults
-from pytest_connex.proxy.endpoint import Behaviour, Endpoint
+from pytest_connex.proxy.endpoint import Behaviour, Endpoint, Manners
 from pytest_connex.proxy.port import Port
 
 Script = Callable[[Faults], object]
@@ -43,7 +43,7 @@ def patience(messages: Sequence[str | bytes], silent_after: int | None) -> float
     return PATIENCE if silent_after is None or len(messages) < silent_after else SHORT
 
 
-class Feed:
+class Feed(Manners):
     """Says something to whoever connects, and repeats what it hears."""
 
     refusal: BaseException | None = None

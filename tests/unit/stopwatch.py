@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from pytest_connex.clock import VirtualLoop
+from pytest_connex.virtual import VirtualLoop
 
 
 class Stopwatch:

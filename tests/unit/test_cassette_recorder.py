@@ -215,7 +215,7 @@ def test_pings_that_are_not_answered_are_dated_from_the_first_of_them(recorder, 
             recorder.ponged(conn, pong)
     recorder.closing(conn, 42.0, 1011, "keepalive ping timeout")
     recorder.closed(conn, 52.0, "network", 1006, "", answered=False)
-    assert events == [Closed(conn, 52.0, "client", 1011, "keepalive ping timeout", 22.0, True)]
+    assert events == [Closed(conn, 52.0, "client", 1011, "keepalive ping timeout", 22.0, True, pongs=1)]
 
 
 def test_pings_that_are_answered_leave_no_trace(recorder, events, conn):

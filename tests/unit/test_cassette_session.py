@@ -29,6 +29,7 @@ from pytest_connex.errors import (
     SecretFound,
 )
 from pytest_connex.protocol import Dialect
+from pytest_connex.proxy.endpoint import State
 from pytest_connex.proxy.replay import Replay, Verdict
 
 from .conftest import HEADER, URL, Tape, write_tape
@@ -253,38 +254,22 @@ async def test_hanging_up_ends_what_a_recording_test_left_open(make, exchange):
 
 
 async def test_hanging_up_ends_what_waits_for_the_close_of_a_server_that_sends_none(make):
-    class Mute:
-        """A connection to a server that says nothing."""
+    gone = asyncio.Event()
 
-        response = subprotocol = None
+    async def mute(server: ServerConnection) -> None:
+        server.protocol.receive_data = lambda data: None
+        await server.wait_closed()
+        gone.set()
 
-        def __init__(self) -> None:
-            self.transport = self
-            self.closing = asyncio.Event()
-            self.aborted = False
-
-        async def recv(self) -> str:
-            return await asyncio.Future()
-
-        async def close(self, code: int, reason: str) -> None:
-            self.closing.set()
-            await asyncio.Future()
-
-        def abort(self) -> None:
-            self.aborted = True
-
-    mute = Mute()
-
-    async def dialled(url: str, **options: object) -> Mute:
-        return mute
-
-    before = asyncio.all_tasks()
-    session = make("record", ConnexConfig(mode="sandbox", ws_url=URL, api_key=KEY, api_secret=SECRET))
-    ws = await session.connect(dialled)(URL)
-    await ws.close()
-    await mute.closing.wait()
-    await session.hang_up()
-    assert (mute.aborted, asyncio.all_tasks() - before) == (True, set())
+    async with serve(mute, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        session = make("record", ConnexConfig(mode="sandbox", ws_url=url, api_key=KEY, api_secret=SECRET))
+        ws = await session.connect()(url)
+        closing = asyncio.create_task(ws.close())
+        while session._endpoints[0].state is not State.LEFT:
+            await asyncio.sleep(0)
+        await session.hang_up()
+        await asyncio.wait_for(asyncio.gather(closing, gone.wait()), 5)
     session.close()
     session.discard()
 

@@ -130,7 +130,7 @@ def test_it_passes_on_without_files(sandbox, tmp_path):
         frames = process.converse(2)
         code, said = process.stop()
     assert (code, status.status_code, len(frames)) == (0, 200, 2)
-    assert "frames: 3" in said
+    assert int(said.rpartition("frames: ")[2]) >= 3  # the sandbox goes on until it hears of the end
     assert list(tmp_path.iterdir()) == []
 
 

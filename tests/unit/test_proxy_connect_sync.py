@@ -341,7 +341,7 @@ def test_a_circle_of_redirects_ends(dial):
     assert len(desk.dials) == 10
 
 
-def test_a_redirect_is_followed_on_the_way_to_the_server_and_its_end_is_recorded(studio, play):
+def test_a_redirect_of_the_server_is_recorded_and_followed_by_the_client(studio, play):
     def moved(ws: ServerConnection, request: Request) -> Response | None:
         if request.path == "/new":
             return None
@@ -350,7 +350,7 @@ def test_a_redirect_is_followed_on_the_way_to_the_server_and_its_end_is_recorded
     live = studio(greet, process_request=moved)
     heard = conversation(live.connect, live.url)
     events = live.stop()
-    assert [type(event) for event in events[:2]] == [Dial, Open]
+    assert [type(event) for event in events[:4]] == [Dial, Rejected, Dial, Open]
     replay = play(events, strict=True)
     assert conversation(replay.connect, URL) == heard
     assert (replay.verdicts, replay.player.unplayed()) == ([], None)

@@ -11,13 +11,13 @@ from websockets.http11 import Request
 from pytest_connex.cassette.events import Payload
 from pytest_connex.faults import Faults
 from pytest_connex.proxy.connect import connector
-from pytest_connex.proxy.endpoint import Endpoint
+from pytest_connex.proxy.endpoint import Endpoint, Manners
 
 from .conftest import URL
 from .loopback import framed, handshake, masked
 
 
-class Script:
+class Script(Manners):
     """A behaviour that accepts, notes what it is told, and leaves the talking to the test."""
 
     def __init__(self, subprotocol: str | None = None, headers: dict[str, str] | None = None) -> None:
@@ -299,7 +299,7 @@ class Wiretap(asyncio.Transport):
         return self.closed
 
 
-async def test_a_close_after_the_client_s_own_in_the_same_bytes_is_none():
+async def test_a_close_that_crosses_the_client_s_own_is_answered_by_it():
     class Closing(Script):
         def received(self, message: Payload) -> None:
             super().received(message)
@@ -310,7 +310,7 @@ async def test_a_close_after_the_client_s_own_in_the_same_bytes_is_none():
     endpoint.connection_made(tap)
     endpoint.data_received(handshake())
     endpoint.data_received(masked(b"bye") + masked(b"\x03\xe8", 0x88))
-    assert framed(tap.written.partition(b"\r\n\r\n")[2], "nothing") == ([], "CLOSE 1000")
+    assert framed(tap.written.partition(b"\r\n\r\n")[2], "nothing") == ([], "CLOSE 1012 restart")
     assert (script.messages, script.ends, tap.closed) == (["bye"], [], True)
 
 

@@ -1,785 +1,550 @@
-"""HTTP through the proxy, as foreign clients and real servers see it."""
+"""The server side of HTTP, byte for byte: what a handler is given, what a client gets, how both notice the end."""
 
 from __future__ import annotations
 
 import asyncio
-import gzip
-import hashlib
-import http.client
+import socket
+import sys
 import threading
-import zlib
-from contextlib import ExitStack
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import aiohttp
 import pytest
-import requests
-from vcr.errors import CannotOverwriteExistingCassetteException
 
-from pytest_connex.cassette.http import HttpRecording
-from pytest_connex.errors import CassetteError, CassetteMismatch, CassetteMissing
-from pytest_connex.proxy.proxy import Proxy
+from pytest_connex.background import BackgroundLoop
+from pytest_connex.faults import Faults
+from pytest_connex.proxy.endpoint import Endpoint
+from pytest_connex.proxy.http import Answering, Asked, Http, Refusal, refusal
+from pytest_connex.proxy.port import Port
 
-from .upstream import KEY, PATIENCE, SECRET, Asked, Stage, Upstream, ask, connected, ok, port_of, received, says, tell
+from .loopback import PATIENCE, Feed, eventually, framed, handshake, masked
+from .upstream import ends, received
 
-ACTIONS = ("pass", "record")
-BOTH = pytest.mark.parametrize("action", ACTIONS)
-
-
-HANDSHAKE = (
-    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
+OK = b"HTTP/1.1 200 OK\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+CLOSE = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
-@pytest.fixture
-def stage(tmp_path):
-    return Stage(tmp_path)
+class Serving:
+    """A port in a thread with one handler; the handler's events are those of its loop."""
+
+    def __init__(self, http: Http, feed: Feed | None = None) -> None:
+        self.faults = Faults()
+        self._feed = feed
+        self._port = Port(http, self._websocket, self.faults)
+        self._background = BackgroundLoop("serving")
+
+    def _websocket(self, asked: Asked) -> Feed | Refusal:
+        return self._feed or refusal(404, "no")
+
+    def __enter__(self) -> Serving:
+        self._background.start()
+        self._background.run(self._port.start())
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._background.run(self._port.stop())
+        self._background.stop()
+
+    @contextmanager
+    def client(self) -> Iterator[socket.socket]:
+        with socket.create_connection(("127.0.0.1", self._port.number), PATIENCE) as connection:
+            yield connection
+
+    def tell(self, raw: bytes) -> bytes:
+        """Say ``raw``, and return all that is said until the connection ends."""
+        with self.client() as connection:
+            connection.sendall(raw)
+            return received(connection)
 
 
-def client(proxy: Proxy) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection("127.0.0.1", port_of(proxy), timeout=PATIENCE)
+async def fine(asked: Asked, answering: Answering) -> None:
+    await answering.whole(200, "OK", [], b"fine")
 
 
-def body_of(raw: bytes) -> bytes:
-    return raw.partition(b"\r\n\r\n")[2]
+async def repeat(asked: Asked, answering: Answering) -> None:
+    """Answer with the body that was asked with, as it comes."""
+    await answering.head(200, "OK", [])
+    async for piece in asked.pieces():
+        await answering.write(piece)
+    await answering.end(asked.trailers)
 
 
-# --- What the server gets ----------------------------------------------------------------------------------
+# --- What a handler is given --------------------------------------------------------------------------------------
 
 
-@BOTH
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE", "PATCH", "POST", "PUT", "REPORT"])
-@pytest.mark.parametrize("body", [b"", b'{"a": \xff\x00}'])
-def test_a_method_and_a_body_are_passed_on(stage, action, method, body):
-    with Upstream(says(ok(b"" if method == "HEAD" else b"done"))) as upstream:
-        with stage.proxy(action, upstream.url) as proxy:
-            raw = ask(proxy, "/v1/x", method, body=body)
-    [asked] = upstream.asked
-    assert (asked.method, asked.target, asked.body) == (method, "/v1/x", body)
-    assert raw.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert body_of(raw) == (b"" if method == "HEAD" else b"done")
+def test_a_request_is_given_as_it_was_written():
+    seen: list[Asked] = []
+
+    async def note(asked: Asked, answering: Answering) -> None:
+        seen.append(asked)
+        await fine(asked, answering)
+
+    raw = (
+        b"rEPORT /a%2f/../b?x=1&&y=%zz#end HTTP/1.1\r\nhOsT:   localhost  \r\nX-b: 2\r\nx-B: 1\r\nX-Empty:\r\n"
+        b"X-Raw: \xff\xe9\r\nConnection: close\r\n\r\n"
+    )
+    with Serving(note) as serving:
+        assert serving.tell(raw).endswith(b"fine")
+    [asked] = seen
+    assert (asked.method, asked.target, asked.version) == ("rEPORT", "/a%2f/../b?x=1&&y=%zz#end", "1.1")
+    assert (asked.path, asked.query) == ("/a%2f/../b", "x=1&&y=%zz#end")
+    assert asked.headers == [
+        ("hOsT", "localhost"),
+        ("X-b", "2"),
+        ("x-B", "1"),
+        ("X-Empty", ""),
+        ("X-Raw", "\xff\xe9"),
+        ("Connection", "close"),
+    ]
+    assert asked.values("x-b") == ["2", "1"]
+    assert asked.peer[0] == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
-    "target",
+    ("lines", "body", "has_body", "read"),
     [
-        "/a%2Fb/%C3%A9/%7e",
-        "/a?x=1+2&x=%2B&x&y=&&z=%41",
-        "/a?",
-        "/?",
-        "/a?b?c=%",
-        "/a#@b:1/c",
-        "/a/../b/./c//d",
-        "//a",
-        "/a;p=1?u=http://x/y@z:1",
-        "/a?x='\"<>[]{}|\\^`",
+        (b"", b"", False, b""),
+        (b"Content-Length: 0\r\n", b"", False, b""),
+        (b"Content-Length: 00\r\n", b"", False, b""),
+        (b"Content-Length: 3\r\n", b"abc", True, b"abc"),
+        (b"Transfer-Encoding: Chunked\r\n", b"1;ext=1\r\na\r\n2\r\nbc\r\n0\r\n\r\n", True, b"abc"),
+        (b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n", True, b""),
     ],
 )
-def test_a_target_is_passed_on_to_the_byte(stage, target):
-    with Upstream(says(ok())) as upstream, stage.proxy("pass", upstream.url) as proxy:
-        assert body_of(ask(proxy, target)) == b"ok"
-    assert [asked.target for asked in upstream.asked] == [target]
+def test_a_body_of_any_form_is_read(lines, body, has_body, read):
+    async def tell(asked: Asked, answering: Answering) -> None:
+        said = f"{asked.has_body} ".encode() + await asked.read()
+        await answering.whole(200, "OK", [], said)
+
+    with Serving(tell) as serving:
+        raw = serving.tell(b"PUT / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + lines + b"\r\n" + body)
+    assert raw.endswith(b"\r\n\r\n" + f"{has_body} ".encode() + read)
 
 
-def test_a_long_target_and_a_long_header_are_passed_on(stage):
-    target = "/a?x=" + "x" * 30_000
-    with Upstream(says(ok())) as upstream, stage.proxy("pass", upstream.url) as proxy:
-        ask(proxy, target, "GET", "X-Long: " + "y" * 30_000)
-    assert [(asked.target, asked.values("X-Long")) for asked in upstream.asked] == [(target, ["y" * 30_000])]
+def test_trailers_pass_in_both_directions():
+    body = b"3\r\nabc\r\n0\r\nX-Sum: 7\r\nx-sum: 8\r\n\r\n"
+    head = b"PUT / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with Serving(repeat) as serving:
+        assert serving.tell(head + body) == OK + b"Transfer-Encoding: chunked\r\n\r\n" + body
 
 
-def test_the_target_of_all_is_passed_on(stage):
-    with Upstream(says(ok())) as upstream, stage.proxy("record", upstream.url) as proxy:
-        ask(proxy, "*", "OPTIONS")
-    assert upstream.asked[0].target == "*"
-    assert stage.interactions[0]["request"]["uri"] == "https://rest.connex.invalid/*"
+def test_a_body_is_not_read_faster_than_the_handler_takes_it():
+    waiting: list[int] = []
+    go_on = asyncio.Event()
+
+    async def slowly(asked: Asked, answering: Answering) -> None:
+        await go_on.wait()
+        size = 0
+        async for piece in asked.pieces():
+            waiting.append(asked.waiting)
+            size += len(piece)
+        await answering.whole(200, "OK", [], str(size).encode())
+
+    size = 30 << 20
+    with Serving(slowly) as serving, serving.client() as connection:
+        connection.sendall(b"PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size)
+        connection.settimeout(0.05)
+        sent = 0
+        try:
+            while sent < size:
+                sent += connection.send(bytes(min(1 << 20, size - sent)))
+        except TimeoutError:
+            pass
+        assert sent < size  # nobody took it
+        connection.settimeout(PATIENCE)
+        serving._background.call(go_on.set)
+        connection.sendall(bytes(size - sent))
+        assert received(connection, str(size).encode()).startswith(OK)
+    assert max(waiting) < 1 << 20
 
 
-def test_a_target_as_to_a_proxy_goes_to_the_server(stage):
-    with Upstream(says(ok())) as upstream, stage.proxy("pass", upstream.url) as proxy:
-        ask(proxy, "http://elsewhere.example/a?b=c")
-    assert [(asked.target, asked.values("Host")) for asked in upstream.asked] == [
-        ("/a?b=c", [f"localhost:{upstream.port}"])
-    ]
+def test_an_answer_is_not_written_faster_than_the_client_takes_it():
+    written: list[int] = []
+
+    async def pour(asked: Asked, answering: Answering) -> None:
+        await answering.head(200, "OK", [("Content-Length", str(30 << 20))])
+        for _ in range(30):
+            await answering.write(bytes(1 << 20))
+            written.append(1)
+        await answering.end()
+
+    with Serving(pour) as serving, serving.client() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        connection.sendall(CLOSE)
+        received(connection, b"\r\n\r\n")
+        assert len(written) < 30
+        assert len(received(connection)) > 20 << 20
+        eventually(lambda: len(written) == 30)
 
 
-def test_a_tunnel_is_refused(stage):
-    with Upstream(says(ok())) as upstream, stage.proxy("pass", upstream.url) as proxy:
-        raw = ask(proxy, "elsewhere.example:443", "CONNECT")
-    assert raw.startswith(b"HTTP/1.1 405 ")
-    assert upstream.asked == []
+def test_100_continue_is_said_when_the_body_is_wanted():
+    async def late(asked: Asked, answering: Answering) -> None:
+        await answering.informational(103, "Early Hints", [("Link", "</a>")])
+        await answering.whole(200, "OK", [], await asked.read())
 
-
-@BOTH
-def test_a_base_path_stands_in_both_urls(stage, action):
-    with Upstream(says(ok(b"ok", b"Location: /base/next"))) as upstream:
-        with stage.proxy(action, f"{upstream.url}/base") as proxy:
-            assert proxy.rest_url.endswith(f":{port_of(proxy)}/base")
-            assert requests.get(f"{proxy.rest_url}/v1/status").text == "ok"
-    assert upstream.asked[0].target == "/base/v1/status"
-    if action == "record":
-        assert stage.interactions[0]["request"]["uri"] == "https://rest.connex.invalid/v1/status"
-        with stage.proxy("replay") as proxy:
-            assert requests.get(f"{proxy.rest_url}/v1/status").text == "ok"
-
-
-def test_headers_arrive_but_for_those_of_the_connection(stage):
-    lines = [
-        f"X-CONNEX-API-KEY: {KEY}",
-        f"X-CONNEX-API-SECRET: {SECRET}",
-        "Authorization: Bearer xyz",
-        "X-Twice: 1",
-        "X-Twice: 2",
-        "Cookie: a=b",
-        "Accept-Encoding: br",
-        "Connection: X-Mine, Keep-Alive",
-        "X-Mine: 1",
-        "Keep-Alive: timeout=5",
-        "TE: trailers",
-        "Upgrade: h2c",
-        "Proxy-Authorization: Basic eA==",
-    ]
-    with Upstream(says(ok())) as upstream, stage.proxy("pass", upstream.url) as proxy:
-        assert body_of(ask(proxy, "/", "GET", *lines)) == b"ok"
-    assert upstream.asked[0].headers == [
-        ("Host", f"localhost:{upstream.port}"),
-        ("X-CONNEX-API-KEY", KEY),
-        ("X-CONNEX-API-SECRET", SECRET),
-        ("Authorization", "Bearer xyz"),
-        ("X-Twice", "1"),
-        ("X-Twice", "2"),
-        ("Cookie", "a=b"),
-        ("Accept-Encoding", "br"),
-    ]
-
-
-def test_a_cookie_of_one_client_is_not_sent_for_another(stage):
-    with Upstream(says(ok(b"ok", b"Set-Cookie: sid=1; Path=/"))) as upstream:
-        with stage.proxy("pass", upstream.url) as proxy:
-            for _ in range(2):
-                ask(proxy)
-    assert [asked.values("Cookie") for asked in upstream.asked] == [[], []]
-
-
-@pytest.mark.parametrize(
-    ("offered", "asked_for"),
-    [("gzip, deflate, br, zstd", ["gzip, deflate"]), ("br;q=1, gzip;q=0.5", ["gzip;q=0.5"]), ("br", ["identity"])],
-)
-def test_a_recording_asks_for_what_can_be_searched(stage, offered, asked_for):
-    with Upstream(says(ok())) as upstream, stage.proxy("record", upstream.url) as proxy:
-        ask(proxy, "/", "GET", f"Accept-Encoding: {offered}")
-    assert upstream.asked[0].values("Accept-Encoding") == asked_for
-
-
-@BOTH
-def test_a_chunked_body_arrives_whole(stage, action):
-    chunks = b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"
-    head = b"POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with Upstream(says(ok())) as upstream, stage.proxy(action, upstream.url) as proxy:
-        assert body_of(tell(proxy, head + chunks)) == b"ok"
-    assert upstream.asked[0].body == b"abcdefg"
-
-
-@BOTH
-def test_a_compressed_body_is_passed_on_as_it_is(stage, action):
-    packed = gzip.compress(b'{"nonce": 1, "side": "buy"}')
-    with Upstream(says(ok())) as upstream, stage.proxy(action, upstream.url) as proxy:
-        requests.post(f"{proxy.rest_url}/a", data=packed, headers={"Content-Encoding": "gzip"})
-    [asked] = upstream.asked
-    assert (asked.body, asked.values("Content-Encoding")) == (packed, ["gzip"])
-    if action == "record":
-        assert stage.interactions[0]["request"]["body"] == '{"nonce": 1, "side": "buy"}'
-
-
-@BOTH
-def test_a_client_that_waits_for_100_continue_hears_it(stage, action):
-    head = b"PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
-    with Upstream(says(ok())) as upstream, stage.proxy(action, upstream.url) as proxy:
-        with connected(proxy) as connection:
+    head = b"PUT / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    with Serving(late) as serving, serving.client() as connection:
+        for _ in range(2):
             connection.sendall(head)
-            assert received(connection, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
-            connection.sendall(b"body")
-            assert body_of(received(connection)) == b"ok"
-    assert (upstream.asked[0].body, upstream.asked[0].values("Expect")) == (b"body", [])
+            early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+            assert received(connection, b"Continue\r\n\r\n") == early + b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(b"abc")
+            assert received(connection, b"abc") == OK + b"Content-Length: 3\r\n\r\nabc"
 
 
-# --- What the client gets ----------------------------------------------------------------------------------
+def test_a_client_that_is_answered_before_it_was_told_to_go_on_is_told_that_this_is_the_end():
+    head = b"PUT / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    with Serving(fine) as serving, serving.client() as connection:
+        connection.sendall(head)
+        assert ends(connection) == (OK + b"Content-Length: 4\r\nConnection: close\r\n\r\nfine", "closed")
 
 
-@BOTH
-def test_headers_of_an_answer_arrive_repeated_ones_too(stage, action):
-    lines = [b"Set-Cookie: a=1; Path=/", b"Set-Cookie: b=2", b"X-A: 1", b"X-A: 2", b"Keep-Alive: timeout=9"]
-    with Upstream(says(ok(b"ok", *lines, status=b"201 Quite Fine"))) as upstream:
-        with stage.proxy(action, upstream.url) as proxy:
-            connection = client(proxy)
-            connection.request("GET", "/")
-            response = connection.getresponse()
-            assert (response.status, response.reason, response.read()) == (201, "Quite Fine", b"ok")
-            connection.close()
-    assert response.headers.get_all("Set-Cookie") == ["a=1; Path=/", "b=2"]
-    assert response.headers.get_all("X-A") == ["1", "2"]
-    assert response.headers["Keep-Alive"] is None
-    if action == "record":
-        recorded = stage.interactions[0]["response"]["headers"]
-        assert recorded["Set-Cookie"] == ["connex-recorded-set-cookie", "connex-recorded-set-cookie"]
-        assert recorded["X-A"] == ["1", "2"]
+# --- What a client gets -------------------------------------------------------------------------------------------
 
 
-@BOTH
+def answered(http: Http, raw: bytes = CLOSE) -> bytes:
+    with Serving(http) as serving:
+        return serving.tell(raw)
+
+
+def test_nothing_is_added_but_the_length():
+    async def answer(asked: Asked, answering: Answering) -> None:
+        headers = [("sEt-cookie", "a=1"), ("X-A", "1"), ("Set-Cookie", "b=\xff"), ("x-a", "2")]
+        await answering.whole(299, "So so", headers, b"ab")
+
+    assert answered(answer) == (
+        b"HTTP/1.1 299 So so\r\nsEt-cookie: a=1\r\nX-A: 1\r\nSet-Cookie: b=\xff\r\nx-a: 2\r\n"
+        b"Content-Length: 2\r\n\r\nab"
+    )
+
+
 @pytest.mark.parametrize(
-    ("coding", "packed"),
+    ("version", "headers", "expected"),
     [
-        ("gzip", gzip.compress(b"[1", mtime=0) + gzip.compress(b".10]", mtime=0)),
-        ("deflate", zlib.compress(b"[1.10]")),
-        ("deflate", zlib.compress(b"[1.10]", wbits=-zlib.MAX_WBITS)),
-        ("identity", b"[1.10]"),
+        (b"1.1", [], b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"),
+        (b"1.1", [("Content-Length", "3")], b"Content-Length: 3\r\n\r\nabc"),
+        (b"1.0", [], b"\r\nabc"),
+        (b"1.0", [("Content-Length", "3")], b"Content-Length: 3\r\n\r\nabc"),
     ],
 )
-def test_a_compressed_answer_is_passed_on_as_it_is_and_recorded_readable(stage, action, coding, packed):
-    with Upstream(says(ok(packed, b"Content-Encoding: " + coding.encode()))) as upstream:
-        with stage.proxy(action, upstream.url) as proxy:
-            raw = ask(proxy, "/", "GET", f"Accept-Encoding: {coding}")
-    assert body_of(raw) == packed
-    assert b"Content-Encoding: " + coding.encode() in raw
-    if action == "record" and coding != "identity":
-        assert stage.interactions[0]["response"]["body"]["string"] == "[1.10]"
-        with stage.proxy("replay") as proxy:
-            assert requests.get(proxy.rest_url).text == "[1.10]"
+def test_a_streamed_answer_is_framed_as_the_client_understands_it(version, headers, expected):
+    async def stream(asked: Asked, answering: Answering) -> None:
+        await answering.informational(103, "", [])
+        await answering.head(200, "OK", headers)
+        for piece in (b"ab", b"", b"c"):
+            await answering.write(piece)
+        await answering.end()
 
-
-def test_an_answer_that_is_not_compressed_as_it_says_is_the_verdict(stage):
-    with Upstream(says(ok(b"garbage", b"Content-Encoding: gzip"))) as upstream:
-        with stage.proxy("record", upstream.url) as proxy:
-            assert body_of(ask(proxy)) == b"garbage"
-    assert "the body of an answer is not gzip: " in str(stage.session.verdict)
-
-
-@BOTH
-def test_a_chunked_answer_arrives_whole(stage, action):
-    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with Upstream(says(head, b"3\r\nabc\r\n", b"2\r\nde\r\n0\r\n\r\n")) as upstream:
-        with stage.proxy(action, upstream.url) as proxy:
-            assert requests.get(proxy.rest_url).content == b"abcde"
-    if action == "record":
-        assert stage.interactions[0]["response"]["body"]["string"] == "abcde"
-
-
-@BOTH
-@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
-def test_an_answer_without_a_body_is_one(stage, action, status):
-    with Upstream(says(b"HTTP/1.1 " + status + b'\r\nETag: "x"\r\n\r\n')) as upstream:
-        with stage.proxy(action, upstream.url) as proxy:
-            raw = ask(proxy)
-    assert raw.startswith(b"HTTP/1.1 " + status)
-    assert b'"x"' in raw
-    assert b"Transfer-Encoding" not in raw
-    assert body_of(raw) == b""
-
-
-def test_the_answer_to_head_keeps_the_length_of_the_body_it_does_not_have(stage):
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\nContent-Encoding: br\r\n\r\n"
-    with Upstream(says(answer)) as upstream, stage.proxy("record", upstream.url) as proxy:
-        assert requests.head(proxy.rest_url).headers["Content-Length"] == "1234"
-    with stage.proxy("replay") as proxy:
-        assert requests.head(proxy.rest_url).headers["Content-Length"] == "1234"
-    assert stage.session.verdict is None
-
-
-def test_what_is_not_utf_8_in_a_head_is_taken_for_latin_1(stage):
-    with Upstream(says(ok(b"ok", b"X-Name: caf\xe9", status=b"200 \xe9"))) as upstream:
-        with stage.proxy("record", upstream.url) as proxy:
-            raw = tell(proxy, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Mine: \xe9\r\n\r\n")
-    assert raw.startswith("HTTP/1.1 200 é\r\n".encode())
-    assert "X-Name: café\r\n".encode() in raw
-    assert upstream.asked[0].values("X-Mine") == ["é".encode().decode("latin-1")]
-    assert stage.interactions[0]["response"]["headers"]["X-Name"] == ["café"]
-
-
-def test_a_long_header_of_an_answer_arrives(stage):
-    with Upstream(says(ok(b"ok", b"X-Long: " + b"x" * 30_000))) as upstream:
-        with stage.proxy("pass", upstream.url) as proxy:
-            assert len(requests.get(proxy.rest_url).headers["X-Long"]) == 30_000
-
-
-LOCATIONS = [
-    ("{up}/v1/next?a=%2F#top", "{here}/v1/next?a=%2F#top"),
-    ("{up}", "{here}/"),
-    ("{up}?a", "{here}/?a"),
-    ("//localhost:{port}/v1", "{here}/v1"),
-    ("HTTP://LOCALHOST:{port}/v1", "{here}/v1"),
-    ("/v1/next", "/v1/next"),
-    ("next?u={up}/", "next?u={up}/"),
-    ("https://elsewhere.example/v1", "https://elsewhere.example/v1"),
-    ("http://localhost:1/v1", "http://localhost:1/v1"),
-    ("http://[bad/", "http://[bad/"),
-    ("http://x:port/", "http://x:port/"),
-]
-
-
-@BOTH
-@pytest.mark.parametrize(("location", "expected"), LOCATIONS)
-def test_a_redirection_to_the_server_leads_to_the_proxy(stage, action, location, expected):
-    def filled(text: str) -> str:
-        return text.format(up=upstream.url, port=upstream.port, here="http://proxy")
-
-    async def redirect(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        lines = f"Location: {filled(location)}".encode(), f"X-Link: {upstream.url}/v1".encode()
-        writer.write(ok(b"", *lines, status=b"302 Found"))
-
-    with Upstream(redirect) as upstream, stage.proxy(action, upstream.url) as proxy:
-        assert f"\r\nLocation: {filled(expected)}\r\nX-Link: {upstream.url}/v1\r\n".encode() in ask(proxy)
-    assert stage.session.verdict is None
-
-
-def test_a_redirection_of_a_client_that_names_no_host_leads_to_the_port(stage):
-    async def redirect(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(ok(b"", f"Location: {upstream.url}/x".encode()))
-
-    with Upstream(redirect) as upstream, stage.proxy("pass", upstream.url) as proxy:
-        raw = tell(proxy, b"GET / HTTP/1.0\r\n\r\n")
-        assert f"\r\nLocation: {proxy.rest_url}/x\r\n".encode() in raw
-
-
-@pytest.mark.parametrize(("host", "recorded"), [("{url}", "https://rest.connex.invalid"), ("", "")])
-def test_a_recorded_redirection_leads_to_the_proxy_that_plays_it(stage, host, recorded):
-    async def redirect(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        to = f"Location: {host.format(url=upstream.url)}/base/end?x=1".encode()
-        writer.write(ok(b"", to, status=b"307 Later") if asked.target == "/base/begin" else ok(b"there"))
-
-    with Upstream(redirect) as upstream, stage.proxy("record", f"{upstream.url}/base") as proxy:
-        assert requests.get(f"{proxy.rest_url}/begin").text == "there"
-    assert stage.interactions[0]["response"]["headers"]["Location"] == [f"{recorded}/end?x=1"]
-    with stage.proxy("replay") as proxy:
-        response = requests.get(f"{proxy.rest_url}/begin")
-        assert (response.text, response.url) == ("there", f"{proxy.rest_url}/end?x=1")
-        assert stage.session.http.unplayed() is None
-
-
-# --- Long bodies, and connections that stay ----------------------------------------------------------------
-
-
-@BOTH
-def test_the_beginning_of_an_answer_arrives_before_its_end(stage, action):
-    heard = threading.Event()
-
-    async def slowly(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")
-        await asyncio.get_running_loop().run_in_executor(None, heard.wait, PATIENCE)
-        writer.write(b"half")
-
-    with Upstream(slowly) as upstream, stage.proxy(action, upstream.url) as proxy:
-        with connected(proxy) as connection:
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            assert body_of(received(connection, b"half")) == b"half"
-            heard.set()
-            assert received(connection) == b"half"
-    if action == "record":
-        assert stage.interactions[0]["response"]["body"]["string"] == "halfhalf"
-
-
-def test_the_beginning_of_a_body_arrives_before_its_end(stage):
-    began = threading.Event()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"half")
-        began.set()
-        await reader.readexactly(4)
-        writer.write(ok())
-
-    with Upstream(says(), serve=answer) as upstream, stage.proxy("pass", upstream.url) as proxy:
-        with connected(proxy) as connection:
-            connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 8\r\n\r\nhalf")
-            assert began.wait(PATIENCE)
-            connection.sendall(b"half")
-            assert body_of(received(connection)) == b"ok"
-
-
-@pytest.mark.parametrize(("action", "megabytes"), [("pass", 50), ("record", 4)])
-def test_a_body_of_megabytes_passes_in_both_directions(stage, action, megabytes):
-    block = bytes(range(256)) * 4096
-    digest = hashlib.sha256(block * megabytes).hexdigest()
-
-    async def send_back(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(asked.body))
-        writer.write(asked.body)
-
-    with Upstream(send_back) as upstream, stage.proxy(action, upstream.url) as proxy:
-        with connected(proxy) as connection:
-            head = f"PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {megabytes << 20}\r\n\r\n"
-            connection.sendall(head.encode() + block * megabytes)
-            answer = body_of(received(connection))
-        if action == "record":
-            [(_, recorded)] = stage.session.http._cassette.data
-            assert recorded["body"]["string"] == answer
-            stage.session.http._cassette.data.clear()  # YAML of it is not what is asked here
-    assert hashlib.sha256(upstream.asked[0].body).hexdigest() == digest
-    assert hashlib.sha256(answer).hexdigest() == digest
-
-
-def test_requests_share_the_connections_of_both_sides(stage):
-    with Upstream(says(ok())) as upstream, stage.proxy("pass", upstream.url) as proxy:
-        connection = client(proxy)
-        for _ in range(3):
-            connection.request("POST", "/", body=b"x")
-            assert connection.getresponse().read() == b"ok"
-            assert connection.sock is not None
-        connection.close()
-    assert (len(upstream.asked), upstream.connections, proxy.requests) == (3, 1, 3)
-
-
-@BOTH
-@pytest.mark.parametrize(
-    "answer", [ok(), b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"]
-)
-def test_a_client_of_http_1_0_is_served(stage, action, answer):
-    with Upstream(says(answer)) as upstream, stage.proxy(action, upstream.url) as proxy:
-        raw = tell(proxy, b"GET /a HTTP/1.0\r\n\r\n")
-    assert raw.startswith(b"HTTP/1.0 200 OK\r\n")
-    assert body_of(raw) == b"ok"
-
-
-@BOTH
-def test_many_clients_at_once_each_get_their_own_answer(stage, action):
-    async def echo(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(ok(asked.target.encode() + asked.body))
-
-    async def visit() -> list[str]:
-        async def one(number: int) -> str:
-            async with session.post(f"{proxy.rest_url}/{number}", data=f"-{number}") as response:
-                return await response.text()
-
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-            return await asyncio.gather(*map(one, range(100)))
-
-    with Upstream(echo) as upstream, stage.proxy(action, upstream.url) as proxy:
-        assert asyncio.run(visit()) == [f"/{number}-{number}" for number in range(100)]
-    if action == "record":
-        assert len(stage.interactions) == 100
-        with stage.proxy("replay") as proxy:
-            assert asyncio.run(visit()) == [f"/{number}-{number}" for number in range(100)]
-            assert stage.session.http.unplayed() is None
-
-
-# --- Servers that fail -------------------------------------------------------------------------------------
-
-
-def closed_port() -> str:
-    with Upstream(says()) as upstream:
-        return upstream.url
-
-
-@BOTH
-def test_a_server_that_is_not_there_is_a_502_that_says_so(stage, action):
-    url = closed_port()
-    with stage.proxy(action, url) as proxy:
-        raw = ask(proxy, f"/v1/x?token=abc&key={KEY}")
-    assert raw.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
-    assert body_of(raw) == b"the upstream of the connex proxy cannot be reached: Connection refused\n"
-    if action == "record":
-        assert stage.interactions[0]["response"]["body"]["string"] == body_of(raw).decode()
-        with stage.proxy("replay") as proxy:
-            assert body_of(ask(proxy, "/v1/x?token=abc&key=connex-recorded-key")) == body_of(raw)
-
-
-def test_a_server_whose_name_is_unknown_is_a_502_that_does_not_repeat_it(stage):
-    with stage.proxy("pass", "https://connex.invalid") as proxy:
-        raw = ask(proxy)
-    assert body_of(raw).startswith(b"the upstream of the connex proxy cannot be reached: ")
-    assert b"connex.invalid" not in raw
+    raw = b"GET / HTTP/" + version + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    early = b"HTTP/1.1 103 \r\n\r\n" if version == b"1.1" else b""
+    assert answered(stream, raw) == early + b"HTTP/" + version + b" 200 OK\r\n" + expected
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("method", "status", "headers"),
     [
-        (b"garbage " + SECRET.encode() + b"\r\n\r\n", b"answered with what is not HTTP"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: " + SECRET.encode() + b"\r\n\r\n", b"answered with what is not HTTP"),
-        (None, b"gave no answer: ServerDisconnectedError"),
+        (b"HEAD", 200, [("Content-Length", "1234")]),
+        (b"HEAD", 200, []),
+        (b"GET", 204, []),
+        (b"GET", 304, [("ETag", '"x"'), ("Content-Length", "9")]),
     ],
 )
-def test_a_server_that_does_not_speak_http_is_a_502_without_what_it_said(stage, answer, said):
-    async def fail(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer or b"")
-        writer.close()
+def test_an_answer_without_a_body_is_its_head_as_it_was_given(method, status, headers):
+    async def answer(asked: Asked, answering: Answering) -> None:
+        await answering.whole(status, "Hm", headers, b"nobody sees this")
 
-    with Upstream(fail) as upstream, stage.proxy("pass", upstream.url) as proxy:
-        raw = ask(proxy, f"/v1/x?secret={SECRET}")
-    assert body_of(raw) == b"the upstream of the connex proxy " + said + b"\n"
-
-
-@pytest.mark.parametrize(("method", "body"), [("GET", b""), ("DELETE", b""), ("PUT", b"x"), ("POST", b"x")])
-def test_a_request_that_is_not_answered_is_not_repeated(stage, method, body):
-    async def hang_up(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-
-    with Upstream(hang_up) as upstream, stage.proxy("pass", upstream.url) as proxy:
-        assert ask(proxy, "/", method, body=body).startswith(b"HTTP/1.1 502 ")
-    assert len(upstream.asked) == 1
+    raw = method + b" / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers).encode()
+    expected = b"HTTP/1.1 %d Hm\r\n" % status + lines + b"\r\n"
+    with Serving(answer) as serving, serving.client() as connection:
+        for _ in range(2):  # the connection stays
+            connection.sendall(raw)
+            assert received(connection, b"\r\n\r\n") == expected
 
 
-def test_without_a_server_there_is_a_502(stage):
-    with stage.proxy("pass", ws="ws://127.0.0.1:1") as proxy:
-        assert body_of(ask(proxy)) == b"no upstream for REST is configured\n"
+def test_the_first_byte_arrives_at_once():
+    go_on = asyncio.Event()
+
+    async def stream(asked: Asked, answering: Answering) -> None:
+        await answering.head(200, "OK", [("Content-Type", "text/event-stream")])
+        await answering.write(b"data: 1\n\n")
+        await go_on.wait()
+        await answering.end()
+
+    with Serving(stream) as serving, serving.client() as connection:
+        connection.sendall(CLOSE)
+        assert received(connection, b"data: 1\n\n\r\n").startswith(OK)
+        serving._background.call(go_on.set)
+        assert received(connection) == b"0\r\n\r\n"
 
 
-BROKEN = [
-    b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-]
+def test_pipelined_requests_are_answered_in_their_order_one_at_a_time():
+    under_way: list[str] = []
+
+    async def answer(asked: Asked, answering: Answering) -> None:
+        under_way.append(asked.path)
+        assert len(under_way) == 1
+        body = await asked.read()
+        await asyncio.sleep(0)
+        await answering.whole(200, "OK", [], asked.path.encode() + body + b";")
+        under_way.clear()
+
+    raw = b"".join(
+        b"PUT /%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nab\r\n" % number for number in range(50)
+    )
+    with Serving(answer) as serving:
+        said = serving.tell(raw + CLOSE)
+    bodies = [part.partition(b"\r\n\r\n")[2].split(b"HTTP")[0] for part in said.split(b"HTTP/1.1 200 OK")[1:]]
+    assert b"".join(bodies) == b"".join(b"/%dab;" % number for number in range(50)) + b"/;"
 
 
-@BOTH
-@pytest.mark.parametrize("broken", BROKEN)
-def test_an_answer_that_breaks_off_does_so_for_the_client_and_is_not_recorded(stage, action, broken):
-    async def break_off(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(broken)
-        await writer.drain()
-        writer.close()
+def test_what_nobody_reads_of_a_request_is_not_taken_for_the_next_one():
+    raw = b"PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000\r\n\r\n" + b"GET " * 75_000
+    with Serving(fine) as serving:
+        said = serving.tell(raw + CLOSE)
+    assert said == (OK + b"Content-Length: 4\r\n\r\nfine") * 2
 
-    with Upstream(break_off) as upstream, stage.proxy(action, upstream.url) as proxy:
-        connection = client(proxy)
-        connection.connect()
-        connection.request("GET", "/")
-        with pytest.raises(http.client.IncompleteRead):
-            connection.getresponse().read()
-        connection.close()
-        again = ask(proxy)
-    if action == "record":
-        assert type(stage.session.verdict) is CassetteError
-        assert "the server broke off its answer to GET: that cannot be recorded" in str(stage.session.verdict)
-        assert again.startswith(b"HTTP/1.1 501 ")
-        assert list(stage.stem.parent.iterdir()) == []
+
+def test_a_client_that_is_answered_early_and_closed_hears_the_answer():
+    head = b"PUT / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 9000000\r\n\r\n"
+    with Serving(fine) as serving, serving.client() as connection:
+        connection.sendall(head)
+        assert received(connection, b"fine") == OK + b"Content-Length: 4\r\n\r\nfine"
+        connection.sendall(bytes(9_000_000))
+        assert ends(connection) == (b"", "closed")
+
+
+@pytest.mark.parametrize(("length", "said"), [(3, b"abc"), (9, b"abcd")])
+def test_a_body_that_differs_from_its_length_ends_the_connection(length, said):
+    async def answer(asked: Asked, answering: Answering) -> None:
+        await answering.whole(200, "OK", [("Content-Length", str(length))], b"abcd")
+
+    with Serving(answer) as serving, serving.client() as connection:
+        connection.sendall(GET)
+        body = received(connection, said).partition(b"\r\n\r\n")[2]
+        assert body == said
+        if length > len(said):
+            assert ends(connection) == (b"", "closed")
+
+
+@pytest.mark.parametrize(
+    ("length", "framing", "passed"),
+    [
+        (0, [("Content-Length", "6")], b""),
+        (4, [("Content-Length", "6")], b"abcd"),
+        (6, [("Content-Length", "6")], b"abcdef"),
+        (100, [("Content-Length", "6")], b"abcdef"),
+        (0, [], b""),
+        (4, [], b"2\r\nab\r\n2\r\ncd\r\n"),
+        (100, [], b"2\r\nab\r\n3\r\ncde\r\n1\r\nf\r\n0\r\n\r\n"),
+    ],
+)
+def test_a_cut_lets_so_many_bytes_of_the_body_pass_and_the_handler_does_not_notice(length, framing, passed):
+    told = threading.Event()
+
+    async def answer(asked: Asked, answering: Answering) -> None:
+        await answering.informational(103, "Early Hints", [])
+        await answering.head(200, "OK", framing)
+        for piece in (b"ab", b"cde", b"f"):
+            await answering.write(piece)
+        await answering.end()
+        told.set()
+
+    with Serving(answer) as serving, serving.client() as connection:
+        serving.faults.cut_answer(length)
+        connection.sendall(GET)
+        said, end = ends(connection)
+    assert (said.partition(b"200 OK\r\n")[2].partition(b"\r\n\r\n")[2], end, told.is_set()) == (
+        passed,
+        "closed",
+        True,
+    )
+
+
+@pytest.mark.parametrize(("how", "end"), [("cut", "closed"), ("reset", "reset")])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_handler_may_end_the_connection_and_go_on(how, end, begun):
+    went_on = threading.Event()
+
+    async def break_off(asked: Asked, answering: Answering) -> None:
+        if begun:
+            await answering.head(200, "OK", [("Content-Length", "4")])
+            await answering.write(b"ab")
+        getattr(answering, how)()
+        await asyncio.sleep(0.01)
+        await answering.write(b"cd")
+        went_on.set()
+
+    with Serving(break_off) as serving, serving.client() as connection:
+        connection.sendall(GET)
+        said, ended = ends(connection)
+        assert went_on.wait(PATIENCE)
+    assert ended == end
+    assert said in ((OK + b"Content-Length: 4\r\n\r\nab",) if begun and how == "cut" else (b"", said))
+
+
+# --- What goes wrong ----------------------------------------------------------------------------------------------
+
+
+def test_a_tunnel_is_refused_in_words():
+    raw = answered(fine, b"CONNECT elsewhere.example:443 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert raw.startswith(b"HTTP/1.1 405 Method Not Allowed\r\n")
+    assert raw.endswith(b"\r\n\r\nthis port opens no tunnels: its URL takes the place of the server's\n")
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"GET / HTTP/1.1\r\nnonsense s3cret\r\n\r\n", b"illegal header line"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"Missing mandatory Host"),
+        (b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n", b"its version is not 1.0 or 1.1"),
+        (
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nA: " + b"x" * 65_600 + b"\r\n\r\n",
+            b"a line of its head is too long",
+        ),
+        (b"GET /" + b"x" * 65_600 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"a line of its head is too long"),
+        (b"GET /" + b"x" * 300_000, b"Receive buffer too long"),
+    ],
+)
+def test_what_is_no_request_is_a_400_that_does_not_repeat_it_and_the_end(raw, words):
+    with Serving(fine) as serving, serving.client() as connection:
+        connection.sendall(raw)
+        said, end = ends(connection)
+    assert said.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"Connection: close\r\n\r\nthis is no HTTP request: " + words in said
+    assert (b"s3cret" in said, end) == (False, "closed")
+
+
+def test_a_head_of_long_lines_passes():
+    lines = b"".join(b"X-%d: %b\r\n" % (number, b"x" * 60_000) for number in range(3))
+    assert answered(fine, CLOSE[:-2] + lines + b"\r\n").endswith(b"fine")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_body_in_bad_chunks_is_a_400_where_nothing_was_answered_yet(begun):
+    async def read(asked: Asked, answering: Answering) -> None:
+        if begun:
+            await answering.head(200, "OK", [])
+        await asked.read()
+
+    head = b"PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with Serving(read) as serving, serving.client() as connection:
+        connection.sendall(head + b"2\r\nab\r\nzz\r\n")
+        said, end = ends(connection)
+    assert end == "closed"
+    if begun:
+        assert said == OK + b"Transfer-Encoding: chunked\r\n\r\n"
     else:
-        assert again.startswith(b"HTTP/1.1 200 ")
+        assert said.endswith(b"\r\n\r\nthe body of this request cannot be read to its end\n")
 
 
-class Silence:
-    """A server that says nothing, or only the beginning of an answer, and tells who came and went."""
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_handler_that_fails_is_a_500_that_names_the_kind_or_the_end(begun):
+    async def fail(asked: Asked, answering: Answering) -> None:
+        if begun:
+            await answering.head(200, "OK", [("Content-Length", "9")])
+        raise KeyError("s3cret")
 
-    def __init__(self, beginning: bytes = b"") -> None:
+    said = answered(fail, GET if begun else CLOSE)
+    assert said.endswith(b"Content-Length: 9\r\n\r\n" if begun else b"\r\n\r\nanswering failed: KeyError\n")
+
+
+def test_a_handler_that_answers_nothing_is_a_500():
+    async def nothing(asked: Asked, answering: Answering) -> None:
+        """Forget to answer."""
+
+    assert answered(nothing).endswith(b"\r\n\r\nanswering failed: nothing was answered\n")
+
+
+def test_a_head_that_would_be_two_lines_is_not_written():
+    async def split(asked: Asked, answering: Answering) -> None:
+        await answering.whole(200, "OK", [("X-A", "1\r\nX-B: 2")], b"")
+
+    assert answered(split).endswith(b"\r\n\r\nanswering failed: ValueError\n")
+
+
+# --- A client that leaves -----------------------------------------------------------------------------------------
+
+
+class Left:
+    """A handler that waits in some way, and tells how that ended."""
+
+    def __init__(self, how: str) -> None:
         self.came = threading.Event()
-        self.went = threading.Event()
-        self._beginning = beginning
+        self.ended: list[str] = []
+        self.gone: list[bool] = []
+        self._how = how
 
-    async def __call__(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
-        if asked.target == "/quick":
-            writer.write(ok())
-            return
-        writer.write(self._beginning)
+    async def __call__(self, asked: Asked, answering: Answering) -> None:
         self.came.set()
         try:
-            await asked.reader.read()  # to the end, whichever that is
+            if self._how == "reads":
+                await asked.read()
+            elif self._how == "writes":
+                await answering.head(200, "OK", [])
+                while True:
+                    await answering.write(bytes(1 << 16))
+            else:
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.ended.append("cancelled")
+            raise
         finally:
-            self.went.set()
-            writer.close()
+            self.gone.append(asked.gone.done())
 
 
-@BOTH
-@pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"])
-def test_a_client_that_gives_up_hinders_nobody_and_is_no_fault_of_the_server(stage, action, beginning):
-    silence = Silence(beginning)
-    with Upstream(silence) as upstream, stage.proxy(action, upstream.url) as proxy:
-        with connected(proxy) as connection:
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert silence.came.wait(PATIENCE)
-        assert silence.went.wait(PATIENCE)
-        assert body_of(ask(proxy, "/quick")) == b"ok"
-    assert stage.session.verdict is None
-    if action == "record":
-        assert [item["request"]["uri"] for item in stage.interactions] == ["https://rest.connex.invalid/quick"]
+@pytest.mark.parametrize("how", ["reads", "writes", "waits"])
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_client_that_leaves_is_noticed_at_once(how, reset):
+    handler = Left(how)
+    with Serving(handler) as serving:
+        with serving.client() as connection:
+            if reset:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes((1, 0, 0, 0, 0, 0, 0, 0)))
+            connection.sendall(b"PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc")
+            assert handler.came.wait(PATIENCE)
+        eventually(lambda: handler.ended == ["cancelled"])
+    assert handler.gone == [True]
 
 
-@BOTH
-def test_a_proxy_stops_while_a_server_is_silent(stage, action):
-    silence = Silence()
-    with Upstream(silence) as upstream:
-        with stage.proxy(action, upstream.url) as proxy, connected(proxy) as connection:
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert silence.came.wait(PATIENCE)
-            proxy.stop()
-            assert received(connection) == b""
-            assert silence.went.wait(PATIENCE)
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of it")
+@pytest.mark.parametrize("ahead", ["a body", "requests"])
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_client_that_leaves_is_noticed_while_nothing_is_read_from_it(ahead, reset):
+    handler = Left("waits")
+    body = b"PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99000000\r\n\r\n" + bytes(100_000)
+    with Serving(handler) as serving:
+        with serving.client() as connection:
+            if reset:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes((1, 0, 0, 0, 0, 0, 0, 0)))
+            connection.sendall(body if ahead == "a body" else GET * 4_000)
+            assert handler.came.wait(PATIENCE)
+            connection.sendall(b"GET " * 5_000)
+            eventually(lambda: not any(one._wire.is_reading() for one in serving._port._connections))
+        eventually(lambda: handler.ended == ["cancelled"])
+    assert handler.gone == [True]
 
 
-def test_a_client_that_leaves_in_the_middle_of_a_long_answer_is_no_fault_of_the_server(stage):
-    began, left = threading.Event(), threading.Event()
-
-    async def pour(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        if asked.target == "/quick":
-            writer.write(ok())
-            return
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99000000\r\n\r\n")
-        try:
-            for _ in range(99):
-                writer.write(b"x" * 1_000_000)
-                await writer.drain()
-                began.set()
-        finally:
-            left.set()
-
-    with Upstream(pour) as upstream, stage.proxy("record", upstream.url) as proxy:
-        with connected(proxy) as connection:
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert began.wait(PATIENCE)
-        assert left.wait(PATIENCE)
-        assert body_of(ask(proxy, "/quick")) == b"ok"
-    assert stage.session.verdict is None
+def test_the_port_stops_while_a_handler_waits_and_a_client_lingers():
+    handler = Left("waits")
+    with Serving(handler) as serving, serving.client() as waiting, serving.client() as lingering:
+        lingering.sendall(b"garbage\r\n\r\n")
+        assert received(lingering, b"request line\n").startswith(b"HTTP/1.1 400 ")
+        waiting.sendall(GET)
+        assert handler.came.wait(PATIENCE)
+    assert handler.ended == ["cancelled"]
 
 
-def test_a_server_that_answers_early_is_recorded_with_the_whole_request(stage):
-    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(ok(b"too much", status=b"413 Too Large"))
-        while await reader.read(1 << 16):
-            pass
-
-    body = b"x" * 1_000_000
-    with Upstream(says(), serve=early) as upstream, stage.proxy("record", upstream.url) as proxy:
-        assert requests.post(proxy.rest_url, data=body).status_code == 413
-    assert stage.interactions[0]["request"]["body"] == body.decode()
+# --- The change to WebSocket --------------------------------------------------------------------------------------
 
 
-# --- Recordings --------------------------------------------------------------------------------------------
-
-
-def test_secrets_stay_out_of_recordings_and_logs(stage, caplog):
-    caplog.set_level(0)
-    echo = f'{{"you": "{KEY}", "signature": "9f8e7d", "listenKey": "pqia91ma"}}'.encode()
-    answer = ok(echo, f"X-Echo: {SECRET}".encode(), b"Set-Cookie: sid=abcdef012345")
-    with Upstream(says(answer)) as upstream, stage.proxy("record", upstream.url) as proxy:
-        lines = f"X-CONNEX-API-KEY: {KEY}", f"X-CONNEX-API-SECRET: {SECRET}", "Authorization: Bearer zyxwvut"
-        raw = ask(proxy, f"/a?key={KEY}&token=tok3n5", "POST", *lines, body=f'{{"s": "{SECRET}"}}'.encode())
-        assert body_of(raw) == echo
-    with stage.proxy("replay") as proxy:
-        assert b"connex-recorded-secret" in ask(proxy, f"/a?key={KEY}&token=tok3n5", body=SECRET.encode())
-    written = stage.stem.with_suffix(".yaml").read_text()
-    for secret in (KEY, SECRET, "9f8e7d", "pqia91ma", "abcdef012345", "zyxwvut", "tok3n5"):
-        assert secret not in written
-        assert secret not in caplog.text
-    assert '"you": "connex-recorded-key"' in stage.interactions[0]["response"]["body"]["string"]
-
-
-def test_what_is_not_recorded_is_a_501_that_says_what_is_and_how_to_record(stage):
-    with Upstream(says(ok())) as upstream, stage.proxy("record", upstream.url) as proxy:
-        requests.get(f"{proxy.rest_url}/a")
-        requests.post(f"{proxy.rest_url}/b", json={"n": 1})
-    with stage.proxy("replay") as proxy:
-        requests.get(f"{proxy.rest_url}/a")
-        response = requests.post(f"{proxy.rest_url}/b?token=abcdef", json={"n": 2})
-        assert (response.status_code, type(stage.session.verdict)) == (501, CassetteMismatch)
-        later = requests.get(f"{proxy.rest_url}/b")
-    assert response.text == (
-        f"{stage.stem}.yaml: POST https://rest.connex.invalid/b?token=connex-recorded-token is not recorded, "
-        "or was played already\nrecorded are:\n  GET https://rest.connex.invalid/a (played)\n"
-        "  POST https://rest.connex.invalid/b\nthe closest differs in:\n"
-        "  query: expected [], actual [('token', 'connex-recorded-token')]\n"
-        "  body: n: expected 1, actual 2\nrun it --again\n"
-    )
-    assert (later.status_code, later.text) == (501, response.text)
-
-
-@pytest.mark.parametrize(
-    ("method", "target", "body", "status"),
-    [
-        ("POST", "/a?n=1&m=2&timestamp=9", b'{"n":1,"nonce":8}', 200),
-        ("POST", "/a?m=2&timestamp=1&n=1", b'{ "nonce": 1, "n": 1 }', 200),
-        ("PUT", "/a?n=1&m=2&timestamp=1", b'{"n": 1, "nonce": 1}', 501),
-        ("POST", "/b?n=1&m=2&timestamp=1", b'{"n": 1, "nonce": 1}', 501),
-        ("POST", "/a?n=2&m=2&timestamp=1", b'{"n": 1, "nonce": 1}', 501),
-        ("POST", "/a?n=1&n=1&m=2&timestamp=1", b'{"n": 1, "nonce": 1}', 501),
-        ("POST", "/a?n=1&m=2", b'{"n": 1, "nonce": 1}', 501),
-        ("POST", "/a?n=1&m=2&timestamp=1", b'{"n": 1.0, "nonce": 1}', 501),
-        ("POST", "/a?n=1&m=2&timestamp=1", b'{"n": 1}', 501),
-        ("POST", "/a?n=1&m=2&timestamp=1", b"", 501),
-    ],
-)
-def test_a_request_is_compared_as_those_of_the_own_process_are(stage, method, target, body, status):
-    with Upstream(says(ok())) as upstream, stage.proxy("record", upstream.url) as proxy:
-        ask(proxy, "/a?n=1&m=2&timestamp=1", "POST", body=b'{"n": 1, "nonce": 1}')
-    with stage.proxy("replay") as proxy:
-        assert ask(proxy, target, method, body=body).split(b" ")[1] == b"%d" % status
-    with stage.proxy("replay"):
-        own = partial(requests.request, method, f"https://rest.connex.invalid{target}", data=body)
-        if status == 200:
-            assert own().text == "ok"
-        else:
-            with pytest.raises(CannotOverwriteExistingCassetteException):
-                own()
-
-
-def test_where_nothing_is_recorded_the_501_says_so_and_a_websocket_hears_the_same(stage):
-    with stage.proxy("replay") as proxy:
-        response = requests.get(f"{proxy.rest_url}/a?x=1")
-        with connected(proxy) as connection:
-            connection.sendall(HANDSHAKE)
-            raw = received(connection, str(stage.session.verdict).encode() + b"\n")
-    assert type(stage.session.verdict) is CassetteMissing
-    assert response.text == (
-        f"{stage.stem}.yaml: nothing is recorded for GET https://rest.connex.invalid/a?x=1\nrun it --again\n"
-    )
-    assert raw.startswith(b"HTTP/1.1 501 ")
-    assert body_of(raw).decode() == response.text
-
-
-def test_many_clients_at_once_that_ask_for_what_is_not_recorded_each_get_a_501(stage):
-    with stage.proxy("replay") as proxy, ExitStack() as stack:
-        connections = [stack.enter_context(connected(proxy)) for _ in range(40)]
-        for connection in connections:
-            connection.sendall(b"POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\n")
-        while proxy.requests < len(connections):  # now none of them can be refused at once
-            pass
-        for connection in connections:
-            connection.sendall(b"x")
-        answers = [received(connection) for connection in connections]
-    assert {answer.partition(b"\r\n")[0] for answer in answers} == {b"HTTP/1.1 501 Not Implemented"}
-    assert {body_of(answer).decode() for answer in answers} == {f"{stage.session.verdict}\n"}
-
-
-def test_each_interaction_is_looked_at_once_however_many_there_are(stage, monkeypatch):
-    count = 60
-    keys: list[object] = []
-    compared: list[object] = []
-    key = HttpRecording._key
-
-    def counted(self, request):
-        keys.append(request)
-        return key(self, request)
-
-    with Upstream(says(ok())) as upstream, stage.proxy("record", upstream.url) as proxy:
-        with requests.Session() as session:
-            for number in range(count):
-                session.post(f"{proxy.rest_url}/a?n={number % 2}", json={"n": number})
-    monkeypatch.setattr(HttpRecording, "_key", counted)
-    for matcher in ("query", "body"):
-        monkeypatch.setattr(HttpRecording, matcher, lambda self, actual, recorded: compared.append(actual))
-    with stage.proxy("replay") as proxy, requests.Session() as session:
-        for number in reversed(range(count)):
-            assert session.post(f"{proxy.rest_url}/a?n={number % 2}", json={"n": number}).text == "ok"
-        assert stage.session.http.unplayed() is None
-    assert (len(keys), len(compared)) == (2 * count, 0)
-
-
-def test_equal_requests_are_answered_in_the_order_of_the_recording(stage):
-    async def count(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(ok(b"%d" % len(upstream.asked)))
-
-    with Upstream(count) as upstream, stage.proxy("record", upstream.url) as proxy:
-        for nonce in range(3):
-            requests.get(f"{proxy.rest_url}/a?nonce={nonce}")
-    with stage.proxy("replay") as proxy:
-        texts = [requests.get(f"{proxy.rest_url}/a?nonce={nonce}").text for nonce in (9, 8, 7, 6)]
-    assert texts[:3] == ["1", "2", "3"]
-    assert "is not recorded, or was played already" in texts[3]
-
-
-def test_a_verdict_and_what_is_unplayed_list_fifty_and_count_the_rest(stage):
-    with Upstream(says(ok())) as upstream, stage.proxy("record", upstream.url) as proxy:
-        with requests.Session() as session:
-            for number in range(53):
-                session.get(f"{proxy.rest_url}/{number}")
-    with stage.proxy("replay") as proxy:
-        unplayed = str(stage.session.http.unplayed())
-        missed = requests.get(f"{proxy.rest_url}/other").text
-    for text in (unplayed, missed):
-        assert text.count("\n  GET ") == 50
-        assert "/49\n  and 3 more\n" in text
+def test_what_comes_with_a_handshake_reaches_the_websocket():
+    feed = Feed((), None)
+    with Serving(fine, feed) as serving, serving.client() as connection:
+        connection.sendall(GET + handshake() + masked(b"early") + masked(b"bird"))
+        said = received(connection, b"bird")
+    assert said.startswith(OK + b"Content-Length: 4\r\n\r\nfineHTTP/1.1 101 ")
+    assert framed(said[-13:], "").messages == ["early", "bird"]
+    assert feed.heard == ["early", "bird"]
+    assert isinstance(feed.endpoint, Endpoint)

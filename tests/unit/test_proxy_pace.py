@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_connex.clock import VirtualLoop
 from pytest_connex.faults import Pace
 from pytest_connex.proxy.wire import Wire
+from pytest_connex.virtual import VirtualLoop
 
 
 class Line(asyncio.Transport):
@@ -44,6 +44,12 @@ class Line(asyncio.Transport):
     def abort(self) -> None:
         self._closing = True
         self._note("abort")
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self._note("end")
 
     def is_closing(self) -> bool:
         return self._closing
@@ -475,9 +481,18 @@ def test_reading_is_the_transports():
         wire.resume_reading()
         assert (line.reading, wire.is_reading()) == (True, True)
         wire.set_write_buffer_limits(high=7, low=3)
-        assert (line.limits, wire.can_write_eof(), wire.get_extra_info("socket", "none")) == ((7, 3), False, "none")
+        assert (line.limits, wire.can_write_eof(), wire.get_extra_info("socket", "none")) == ((7, 3), True, "none")
 
     on_the_wire(script)
+
+
+@pytest.mark.parametrize("pace", [None, SLOW])
+def test_the_end_of_what_is_written_comes_after_what_was_written(pace):
+    async def script(wire: Wire, line: Line, end: End) -> None:
+        wire.write(b"a")
+        wire.write_eof()
+
+    assert [what for _, what in on_the_wire(script, pace)[0]] == [b"a", "end"]
 
 
 def test_lines_are_one_write():

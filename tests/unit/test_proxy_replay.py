@@ -12,11 +12,11 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Conne
 
 from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.store import Recording
-from pytest_connex.clock import VirtualLoop
 from pytest_connex.errors import CassetteError, CassetteExhausted, CassetteMismatch
 from pytest_connex.proxy.connect import connector
 from pytest_connex.proxy.replay import EXHAUSTED_CODE, MISMATCH_CODE, ReplayDialler, Verdict
 from pytest_connex.secrets.redaction import Redactor
+from pytest_connex.virtual import VirtualLoop
 
 from .conftest import URL, Tape, Write
 from .stopwatch import Stopwatch, on_a_virtual_clock
@@ -149,6 +149,25 @@ async def test_a_refused_dial_without_a_number_is_replayed_with_its_message(tape
     on = stage(tape.refused(conn, "TimeoutError", None))
     with pytest.raises(TimeoutError, match="^Connection refused$"):
         await on.connect(URL)
+
+
+@on_a_virtual_clock
+async def test_a_dial_that_was_given_up_is_not_answered(tape, stage):
+    on = stage(tape.left(tape.dial()))
+    with pytest.raises(TimeoutError):
+        await on.connect(URL, open_timeout=1)
+    assert (on.verdicts, on.player.unplayed()) == ([], None)
+
+
+@on_a_virtual_clock
+async def test_a_client_that_does_not_give_up_its_dial_is_told_so(tape, stage):
+    on = stage(tape.left(tape.dial()), timeout=0.02)
+    with pytest.raises(InvalidStatus) as caught:
+        await on.connect(URL)
+    [verdict] = on.verdicts
+    assert type(verdict) is CassetteExhausted
+    assert "waits for the answer to its dial, connection 1, which it gave up when it was recorded" in str(verdict)
+    assert caught.value.response.body.decode() == str(verdict)
 
 
 async def test_subprotocol_and_headers_of_the_answer_are_replayed(tape, stage):

@@ -15,6 +15,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from pytest_connex.proxy.proxy import Proxy
 
+from .loopback import SHORT
 from .upstream import PATIENCE, Stage, tell
 
 Talk = Callable[[ServerConnection], None]
@@ -141,7 +142,7 @@ def test_path_query_and_headers_reach_the_server_and_those_of_the_proxy_do_not(s
     assert ws_url.removeprefix("ws://") not in json.dumps(headers)
 
 
-@pytest.mark.parametrize("origin", [None, "https://page.example"])
+@pytest.mark.parametrize("origin", [None, "http://localhost:3000"])
 def test_the_origin_is_the_servers_own_unless_the_client_names_another(stage, origin):
     """websocket-client makes it from the URL that it is given, as browsers do; servers check it."""
     with server(tell_the_request) as url, stage.proxy("pass", ws=url) as proxy:
@@ -244,23 +245,33 @@ def test_a_server_that_is_not_there_is_a_lost_handshake(stage, action):
 
 
 @ACTIONS
-def test_pings_stay_on_their_side(stage, actions):
-    pongs = []
-
-    def talk(ws):
-        pongs.append(ws.ping().wait(PATIENCE))  # the relay answers
-        ws.send("done")
-        echo(ws)
-
+def test_a_ping_of_the_client_is_answered_by_the_server_or_as_it_did(stage, actions):
     def use(proxy):
         with client(proxy) as ws:
             ws.ping("mine")
-            kinds = [ws.recv_data(control_frame=True) for _ in range(2)]
-            return sorted((opcode, bytes(data)) for opcode, data in kinds)
+            opcode, data = ws.recv_data(control_frame=True)
+            return opcode, bytes(data)
 
-    found = in_each(stage, actions, talk, use)
-    assert found == [[(websocket.ABNF.OPCODE_TEXT, b"done"), (websocket.ABNF.OPCODE_PONG, b"mine")]] * len(actions)
-    assert pongs == [True]
+    assert in_each(stage, actions, echo, use) == [(websocket.ABNF.OPCODE_PONG, b"mine")] * len(actions)
+
+
+@pytest.mark.parametrize("action", ["pass", "record"])
+def test_a_ping_of_the_server_is_answered_by_the_client(stage, action):
+    answered = []
+
+    def talk(ws):
+        pong = ws.ping(b"yours")
+        answered.append(pong.wait(SHORT))
+        ws.send("answer it")
+        answered.append(pong.wait(PATIENCE))
+        ws.send("thank you")
+        echo(ws)
+
+    with server(talk) as url, stage.proxy(action, ws=url) as proxy, client(proxy) as ws:
+        assert [ws.recv_frame().data for _ in range(2)] == [b"yours", b"answer it"]
+        ws.pong("yours")
+        assert ws.recv() == "thank you"
+    assert answered == [False, True]
 
 
 def test_many_clients_at_once_each_talk_to_their_own(stage):
@@ -320,13 +331,26 @@ def test_a_redirection_elsewhere_is_the_clients_to_follow(stage):
     assert heard == []
 
 
-@pytest.mark.parametrize("mark", ["Origin: http://evil.example", "Sec-Fetch-Site: same-origin"])
-def test_a_page_that_has_its_name_lead_here_is_refused(stage, mark):
+@pytest.mark.parametrize("lines", [(), ("Origin: http://evil.example",), ("Sec-Fetch-Site: same-origin",)])
+def test_a_page_that_has_its_name_lead_here_is_refused(stage, lines):
     with server(echo) as url, stage.proxy("pass", rest=url.replace("ws", "http"), ws=url) as proxy:
         host = f"evil.example:{proxy.rest_url.rpartition(':')[2]}"
-        asked = f"GET / HTTP/1.1\r\nHost: {host}\r\n{mark}\r\nConnection: close\r\n\r\n"
+        asked = "\r\n".join(["GET / HTTP/1.1", f"Host: {host}", *lines, "Connection: close", "", ""])
         assert tell(proxy, asked.encode()).startswith(b"HTTP/1.1 421 ")
-        assert dialled(proxy, "/", mark, "Connection: close", host=host).startswith("http/1.1 421 ")
-        with client(proxy, origin="http://evil.example") as ws:  # another page, that names this machine
+        assert dialled(proxy, "/", *lines, "Connection: close", host=host).startswith("http/1.1 421 ")
+
+
+@pytest.mark.parametrize("mark", ["Origin: http://evil.example", "Sec-Fetch-Site: cross-site"])
+def test_a_page_from_elsewhere_is_refused(stage, mark):
+    with server(echo) as url, stage.proxy("pass", rest=url.replace("ws", "http"), ws=url) as proxy:
+        asked = f"GET / HTTP/1.1\r\nHost: localhost\r\n{mark}\r\nConnection: close\r\n\r\n"
+        assert tell(proxy, asked.encode()).startswith(b"HTTP/1.1 403 ")
+        assert dialled(proxy, "/", mark, "Connection: close").startswith("http/1.1 403 ")
+        assert proxy.requests == 0
+
+
+def test_who_names_the_origin_of_the_server_itself_may_ask(stage):
+    with server(echo) as url, stage.proxy("pass", ws=url) as proxy:
+        with client(proxy, origin=url.replace("ws://", "http://").rstrip("/")) as ws:
             ws.send("hello")
             assert ws.recv() == "hello"

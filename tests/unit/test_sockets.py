@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from pytest_connex.background import BackgroundLoop
-from pytest_connex.clock import VirtualLoop
 from pytest_connex.sockets import require_sockets
+from pytest_connex.virtual import VirtualLoop
 
 
 class Refused(RuntimeError):

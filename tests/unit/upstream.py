@@ -204,6 +204,24 @@ def received(connection: socket.socket, until: bytes | None = None) -> bytes:
     return bytes(data)
 
 
+def ends(connection: socket.socket) -> tuple[bytes, str]:
+    """Return what comes to the end of a connection, and whether it is closed or reset."""
+    data = bytearray()
+    try:
+        while piece := connection.recv(1 << 20):
+            data += piece
+    except ConnectionResetError:
+        return bytes(data), "reset"
+    return bytes(data), "closed"
+
+
+def ending(proxy: Proxy, raw: bytes) -> tuple[bytes, str]:
+    """Say ``raw`` on a connection of its own, and return what is answered, and how the connection ends."""
+    with connected(proxy) as connection:
+        connection.sendall(raw)
+        return ends(connection)
+
+
 def tell(proxy: Proxy, raw: bytes) -> bytes:
     """Say ``raw`` on a connection of its own, and return everything that is answered."""
     with connected(proxy) as connection:
@@ -213,7 +231,7 @@ def tell(proxy: Proxy, raw: bytes) -> bytes:
 
 def ask(proxy: Proxy, target: str = "/", method: str = "GET", *lines: str, body: bytes = b"") -> bytes:
     """Ask for something in HTTP/1.1, on a connection of its own."""
-    head = [f"{method} {target} HTTP/1.1", "Host: proxy", "Connection: close", *lines]
+    head = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close", *lines]
     if body:
         head.append(f"Content-Length: {len(body)}")
     return tell(proxy, "\r\n".join([*head, "", ""]).encode("latin-1") + body)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import pytest
+from websockets.frames import Opcode
 
 from pytest_connex.cassette import matching, playback, player, recorder, store
 from pytest_connex.cassette.causality import Limits, Order
@@ -26,6 +27,7 @@ from pytest_connex.cassette.track import Track
 from pytest_connex.cassette.writing import CassetteWriter, Writer
 from pytest_connex.errors import CassetteMismatch, SecretFound
 from pytest_connex.proxy.endpoint import Endpoint
+from pytest_connex.proxy.frames import FrameReader
 from pytest_connex.proxy.relay import Relay
 from pytest_connex.proxy.replay import Replay
 from pytest_connex.secrets.redaction import Redactor
@@ -119,13 +121,13 @@ def sends_binary_as_text(patch: Patch) -> None:
 
 @wrong("a_fragmented_message_is_one_message")
 def takes_fragments_for_messages(patch: Patch) -> None:
-    take = Endpoint._take
+    take = FrameReader._take
 
-    def take_each(self: Endpoint, frame: Any) -> None:
-        frame.fin = True
-        take(self, frame)
+    def take_each(self: FrameReader, first: int, payload: bytes, found: list[Any]) -> None:
+        take(self, first | 0x80, payload, found)
+        self._opcode = None if first & 0x80 else Opcode.TEXT
 
-    patch.setattr(Endpoint, "_take", take_each)
+    patch.setattr(FrameReader, "_take", take_each)
 
 
 @wrong("a_handshake_comes_before_messages")

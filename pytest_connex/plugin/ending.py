@@ -45,6 +45,9 @@ _SWALLOWING = frozenset({"__del__", "_remove"})
 _PLUMBING = frozenset({"contextlib", "pluggy", "_pytest", "pytest_asyncio", __name__.partition(".")[0]})
 """Packages and modules in whose own code nothing is raised."""
 
+PATIENCE = 20
+"""How often a test may go on asking after a verdict before it is ended."""
+
 WIDER = 12
 """How many times longer than a call a fixture may take that other tests need too, or that began after the verdict."""
 
@@ -139,6 +142,7 @@ class Ending:
         self._signalled = False
         self._owns_signal = False
         self._restore: list[Callable[[], None]] = []
+        self._asked_again = 0
 
     def open(self) -> None:
         """Begin to look after a test, in the thread that runs it."""
@@ -187,7 +191,21 @@ class Ending:
             self._restore.append(hush(phase.driven[-1].loop))
         self._watch()
 
-    def insist(self) -> None:
+    def asked_again(self) -> None:
+        """The test asks for something after its verdict; called where it asks.
+
+        Raises:
+            ReplayAborted: It has done so often.
+        """
+        self._asked_again += 1
+        if self._asked_again <= PATIENCE:
+            return
+        self._insist()
+        if self._asked_again > 2 * PATIENCE:
+            self._slow_down()
+        abort(self._verdict)
+
+    def _insist(self) -> None:
         """Wait no longer if it is the phase that goes on asking here, and not a task or a thread beside it."""
         phase = self._running()
         if phase is None or threading.current_thread() is not phase.thread:
@@ -200,7 +218,7 @@ class Ending:
         self._watch()
         phase.hurry()
 
-    def slow_down(self) -> None:
+    def _slow_down(self) -> None:
         """Have a thread wait that swallows its end and goes on asking: nothing can end it."""
         if threading.current_thread() is not threading.main_thread() and _running_loop() is None:
             time.sleep(_PACE)

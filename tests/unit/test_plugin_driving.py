@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pytest_connex.cassette import driving
-from pytest_connex.cassette.driving import Driven, Tasks, abort, end_tasks, hush
-from pytest_connex.clock import VirtualLoop
 from pytest_connex.errors import CassetteMismatch, ReplayAborted
+from pytest_connex.plugin import driving
+from pytest_connex.plugin.driving import Driven, Tasks, abort, end_tasks, hush
+from pytest_connex.virtual import VirtualLoop
 
 VERDICT = CassetteMismatch("other")
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from pytest_connex.cassette import ending as module
-from pytest_connex.cassette.ending import Ending
 from pytest_connex.errors import CassetteMismatch, ReplayAborted
+from pytest_connex.plugin.ending import Ending
 
 VERDICT = CassetteMismatch("other")
 FOR_EVER = 3600.0

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from .endpoint import Behaviour
     from .port import Port
 
+_LONG = 60.0
+"""Seconds that it may take: the first client has what answers it imported, on whatever machine."""
+
 _NO_PROXY = ("NO_PROXY", "no_proxy")
 
 
@@ -193,7 +196,7 @@ class Proxy:
 
     def hear(self) -> None:
         """Take what clients have sent so far."""
-        self._on_loop(lambda desk: hear())
+        self._on_loop(None)
 
     def visit(self, session: CassetteSession) -> None:
         """A test begins: what passes on connections of shared fixtures is on its tape."""
@@ -217,10 +220,15 @@ class Proxy:
             port.drop(left_open)
         await hear()
 
-    def _on_loop(self, work: Callable[[Desk], Coroutine[Any, Any, None]]) -> None:
-        """Do something for those who asked, if anybody has."""
-        if self._desk is not None and self._background.is_running:
-            self._background.run(work(self._desk))
+    def _on_loop(self, work: Callable[[Desk], Coroutine[Any, Any, None]] | None) -> None:
+        """Hear what clients have sent; then do something for those who asked, if anybody has."""
+        if self._background.is_running:
+            self._background.run(self._heard(work), _LONG)
+
+    async def _heard(self, work: Callable[[Desk], Coroutine[Any, Any, None]] | None) -> None:
+        await hear()
+        if self._desk is not None and work is not None:
+            await work(self._desk)
 
     # dials of this process, whose URLs are fixed
 

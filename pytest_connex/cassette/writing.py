@@ -47,6 +47,11 @@ class Writer:
             self._sweep()
             self._file = self._temporary.open("wb")
 
+    @property
+    def finished(self) -> Path:
+        """Where the file is before it takes its place."""
+        return self._temporary
+
     def write_line(self, line: bytes) -> None:
         """Write one line, now or with others later.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -428,6 +429,24 @@ def test_a_secret_that_cannot_be_replaced_is_told_and_not_written(deck, pack, wh
     assert type(problem) is SecretFound
     what = "the request" if whose == "request" else "the answer to"
     assert str(problem) == f"{deck.path}: a secret was left in {what} POST {HOST}/a; nothing was written"
+
+
+def test_a_secret_is_refused_as_deep_as_can_be_searched(deck):
+    data = f"a {SECRET}".encode()
+    for _ in range(6):  # five are undone, and the last is a spelling of its own
+        data = base64.b64encode(data)
+    deck.exchange(None, b"\xff" + data)
+    assert [type(problem) for problem in deck.problems] == [SecretFound]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_headers_beyond_ascii_are_redacted(tmp_path, encoding):
+    deck = Deck(tmp_path / "test_y.yaml", Redactor({"schlüssel-öä": "connex-recorded-key"}))
+    header = ("X-Echo", "schlüssel-öä".encode(encoding).decode("latin-1"))
+    deck.exchange(request("GET /a", [header]), headers=[header])
+    [held] = deck.held()
+    deck.recorder.close()
+    assert held.headers == held.request.headers == [("X-Echo", "connex-recorded-key")]
 
 
 def test_a_secret_that_no_recording_can_be_without_is_told_with_what_to_do(tmp_path):

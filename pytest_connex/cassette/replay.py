@@ -24,6 +24,9 @@ VERDICT_STATUS = 501
 
 _BATCH = 256
 
+_TURNS = 8
+"""How often a client gets its turn, at least, while it is waited for."""
+
 
 class Replay:
     """Answers a client from a recording.
@@ -179,7 +182,7 @@ class Replay:
             recorded = self._playback.gap() if self._pace >= 1 else self._playback.patience()
             delay = recorded + self._timeout
             self._waits_for_client = True
-            self._timer = Timer(self._loop, delay, self._exhausted, waiting.line)
+            self._timer = Timer(self._loop, delay, self._exhausted, waiting.line, steps=_TURNS)
         elif waiting.closed.by == "network" or waiting.closed.code == 1006:
             self._endpoint.abort()
         else:

@@ -75,6 +75,10 @@ class Pressed(Protocol):
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """Where it runs."""
 
+    @property
+    def at_last(self) -> bool:
+        """Whether it is cancelled for the last time, and what swallows that is left behind."""
+
     def press(self) -> None:
         """Ask once more for the end; from any thread."""
 
@@ -133,6 +137,11 @@ class _Phase:
             return False
         before, self._spared = self._spared, (frame, frame.f_lasti)
         return before != self._spared
+
+    def at_last(self) -> bool:
+        """Tell whether what runs is cancelled for the last time."""
+        pressed = self.driven[-1] if self.driven else self.tasks
+        return pressed is not None and pressed.at_last
 
     def hurry(self) -> None:
         """Shorten the wait that is under way."""
@@ -208,6 +217,11 @@ class Ending:
         if phase is not None and phase.driven and phase.driven[-1].loop is not None:
             self._restore.append(hush(phase.driven[-1].loop))
         self._watch()
+
+    def at_last(self) -> bool:
+        """Tell whether the phase that runs is cancelled for the last time: what asks is borne with no more."""
+        phase = self._running()
+        return phase is not None and phase.at_last()
 
     def insist(self) -> None:
         """Wait no longer if it is the phase that goes on asking here, and not a task or a thread beside it."""

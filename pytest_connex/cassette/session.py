@@ -502,7 +502,7 @@ class CassetteSession:
 
     def _ask_again(self) -> None:
         self._asked_again += 1
-        if self._asked_again <= PATIENCE:
+        if self._asked_again <= PATIENCE and not self.ending.at_last():
             return
         self.ending.insist()
         if self._asked_again > 2 * PATIENCE:

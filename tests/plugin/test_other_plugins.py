@@ -20,17 +20,17 @@ def test_it(connex_proxy):
 def test_plugins_are_found_by_their_modules(project: Project, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     project.test(BOTH)
-    recording = project.pytester.runpytest_subprocess(*BY_MODULE, "--connex-sandbox", "--connex-record")
+    recording = project.pytester.runpytest_inprocess(*BY_MODULE, "--connex-sandbox", "--connex-record")
     recording.assert_outcomes(passed=2)
     recording.stdout.fnmatch_lines(["recordings: 0 read, 2 written, 0 missing"])
-    project.pytester.runpytest_subprocess(*BY_MODULE).assert_outcomes(passed=2)
+    project.pytester.runpytest_inprocess(*BY_MODULE).assert_outcomes(passed=2)
 
 
 def test_a_run_whose_plugins_were_not_loaded_is_told_which_to_add(project: Project, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     project.test(BOTH)
     refused(
-        project.pytester.runpytest_subprocess(*BY_MODULE[1:], "--connex-sandbox", "--connex-record"),
+        project.pytester.runpytest_inprocess(*BY_MODULE[1:], "--connex-sandbox", "--connex-record"),
         "--connex-record needs pytest-recording: add -p pytest_recording.plugin",
     )
 
@@ -38,7 +38,7 @@ def test_a_run_whose_plugins_were_not_loaded_is_told_which_to_add(project: Proje
 @pytest.mark.parametrize("option", ["-p no:recording", "--disable-recording"])
 def test_recorded_http_that_nothing_can_play_says_so(recorded, option):
     recorded.ini("addopts = --strict-markers -W error")
-    result = recorded.run_apart(*option.split())
+    result = recorded.run(*option.split())
     result.assert_outcomes(failed=1, passed=1)  # a WebSocket needs no pytest-recording
     result.stdout.fnmatch_lines([f"E   pytest_connex.errors.CassetteError: {WITHOUT.format(option)}"])
     assert "record it" not in result.stdout.str()
@@ -49,7 +49,7 @@ def test_recorded_http_that_nothing_can_play_says_so(recorded, option):
 )
 def test_a_request_without_pytest_recording_is_told_why_it_has_no_answer(project: Project, source, error):
     project.test(source)
-    result = project.run_apart("-p", "no:recording", "-k", "not ws")
+    result = project.run("-p", "no:recording", "-k", "not ws")
     result.assert_outcomes(failed=1, deselected=int(source is BOTH))
     result.stdout.fnmatch_lines([f"E  *pytest_connex.{error}: {WITHOUT.format('-p no:recording')}*"])
 

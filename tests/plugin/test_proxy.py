@@ -56,13 +56,13 @@ LOOPBACK_ADMITTED = [
 @pytest.mark.parametrize("mode", [(), ("--connex-sandbox",)], ids=["recorded", "sandbox"])
 def test_it_works_where_the_network_is_blocked_and_loopback_is_not(clients, options, mode):
     pytest.importorskip("pytest_socket")
-    result = clients.run_apart(*options, *mode)
+    result = clients.run(*options, *mode)
     result.assert_outcomes(passed=3)
 
 
 def test_pytest_socket_alone_forbids_it(clients):
     pytest.importorskip("pytest_socket")
-    result = clients.run_apart("--disable-socket", "-k", "test_rest", "--tb=line")
+    result = clients.run_apart("--disable-socket", "-k", "test_rest", "--tb=line", beside=("socket",))
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*SocketBlockedError*"])
 
@@ -75,11 +75,11 @@ def test_a_block_network_marker_of_the_test_counts_and_needs_the_host(project):
             requests.get(connex_proxy.rest_url + "/v1/symbols")
     """
     project.test(source.format(arguments=""))
-    result = project.run_apart("--connex-sandbox")
+    result = project.run("--connex-sandbox")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*Network is disabled*"])
     project.test(source.format(arguments='allowed_hosts=["127.0.0.1"]'))
-    project.run_apart("--connex-sandbox").assert_outcomes(passed=1)
+    project.run("--connex-sandbox").assert_outcomes(passed=1)
 
 
 def test_the_environment_leads_to_it_and_is_restored(project, monkeypatch):
@@ -206,7 +206,7 @@ def test_strict_counts_what_was_delivered(project):
 
 def test_many_tests_in_two_workers(clients):
     pytest.importorskip("xdist")
-    clients.run_apart("-n", "2").assert_outcomes(passed=3)
+    clients.run_distributed().assert_outcomes(passed=3)
 
 
 def test_a_test_that_scripts_its_http_answers_records_none_for_other_clients(project):

@@ -247,7 +247,7 @@ def test_a_killed_run_leaves_the_old_recording_and_the_next_one_sweeps(recorded)
 @pytest.mark.parametrize("option", ["--disable-recording", "-p no:recording"])
 def test_recording_without_pytest_recording_is_refused(project, option):
     project.test(BOTH)
-    result = project.run_apart("--connex-sandbox", "--connex-record", *option.split())
+    result = project.run("--connex-sandbox", "--connex-record", *option.split())
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: --connex-record needs pytest-recording: drop {option}"])
 
@@ -338,7 +338,7 @@ def test_the_hook_of_a_nested_conftest_counts(project, values):
 def test_a_hook_that_gives_no_list_of_strings_is_a_usage_error(project, value, mode):
     project.pytester.makeconftest(f"def pytest_connex_secrets(config):\n    return {value}\n")
     project.test(BOTH)
-    result = project.run_apart(*mode)
+    result = project.run(*mode)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
         ["ERROR: pytest_connex_secrets must return a list of strings; unset values may be None"]

@@ -197,28 +197,51 @@ def test_uvloop_is_refused_unless_allowed(recorded):
     assert recorded.run_apart("-k", "test_ws", "-W", "ignore", "--connex-allow-uvloop=true").ret == 0
 
 
-def test_a_recorded_test_cannot_reach_the_network(recorded):
-    recorded.test(
-        """
-        import socket, pytest
+REACHING = """
+import socket
+import pytest
+import requests
 
-        @pytest.mark.parametrize("host", ["192.0.2.1", "127.0.0.1"])
-        def test_blocked(connex_config, host):
-            with socket.socket() as raw, pytest.raises(RuntimeError, match="Network is disabled"):
-                raw.connect((host, 9))
+def reach(host):
+    try:
+        with socket.socket() as raw:
+            raw.connect((host, 9))
+    except Exception:
+        pass
 
-        def test_own_sandbox(connex_sandbox):
-            with socket.socket() as raw, pytest.raises(RuntimeError, match="Network is disabled"):
-                raw.connect(("127.0.0.11", 9))
-            import requests
-            assert requests.get(connex_sandbox.rest_url + "/v1/status").status_code == 401
+def test_of_the_network(connex_config):
+    reach("192.0.2.1")
 
-        def test_of_somebody_else():
-            with socket.create_server(("127.0.0.1", 0)) as server:
-                socket.create_connection(server.getsockname()).close()
-        """
+def test_with_a_sandbox_of_its_own(connex_sandbox):
+    assert requests.get(connex_sandbox.rest_url + "/v1/status").status_code == 401
+    reach("192.0.2.2")
+
+def test_of_this_machine(connex_config):
+    reach("127.0.0.1")
+
+@pytest.mark.block_network(allowed_hosts=["192.0.2.1"])
+def test_of_a_host_that_is_allowed(connex_config, monkeypatch):
+    with socket.socket() as raw:
+        raw.settimeout(0.001)
+        with pytest.raises(OSError):
+            raw.connect(("192.0.2.1", 9))
+
+def test_of_somebody_else():
+    reach("127.0.0.1")
+"""
+
+
+def test_reaching_the_network_is_the_verdict_whatever_the_test_makes_of_it(recorded, wide_terminal):
+    recorded.test(REACHING)
+    result = recorded.run("-rf")
+    result.assert_outcomes(passed=3, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "FAILED test_it.py::test_of_the_network - *NetworkBlocked: a recorded test reached for 192.0.2.1:9: *",
+            "FAILED test_it.py::test_with_a_sandbox_of_its_own - *NetworkBlocked: *reached for 192.0.2.2:9: *",
+        ]
     )
-    recorded.run().assert_outcomes(passed=4)
+    assert "record it" not in result.stdout.str()
 
 
 # --- Values that clients make up -------------------------------------------------------------------------

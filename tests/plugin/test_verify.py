@@ -295,7 +295,6 @@ def test_an_unchanged_gateway_is_no_drift_whatever_its_market_does(verified):
         (("--connex-verify",), "--connex-verify needs something to verify: add --connex-live or --connex-sandbox"),
         (("--connex-sandbox", "--connex-verify", "--connex-record"), "exclude each other: verify first, then record"),
         (("--connex-sandbox", "--connex-verify-report=x.json"), "--connex-verify-report needs --connex-verify"),
-        (("--connex-sandbox", "--connex-verify", "--disable-recording"), "--connex-verify needs pytest-recording"),
         (
             ("--connex-sandbox", "--connex-verify", "--connex-verify-report=nowhere/x.json"),
             "--connex-verify-report=nowhere/x.json: name a file in a folder that exists",

@@ -13,13 +13,12 @@ from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import InvalidStatus, SecurityError
 
 from ..config import origin
+from .desk import Address
 from .endpoint import Behaviour
 from .upstream import TRANSPORT_OPTIONS
 
 MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
-
-Address = tuple[str, int]
 
 
 class Announced(Protocol):

@@ -11,7 +11,8 @@ from websockets.exceptions import SecurityError
 from websockets.sync.client import ClientConnection, unix_connect
 
 from ..config import origin
-from .connect import MAX_REDIRECTS, Address, Announced, at, redirect_of, without_credentials
+from .connect import MAX_REDIRECTS, Announced, at, redirect_of, without_credentials
+from .desk import Address
 from .upstream import TRANSPORT_OPTIONS
 
 _SOCKET_OPTIONS = ("address", "source_address", "timeout")

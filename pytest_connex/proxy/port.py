@@ -11,7 +11,6 @@ import asyncio
 import json
 import math
 import random
-import ssl
 import threading
 from collections.abc import Callable, Collection
 from typing import Any, assert_never, cast
@@ -50,6 +49,7 @@ class Port:
         number: On which port; 0 takes a free one.
         relocated: Returns where a handshake is redirected to, as the client of a request is to see it.
         origins: Whose pages may ask, beside those of this machine.
+        listener: What listens already, in the place of ``host`` and ``number``.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Port:
         number: int = 0,
         relocated: Callable[[Asked, str], str] = lambda asked, location: location,
         origins: Collection[str] = (),
+        listener: Listener | None = None,
     ) -> None:
         self._http = http
         self._websocket = websocket
@@ -71,7 +72,7 @@ class Port:
         self._connections: set[HttpConnection] = set()
         self._left: asyncio.Event | None = None
         self._arrivals = 0
-        self._listener = Listener(self._connected, host, number)
+        self._listener = listener or Listener(self.connected, host, number)
         self._reopening: asyncio.TimerHandle | None = None
         self._open = False
         self._frames = 0
@@ -82,12 +83,20 @@ class Port:
         Raises:
             ConfigError: The port cannot be had.
         """
+        self.serve()
+        return self.number
+
+    def serve(self) -> None:
+        """Listen, within the running loop.
+
+        Raises:
+            ConfigError: The port cannot be had.
+        """
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._listener.open()
         self._open = True
         self._faults.add_gate(self._on_refuse)
-        return self.number
 
     async def stop(self) -> None:
         """Stop listening, and end what is connected once it has been heard."""
@@ -110,10 +119,6 @@ class Port:
         for endpoint in list(self._endpoints):
             if chosen(endpoint.behaviour):
                 endpoint.hang_up()
-
-    def secure(self, context: ssl.SSLContext | None) -> None:
-        """Serve clients that begin with TLS too, from now on, with the certificate of ``context``."""
-        self._listener.tls = context
 
     # dials
 
@@ -155,7 +160,8 @@ class Port:
         except ConfigError as exc:
             self._faults.note(f"dials stay refused: {exc}")
 
-    def _connected(self) -> asyncio.Protocol:
+    def connected(self) -> asyncio.Protocol:
+        """Return the protocol of a client that has arrived."""
         self._arrivals += 1
         chance = self._faults.chance(f"arrival {self._arrivals}")
         connection = HttpConnection(self._handle, self._forget_connection)

@@ -12,6 +12,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import InvalidStatus, SecurityError
 
+from ..clock import Timer
 from ..config import origin
 from .desk import Address
 from .endpoint import Behaviour
@@ -19,6 +20,9 @@ from .upstream import TRANSPORT_OPTIONS
 
 MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
+
+_MOMENT = 0.001
+"""Seconds between two looks whether a client that closes reads."""
 
 
 class Announced(Protocol):
@@ -68,6 +72,7 @@ async def _dial(proxy: Announced, url: str, kwargs: dict[str, Any]) -> ClientCon
         sock = socket.socket()
         try:
             sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await asyncio.get_running_loop().sock_connect(sock, proxy.address)
             ours = sock.getsockname()
             proxy.announce(ours, url, kwargs)
@@ -105,7 +110,7 @@ async def _connected(
 
 
 class _Counting(ClientConnection):
-    """A connection that tells of every message it hands out, once it knows whom to tell."""
+    """A connection that tells of every message it hands out, once it knows whom to tell, and reads on as it closes."""
 
     connex_read: Callable[[], None] | None = None
 
@@ -121,6 +126,20 @@ class _Counting(ClientConnection):
         if self.connex_read is not None:
             self.connex_read()
         return message
+
+    async def close(self, *args: Any, **options: Any) -> None:
+        """Close the connection."""
+        self._keep_reading()
+        await super().close(*args, **options)
+
+    def _keep_reading(self) -> None:
+        """Read on: a client with full buffers does not, and waits ten seconds for the close that comes behind them.
+
+        A replay fills them, because it delivers at once what came little by little.
+        """
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+            Timer(asyncio.get_running_loop(), _MOMENT, self._keep_reading)
 
 
 def redirect_of(exc: BaseException | None) -> str | None:

@@ -77,6 +77,7 @@ class Desk:
             relocated=partial(self._relocated, name),
             origins={_origin(url)} if url else (),
             listener=listener,
+            announced=lambda asked: asked.peer in self._announced,
         )
 
     async def stop(self) -> None:

@@ -26,7 +26,7 @@ class Doorway:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self._port = Port(_no_http, self._websocket, Faults(0))
+        self._port = Port(_no_http, self._websocket, Faults(0), announced=lambda asked: asked.peer in self._announced)
         self._announced: dict[Address, tuple[str, dict[str, Any]]] = {}
         self._dialled: dict[Address, Behaviour] = {}
         self._serving: asyncio.Task[None] | None = None

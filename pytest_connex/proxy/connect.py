@@ -11,6 +11,7 @@ from urllib.parse import urljoin, urlsplit
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import InvalidStatus, SecurityError
+from websockets.uri import parse_uri
 
 from ..clock import Timer
 from ..config import origin
@@ -110,7 +111,7 @@ async def _connected(
 
 
 class _Counting(ClientConnection):
-    """A connection that tells of every message it hands out, once it knows whom to tell, and reads on as it closes."""
+    """A connection that tells of every message it hands out, once it knows whom to tell, and reads while it closes."""
 
     connex_read: Callable[[], None] | None = None
 
@@ -155,6 +156,11 @@ def without_credentials(dial: dict[str, Any]) -> dict[str, Any]:
 
 
 def at(proxy: Announced, url: str) -> str:
-    """Return ``url`` with the proxy in the place of its server."""
+    """Return ``url`` with the proxy in the place of its server.
+
+    Raises:
+        InvalidURI: It is none of a WebSocket.
+    """
+    parse_uri(url)
     host, port = proxy.address
     return urlsplit(url)._replace(scheme="ws", netloc=f"{host}:{port}").geturl()

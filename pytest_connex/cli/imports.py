@@ -178,7 +178,7 @@ class _Import:
         connections = counted(transcription.connections, "connection")
         messages = counted(transcription.messages, "message")
         said = [f"recorded {websocket}: {connections}, {messages}"]
-        said += [f"recorded {path}: {counted(self._http.count, 'request')}" for path in http]
+        said += [f"recorded {path}: {counted(self._http.passed.asked, 'request')}" for path in http]
         said += [f"removed {path}, which was of another recording" for path in removed]
         if transcription.lost:
             lost = counted(transcription.lost, "connection")

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 from ..cassette.session import Settings
 from ..errors import CassetteError
 from ..upstreams import all_upstreams
-from .run import Run
+from .run import SETTINGS, Run
 
 if TYPE_CHECKING:
     from ..config import ConnexConfig
-
-SETTINGS = ("connex_config", "connex_dialect")
-"""The fixtures that say it."""
 
 
 def settings_of(run: Run, known: Mapping[str, Any]) -> Settings:

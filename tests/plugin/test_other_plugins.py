@@ -7,14 +7,7 @@ import pytest
 from .conftest import BOTH, INI, Project
 from .test_options import refused
 
-WITHOUT = "HTTP is recorded and played by pytest-recording, which this run is without: drop {}"
-BY_MODULE = [f"-p{name}.plugin" for name in ("pytest_recording", "pytest_asyncio", "pytest_connex")]
-PROXIED = """
-import requests
-
-def test_it(connex_proxy):
-    requests.get(connex_proxy.rest_url + "/v1/status")
-"""
+BY_MODULE = [f"-p{name}.plugin" for name in ("pytest_asyncio", "pytest_connex")]
 
 
 def test_plugins_are_found_by_their_modules(project: Project, monkeypatch):
@@ -26,32 +19,13 @@ def test_plugins_are_found_by_their_modules(project: Project, monkeypatch):
     project.pytester.runpytest_subprocess(*BY_MODULE).assert_outcomes(passed=2)
 
 
-def test_a_run_whose_plugins_were_not_loaded_is_told_which_to_add(project: Project, monkeypatch):
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+@pytest.mark.parametrize("option", ["-p no:recording", "--disable-recording", "-p no:asyncio"])
+def test_recordings_need_no_other_plugin(project: Project, option):
     project.test(BOTH)
-    refused(
-        project.pytester.runpytest_subprocess(*BY_MODULE[1:], "--connex-sandbox", "--connex-record"),
-        "--connex-record needs pytest-recording: add -p pytest_recording.plugin",
-    )
-
-
-@pytest.mark.parametrize("option", ["-p no:recording", "--disable-recording"])
-def test_recorded_http_that_nothing_can_play_says_so(recorded, option):
-    recorded.ini("addopts = --strict-markers -W error")
-    result = recorded.run_apart(*option.split())
-    result.assert_outcomes(failed=1, passed=1)  # a WebSocket needs no pytest-recording
-    result.stdout.fnmatch_lines([f"E   pytest_connex.errors.CassetteError: {WITHOUT.format(option)}"])
-    assert "record it" not in result.stdout.str()
-
-
-@pytest.mark.parametrize(
-    ("source", "error"), [(BOTH, "errors.NetworkBlocked: a recorded test reached for rest.*"), (PROXIED, "errors.*")]
-)
-def test_a_request_without_pytest_recording_is_told_why_it_has_no_answer(project: Project, source, error):
-    project.test(source)
-    result = project.run_apart("-p", "no:recording", "-k", "not ws")
-    result.assert_outcomes(failed=1, deselected=int(source is BOTH))
-    result.stdout.fnmatch_lines([f"E  *pytest_connex.{error}: {WITHOUT.format('-p no:recording')}*"])
+    project.ini("addopts = --strict-markers -W error -W ignore::pytest.PytestConfigWarning -k rest")
+    recording = project.run_apart(*option.split(), "--connex-sandbox", "--connex-record")
+    recording.assert_outcomes(passed=1, deselected=1)
+    project.run_apart(*option.split()).assert_outcomes(passed=1, deselected=1)
 
 
 THREADS = """
@@ -102,8 +76,8 @@ import pytest
 import requests
 
 @pytest.fixture
-def connex_config(vcr):
-    requests.get("https://rest.connex.invalid/v1/status")
+def connex_config(_connex_proxy_of_run):
+    requests.get(_connex_proxy_of_run.rest_url + "/v1/status")
 """
 
 

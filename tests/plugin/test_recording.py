@@ -244,14 +244,6 @@ def test_a_killed_run_leaves_the_old_recording_and_the_next_one_sweeps(recorded)
 # --- Which files there are -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("option", ["--disable-recording", "-p no:recording"])
-def test_recording_without_pytest_recording_is_refused(project, option):
-    project.test(BOTH)
-    result = project.run_apart("--connex-sandbox", "--connex-record", *option.split())
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: --connex-record needs pytest-recording: drop {option}"])
-
-
 def test_what_is_removed_is_listed(recorded):
     recorded.test("async def test_rest(connex_ws):\n    await connex_ws.ping(1)\n")
     recorded.record().stdout.fnmatch_lines(

@@ -6,40 +6,6 @@ import pytest
 
 from .conftest import BOTH
 
-STUBBORN_WS = """
-async def test_ws(connex_config, connex_connect):
-    while True:
-        try:
-            async with connex_connect(connex_config.ws_url) as ws:
-                await ws.send({message!r})
-                await ws.recv()
-        except Exception:
-            pass
-"""
-STUBBORN_HTTP = """
-import requests
-
-def test_rest(connex_config):
-    while True:
-        try:
-            requests.get(connex_config.rest_url + "/v1/other")
-        except Exception:
-            pass
-"""
-IDLE = """
-import asyncio
-
-async def test_ws(connex_config, connex_connect):
-    try:
-        async with connex_connect(connex_config.ws_url) as ws:
-            await ws.send("something else")
-            await ws.recv()
-    except Exception:
-        pass
-    await asyncio.Event().wait()
-"""
-
-
 NOTED = """
 import requests, uuid
 
@@ -127,32 +93,6 @@ def test_a_missing_recording_fails_even_when_a_fixture_dials(project):
     failed(project.run(), "CassetteMissing: *no WebSocket is recorded")
 
 
-@pytest.mark.parametrize("message", ["something else", '{"action": "ping", "id": 7, "note": "two"}'])
-def test_a_client_that_swallows_a_mismatch_still_ends_and_fails(recorded, message):
-    recorded.test(STUBBORN_WS.format(message=message))
-    failed(recorded.run_apart("-k", "test_ws"), "CassetteMismatch: *test_ws.ws.jsonl:4*")
-
-
-def test_a_client_that_swallows_a_missing_recording_still_ends_and_fails(project):
-    project.test(STUBBORN_WS.format(message="x"))
-    failed(project.run_apart(), "CassetteMissing: *test_ws.ws.jsonl*")
-
-
-@pytest.mark.parametrize("kind", ["mismatch", "missing"])
-def test_an_http_client_that_swallows_everything_still_ends_and_fails(project, kind):
-    if kind == "mismatch":
-        project.test(BOTH)
-        project.record()
-    project.test(STUBBORN_HTTP)
-    expected = "CassetteMismatch" if kind == "mismatch" else "CassetteMissing"
-    failed(project.run_apart(), f"{expected}: *test_rest.yaml*GET https://rest.connex.invalid/v1/other*")
-
-
-def test_a_test_that_waits_for_ever_after_a_mismatch_is_ended(recorded):
-    recorded.test(IDLE)
-    failed(recorded.run_apart("--connex-replay-timeout=0.2"), "CassetteMismatch: *test_ws.ws.jsonl:4*")
-
-
 def test_a_client_that_waits_for_more_than_was_recorded_fails(recorded):
     recorded.test(BOTH.replace("await ws.recv()\n", "await ws.recv()\n        await ws.recv()\n"))
     failed(recorded.run("-k", "test_ws", "--connex-replay-timeout=0.2"), "CassetteExhausted: *test_ws.ws.jsonl:6*")
@@ -191,34 +131,57 @@ def test_uvloop_is_refused_unless_allowed(recorded):
             return uvloop.EventLoopPolicy()
         """
     )
-    refused = recorded.run_apart("-k", "test_ws", "-W", "ignore")
+    refused = recorded.run("-k", "test_ws", "-W", "ignore")
     assert refused.ret == 1
     refused.stdout.fnmatch_lines(["*a recorded test on uvloop is refused*connex_allow_uvloop = true*"])
-    assert recorded.run_apart("-k", "test_ws", "-W", "ignore", "--connex-allow-uvloop=true").ret == 0
+    assert recorded.run("-k", "test_ws", "-W", "ignore", "--connex-allow-uvloop=true").ret == 0
 
 
-def test_a_recorded_test_cannot_reach_the_network(recorded):
-    recorded.test(
-        """
-        import socket, pytest
+REACHING = """
+import socket
+import pytest
+import requests
 
-        @pytest.mark.parametrize("host", ["192.0.2.1", "127.0.0.1"])
-        def test_blocked(connex_config, host):
-            with socket.socket() as raw, pytest.raises(RuntimeError, match="Network is disabled"):
-                raw.connect((host, 9))
+def reach(host):
+    try:
+        with socket.socket() as raw:
+            raw.connect((host, 9))
+    except Exception:
+        pass
 
-        def test_own_sandbox(connex_sandbox):
-            with socket.socket() as raw, pytest.raises(RuntimeError, match="Network is disabled"):
-                raw.connect(("127.0.0.11", 9))
-            import requests
-            assert requests.get(connex_sandbox.rest_url + "/v1/status").status_code == 401
+def test_of_the_network(connex_config):
+    reach("192.0.2.1")
 
-        def test_of_somebody_else():
-            with socket.create_server(("127.0.0.1", 0)) as server:
-                socket.create_connection(server.getsockname()).close()
-        """
+def test_with_a_sandbox_of_its_own(connex_sandbox):
+    assert requests.get(connex_sandbox.rest_url + "/v1/status").status_code == 401
+    reach("192.0.2.2")
+
+def test_of_this_machine(connex_config):
+    reach("127.0.0.1")
+
+@pytest.mark.block_network(allowed_hosts=["192.0.2.1"])
+def test_of_a_host_that_is_allowed(connex_config, monkeypatch):
+    with socket.socket() as raw:
+        raw.settimeout(0.001)
+        with pytest.raises(OSError):
+            raw.connect(("192.0.2.1", 9))
+
+def test_of_somebody_else():
+    reach("127.0.0.1")
+"""
+
+
+def test_reaching_the_network_is_the_verdict_whatever_the_test_makes_of_it(recorded, wide_terminal):
+    recorded.test(REACHING)
+    result = recorded.run("-rf")
+    result.assert_outcomes(passed=3, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "FAILED test_it.py::test_of_the_network - *NetworkBlocked: a recorded test reached for 192.0.2.1:9: *",
+            "FAILED test_it.py::test_with_a_sandbox_of_its_own - *NetworkBlocked: *reached for 192.0.2.2:9: *",
+        ]
     )
-    recorded.run().assert_outcomes(passed=4)
+    assert "record it" not in result.stdout.str()
 
 
 # --- Values that clients make up -------------------------------------------------------------------------

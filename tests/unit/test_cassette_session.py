@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
 from msgspec.structs import replace
+from pytest_connex.cassette.driving import Driven
 from vcr.cassette import Cassette
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.asyncio.server import ServerConnection, serve
@@ -33,6 +35,7 @@ from pytest_connex.proxy.endpoint import State
 from pytest_connex.proxy.replay import Replay, Verdict
 
 from .conftest import HEADER, URL, Tape, write_tape
+from .stopwatch import on_a_virtual_clock
 
 KEY, SECRET = "AKfYcbwXYZ0123456789abcd", "s3cr3t/with+special=chars=="
 AGAIN = "record it again: pytest --again"
@@ -365,6 +368,30 @@ async def test_a_test_that_goes_on_asking_is_not_waited_for(make):
 
     with session.ending.phase(3600.0), pytest.raises(CassetteError, match="the first"):
         await asyncio.wait_for(session.ending.driven(stubborn()), 5)
+
+
+@on_a_virtual_clock
+async def test_what_is_cancelled_for_the_last_time_is_borne_with_no_more(make):
+    session, asked = make("replay"), []
+    session.fail(first())
+
+    async def stubborn() -> None:
+        while True:
+            try:
+                session.fail(CassetteError("another"))
+                asked.append("borne with")
+            except ReplayAborted:
+                asked.append("aborted")
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    driven = Driven(stubborn(), first)
+    with session.ending.phase(None), session.ending.pressing(driven):
+        for second in range(1, 4):
+            driven.loop.call_later(second, driven.press)
+        with pytest.raises(CassetteError, match="the first"):
+            await driven
+    assert asked == ["borne with", "borne with", "aborted"]
 
 
 # --- Unplayed --------------------------------------------------------------------------------------------

@@ -162,6 +162,63 @@ def test_a_finalizer_is_not_interrupted(ending):
     assert list(map(type, raised)) == [type(None), ReplayAborted]
 
 
+class Guarded:
+    """Has taken something when it is entered, and gives it back when it is left."""
+
+    taken = False
+
+    def __enter__(self) -> None:
+        self.taken = True
+        signal.raise_signal(signal.SIGUSR2)
+
+    def __exit__(self, *_: object) -> None:
+        signal.raise_signal(signal.SIGUSR2)
+        self.taken = False
+
+
+def test_what_is_entered_is_left(ending):
+    guarded = Guarded()
+    with ending.phase(FOR_EVER):
+        ending.begin(VERDICT)
+        with guarded:
+            assert guarded.taken
+    assert not guarded.taken
+
+
+@pytest.mark.parametrize("module", ["importlib._bootstrap", "logging.handlers", "tempfile", "http.cookiejar"])
+def test_what_takes_a_lock_a_moment_before_its_try_is_not_interrupted(ending, module):
+    held = {"__name__": module, "signal": signal}
+    exec("def hold():\n    signal.raise_signal(signal.SIGUSR2)\n    return 'given back'", held)
+    with ending.phase(FOR_EVER):
+        ending.begin(VERDICT)
+        assert held["hold"]() == "given back"
+        assert held["hold"]() == "given back"
+
+
+def test_what_waits_while_it_is_entered_is_interrupted(ending):
+    condition = threading.Condition()
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with condition:
+            held.set()
+            over.wait(FOR_EVER)
+
+    def work() -> None:
+        ending.begin(VERDICT)
+        with condition:
+            raise AssertionError("it is held")
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    try:
+        assert isinstance(ended(ending, work), ReplayAborted)
+    finally:
+        over.set()
+        thread.join()
+
+
 # --- The signal --------------------------------------------------------------------------------------------------
 
 

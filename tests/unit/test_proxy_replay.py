@@ -14,12 +14,12 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Conne
 from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteError, CassetteExhausted, CassetteMismatch
-from pytest_connex.proxy.connect import connector
 from pytest_connex.proxy.replay import EXHAUSTED_CODE, MISMATCH_CODE, ReplayDialler, Verdict
 from pytest_connex.secrets.redaction import Redactor
 from pytest_connex.virtual import VirtualLoop
 
 from .conftest import URL, Tape, Write
+from .doorway import connects
 from .stopwatch import Stopwatch, on_a_virtual_clock
 
 
@@ -29,7 +29,7 @@ class Stage:
     def __init__(self, player: Player, timeout: float, pace: float) -> None:
         self.verdicts: list[CassetteError] = []
         self.player = player
-        self.connect = connector(ReplayDialler(player, timeout, self.verdicts.append, pace))
+        self.connect = connects(ReplayDialler(player, timeout, self.verdicts.append, pace).behaviour)
 
 
 @pytest.fixture

@@ -81,7 +81,8 @@ def import_(
         for suffix in SUFFIXES:
             refuse_to_replace(beside(stem, suffix), rewrite)
         with _opened(file) as opened:
-            _Import(config, stem).run(_traffic(opened, file, format), file)
+            traffic = _traffic(opened, file, format)
+            _Import(config, stem).run(traffic, file)
     except (ConfigError, CassetteError) as exc:
         typer.echo(f"connex import: {exc}", err=True)
         raise typer.Exit(2) from None
@@ -113,12 +114,12 @@ class _Import:
         Raises:
             CassetteError: The capture cannot be used, or the recording cannot be written.
         """
-        first = next(traffic, None)
-        if first is None:
-            raise CassetteError("there is nothing in it", file)
-        about = facts("import", "connex import", datetime.fromtimestamp(first.at, UTC))
         writers: list[Writer] = []
         try:
+            first = next(traffic, None)
+            if first is None:
+                raise CassetteError("there is nothing in it", file)
+            about = facts("import", "connex import", datetime.fromtimestamp(first.at, UTC))
             tape = CassetteWriter(beside(self._stem, SUFFIXES[0]), Header(FORMAT, VERSION, **about), self._redactor)
             writers.append(tape)
             recorder = Recorder(tape.write, tape.write_messages, self._redactor, self._canonical, self._clock)

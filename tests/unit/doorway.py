@@ -7,12 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from websockets.asyncio.client import connect as websockets_connect
-from websockets.sync.client import ClientConnection
 
-from pytest_connex.background import BackgroundLoop
 from pytest_connex.faults import Faults
 from pytest_connex.proxy.connect import Address, connector
-from pytest_connex.proxy.connect_sync import sync_connector
 from pytest_connex.proxy.endpoint import Behaviour
 from pytest_connex.proxy.http import Answering, Asked, refusal
 from pytest_connex.proxy.port import Port
@@ -26,7 +23,7 @@ class Doorway:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self._port = Port(_no_http, self._websocket, Faults(0))
+        self._port = Port(_no_http, self._websocket, Faults(0), announced=lambda asked: asked.peer in self._announced)
         self._announced: dict[Address, tuple[str, dict[str, Any]]] = {}
         self._dialled: dict[Address, Behaviour] = {}
         self._serving: asyncio.Task[None] | None = None
@@ -35,10 +32,6 @@ class Doorway:
     @property
     def address(self) -> Address:
         return "127.0.0.1", self._port.number
-
-    @property
-    def url(self) -> str:
-        return f"ws://127.0.0.1:{self._port.number}/"
 
     def announce(self, dialler: Address, url: str, dial: dict[str, Any]) -> None:
         self._announced[dialler] = url, dial
@@ -82,9 +75,3 @@ def connects(answers: Answers) -> type[websockets_connect]:
     """Return a stand-in for ``websockets.connect`` whose dials are answered on the loop that dials first."""
     doorway = Doorway(answers)
     return connector(doorway, doorway.open_here)
-
-
-def connects_sync(doorway: Doorway, background: BackgroundLoop) -> Callable[..., ClientConnection]:
-    """Return a stand-in for ``websockets.sync.client.connect`` whose dials are answered in the background."""
-    background.run(doorway.open())
-    return sync_connector(doorway, lambda: None)

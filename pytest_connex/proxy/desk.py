@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -12,9 +13,9 @@ from urllib.parse import urlsplit
 from ..background import hear
 from ..cassette.exchange import HttpRequest
 from ..cassette.session import CassetteSession
-from ..errors import CassetteError, ConfigError, ReplayAborted
+from ..errors import CassetteError, ReplayAborted
 from ..faults import Faults
-from ..upstreams import http_url, websocket_url
+from ..upstreams import http_url, is_tls, websocket_url
 from .endpoint import Behaviour
 from .forward import Forward, kept_headers, relocated, target, tls
 from .http import Answering, Asked, Refusal, refusal
@@ -66,6 +67,20 @@ class Desk:
         self._announced: dict[Address, tuple[str, dict[str, Any]]] = {}
         self._dialled: dict[Address, Behaviour] = {}
         self._verified: ssl.SSLContext | None = None
+        self._looking: list[threading.Thread] = []
+
+    def trust(self) -> None:
+        """Read whose certificates are believed.
+
+        Raises:
+            ConfigError: ``CONNEX_CA_BUNDLE`` names what cannot be read.
+        """
+        self._verified = tls()
+
+    def settle(self) -> None:
+        """Wait until everything large has been looked into; not on the loop."""
+        while self._looking:
+            self._looking.pop().join()
 
     def port(self, name: str, listener: Listener | None = None) -> Port:
         """Return a port that serves an upstream, on a free port or through ``listener``."""
@@ -142,12 +157,8 @@ class Desk:
 
     async def _pass_on(self, session: CassetteSession, name: str, asked: Asked, answering: Answering) -> None:
         keep = session.plan.action == "record"
-        try:
-            forward = self._forward(name, keep)
-        except ConfigError as exc:
-            answering.refuse(refusal(502, str(exc)))
-            return
-        observer = Taping(session.http_recorder(), name, session.fail) if keep else None
+        forward = self._forward(name, keep)
+        observer = Taping(session.http_recorder(), name, session.fail, self._elsewhere) if keep else None
         await forward.pass_on(asked, answering, self._here(name, asked), observer)
 
     async def _play(self, session: CassetteSession, name: str, asked: Asked, answering: Answering) -> None:
@@ -178,11 +189,13 @@ class Desk:
         return self._forwards[name, keep]
 
     def _tls(self, url: str) -> ssl.SSLContext | None:
-        if not url.startswith(("https:", "wss:")):
-            return None
-        if self._verified is None:
-            self._verified = tls()
-        return self._verified
+        return self._verified if is_tls(url) else None
+
+    def _elsewhere(self, work: Callable[[], None]) -> None:
+        """Look into something large in a thread of its own."""
+        thread = threading.Thread(target=work, name="connex-taping", daemon=True)
+        thread.start()
+        self._looking.append(thread)
 
     def _relocated(self, name: str, asked: Asked, location: str) -> str:
         """Return where a WebSocket handshake is redirected to, as the client is to see it."""
@@ -221,10 +234,7 @@ class Desk:
         if self._is_here(name, dial.get("origin", "")):
             dial["origin"] = _origin(self._upstreams[name])
         if session.plan.action != "replay":
-            try:
-                dial["ssl"] = self._tls(url)
-            except ConfigError as exc:
-                return refusal(502, str(exc))
+            dial["ssl"] = self._tls(url)
         return self._dial(session, url, dial)
 
     def _dial(self, session: CassetteSession, url: str, dial: dict[str, Any]) -> Behaviour:

@@ -16,7 +16,7 @@ from ..background import BackgroundLoop, hear
 from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig
 from ..errors import ConfigError
 from ..faults import Faults
-from ..upstreams import REST, WEBSOCKET, all_upstreams, websocket_url
+from ..upstreams import REST, WEBSOCKET, all_upstreams, is_tls, websocket_url
 from .listener import Listener
 
 if TYPE_CHECKING:
@@ -148,10 +148,12 @@ class Proxy:
         """Listen.
 
         Raises:
-            ConfigError: A port cannot be had.
+            ConfigError: A port cannot be had, or ``CONNEX_CA_BUNDLE`` not be read.
         """
         self._background.start()
         try:
+            if self._config.mode != "recorded" and any(map(is_tls, self._upstreams.values())):
+                self._made_desk().trust()
             self._background.run(self._listen())
         except BaseException:
             self._background.stop()
@@ -172,6 +174,8 @@ class Proxy:
         if self._background.is_running:
             self._background.run(self._stop())
             self._background.stop()
+            if self._desk is not None:
+                self._desk.settle()
 
     async def _stop(self) -> None:
         await hear()
@@ -224,6 +228,8 @@ class Proxy:
         """Hear what clients have sent; then do something for those who asked, if anybody has."""
         if self._background.is_running:
             self._background.run(self._heard(work), _LONG)
+            if self._desk is not None:
+                self._desk.settle()
 
     async def _heard(self, work: Callable[[Desk], Coroutine[Any, Any, None]] | None) -> None:
         await hear()

@@ -84,6 +84,7 @@ class Proxy:
         self._forwards: dict[tuple[str, bool], Forward] = {}
         self._served: list[Served] = []
         self._visiting: CassetteSession | None = None
+        self._uses: Callable[[CassetteSession], bool] = lambda fixture: True
         self._announced: dict[Address, tuple[str, dict[str, Any]]] = {}
         self._dialled: dict[Address, Behaviour] = {}
         self._verified: ssl.SSLContext | None = None
@@ -195,30 +196,59 @@ class Proxy:
         """Take what clients have sent so far."""
         self._on_loop(hear())
 
-    def visit(self, session: CassetteSession) -> None:
-        """A test begins: what passes on connections of shared fixtures is on its tape."""
-        self._on_loop(self._visit(session))
+    def visit(self, session: CassetteSession, uses: Callable[[CassetteSession], bool] = lambda fixture: True) -> None:
+        """A test begins: what passes on connections of the shared fixtures that it uses is on its tape.
 
-    async def _visit(self, session: CassetteSession | None) -> None:
+        Args:
+            session: The recordings of the test.
+            uses: Tells whether it uses the fixture with these recordings. Of others it has what it sends, and what
+                comes from then on.
+        """
+        self._on_loop(self._visit(session, uses))
+
+    async def _visit(self, session: CassetteSession, uses: Callable[[CassetteSession], bool]) -> None:
         await hear()
-        self._visiting = session
-        for served in self._served:
-            if served.session is not session:
-                served.turn_to(session)
+        self._visiting, self._uses = session, uses
+        self._settle()
 
-    def hand_over(self, session: CassetteSession) -> None:
-        """A shared fixture has been set up: its connections are for the tests."""
-        self._on_loop(self._turn(session, lambda: self._visiting))
+    def pause(self) -> None:
+        """A shared fixture is about to be set up: what the test uses may be used by the fixture now."""
+        self._on_loop(self._pause())
+
+    async def _pause(self) -> None:
+        await hear()
+        if self._visiting is not None:
+            self._turn(self._visiting, None)
+
+    def hand_over(self, session: CassetteSession | None) -> None:
+        """A shared fixture has been set up: the connections that it has dialled and used are for the tests."""
+        self._on_loop(self._hand_over(session))
+
+    async def _hand_over(self, session: CassetteSession | None) -> None:
+        await hear()
+        if session is not None:
+            self._turn(session, None)
+        self._settle()
 
     def take_back(self, session: CassetteSession) -> None:
         """A shared fixture is about to end: its connections are its own again."""
-        self._on_loop(self._turn(session, lambda: session))
+        self._on_loop(self._take_back(session))
 
-    async def _turn(self, owner: CassetteSession, to: Callable[[], CassetteSession | None]) -> None:
+    async def _take_back(self, session: CassetteSession) -> None:
         await hear()
         for served in self._served:
-            if served.session is owner:
-                served.turn_to(to())
+            if served.session is session:
+                served.take_back()
+
+    def _turn(self, before: CassetteSession | None, after: CassetteSession | None) -> None:
+        for served in self._served:
+            served.turn(before, after)
+
+    def _settle(self) -> None:
+        """Give the test what it uses of the connections that nobody has."""
+        for served in self._served:
+            if self._visiting is not None and self._uses(served.session):
+                served.turn(None, self._visiting)
 
     def _on_loop(self, work: Coroutine[Any, Any, None]) -> None:
         if self._background.is_running:
@@ -231,9 +261,12 @@ class Proxy:
         self._on_loop(self._leave(session))
 
     async def _leave(self, session: CassetteSession) -> None:
-        if session is self._visiting:
-            await self._visit(None)
         await hear()
+        if session is self._visiting:
+            self._visiting = None
+        for other in self._served:
+            if other.session is not session:
+                other.part(session)
         served = next((served for served in self._served if served.session is session), None)
         if served is None:
             return
@@ -390,7 +423,7 @@ class Proxy:
     def _dial(self, session: CassetteSession, url: str, dial: dict[str, Any]) -> Behaviour:
         served = next((served for served in self._served if served.session is session), None)
         if served is None:
-            served = Served(session)
+            served = Served(session, self._owner)
             self._served.append(served)
         with suppress(ReplayAborted):  # ends a test; here it is said by the verdict
             return served.dial(url, dial)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import chain
@@ -80,9 +80,8 @@ def import_(
         stem = stem_of(output) if output is not None else _stem_beside(file)
         for suffix in SUFFIXES:
             refuse_to_replace(beside(stem, suffix), rewrite)
-        with _opened(file) as opened:
-            traffic = _traffic(opened, file, format)
-            _Import(config, stem).run(traffic, file)
+        with closing(_Import(config, stem)) as work, _opened(file) as opened:
+            work.run(_traffic(opened, file, format), file)
     except (ConfigError, CassetteError) as exc:
         typer.echo(f"connex import: {exc}", err=True)
         raise typer.Exit(2) from None
@@ -108,18 +107,22 @@ class _Import:
         self._left_out = 0
         self._elsewhere: set[str] = set()
 
+    def close(self) -> None:
+        """Let go of what waits on disk."""
+        self._http.close()
+
     def run(self, traffic: Iterator[Traffic], file: Path) -> None:
         """Write everything, or nothing.
 
         Raises:
             CassetteError: The capture cannot be used, or the recording cannot be written.
         """
+        first = next(traffic, None)
+        if first is None:
+            raise CassetteError("there is nothing in it", file)
+        about = facts("import", "connex import", datetime.fromtimestamp(first.at, UTC))
         writers: list[Writer] = []
         try:
-            first = next(traffic, None)
-            if first is None:
-                raise CassetteError("there is nothing in it", file)
-            about = facts("import", "connex import", datetime.fromtimestamp(first.at, UTC))
             tape = CassetteWriter(beside(self._stem, SUFFIXES[0]), Header(FORMAT, VERSION, **about), self._redactor)
             writers.append(tape)
             recorder = Recorder(tape.write, tape.write_messages, self._redactor, self._canonical, self._clock)
@@ -139,8 +142,6 @@ class _Import:
             for writer in writers:
                 writer.discard()
             raise
-        finally:
-            self._http.close()
         self._tell(transcription, writers, removed)
 
     def _canonical(self, url: str) -> str:

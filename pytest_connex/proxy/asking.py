@@ -259,7 +259,7 @@ async def dial(host: str, port: int, tls: ssl.SSLContext | None) -> Asking:
     """
     at_door()
     loop = asyncio.get_running_loop()
-    places = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    places = await asyncio.to_thread(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)  # in this context
     error: OSError = ConnectionRefusedError(f"{host} has no address")
     for family, _, _, _, address in places:
         try:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _NOBODY = "no test that uses Connex is running, so that this belongs to nobody: who asks has been left behind"
 
 _NO_PROXY = ("NO_PROXY", "no_proxy")
+_HERE = ("127.0.0.1", "localhost")
 _NOT_FOR_THE_SERVER = frozenset({"host", "connection", "upgrade", "origin", "user-agent"})
 
 
@@ -494,8 +495,7 @@ def variable(name: str) -> str:
 
 def no_proxy() -> dict[str, str]:
     """Return the variables that keep clients from going through a forward proxy to this machine."""
-    return {name: _with_loopback(os.environ.get(name, "")) for name in _NO_PROXY}
-
-
-def _with_loopback(listed: str) -> str:
-    return listed if "127.0.0.1" in listed else ",".join(filter(None, (listed, "127.0.0.1,localhost")))
+    listed = [name for value in map(os.environ.get, _NO_PROXY) if value for name in value.split(",")]
+    if "*" in map(str.strip, listed):
+        return {}
+    return dict.fromkeys(_NO_PROXY, ",".join(dict.fromkeys((*map(str.strip, listed), *_HERE))))

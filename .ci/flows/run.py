@@ -1,8 +1,8 @@
 """Record the flows once from a server of their own, replay them many times without it, and print a table.
 
-    python .ci/flows/run.py --times 100             # exit code 1 if a replay is not what was recorded
-    python .ci/flows/run.py --times 100 --jobs 4    # so many replays at once: they are each other's load
-    python .ci/flows/run.py -k fill --keep DIR      # some flows; recordings and reports stay there
+python .ci/flows/run.py --times 100             # exit code 1 if a replay is not what was recorded
+python .ci/flows/run.py --times 100 --jobs 4    # so many replays at once: they are each other's load
+python .ci/flows/run.py -k fill --keep DIR      # some flows; recordings and reports stay there
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ _LONG = 60.0
 """Seconds that it may take: the first client has what answers it imported, on whatever machine."""
 
 _NO_PROXY = ("NO_PROXY", "no_proxy")
+_HERE = ("127.0.0.1", "localhost")
 
 
 class Proxy:
@@ -328,8 +329,7 @@ def variable(name: str) -> str:
 
 def no_proxy() -> dict[str, str]:
     """Return the variables that keep clients from going through a forward proxy to this machine."""
-    return {name: _with_loopback(os.environ.get(name, "")) for name in _NO_PROXY}
-
-
-def _with_loopback(listed: str) -> str:
-    return listed if "127.0.0.1" in listed else ",".join(filter(None, (listed, "127.0.0.1,localhost")))
+    listed = [name for value in map(os.environ.get, _NO_PROXY) if value for name in value.split(",")]
+    if "*" in map(str.strip, listed):
+        return {}
+    return dict.fromkeys(_NO_PROXY, ",".join(dict.fromkeys((*map(str.strip, listed), *_HERE))))

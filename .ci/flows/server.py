@@ -1,4 +1,4 @@
-"""A small gateway and a venue behind it, for the flows: orders over REST, fills over WebSocket, and what goes with them.
+"""A small gateway and a venue behind it, for the flows: orders over REST, fills over WebSocket, and more.
 
     python server.py    # prints four export lines and serves until it is ended
 

@@ -1,7 +1,7 @@
 """Flows of REST and WebSocket as trading programs have them: each keeps all that its client saw, in order.
 
-Where a client does several things at once, it appends to one list whatever comes first: so an answer that is overtaken
-by a message, or the other way round, is a difference.
+Where a client does several things at once, it appends to one list whatever comes first: so an answer that is
+overtaken by a message, or the other way round, is a difference.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ async def test_poll_until_the_stream_tells(http, rest, ws_url, same):
             seen.append(position)
             await asyncio.sleep(0.01)
         await reader
-    # Both come at the same moment where a fill and a poll meet, so the fills between two polls are told apart by polls.
+    # Both come at the same moment where a fill and a poll meet: the fills between two polls are told apart by polls.
     same([one for one in seen if isinstance(one, int)])
 
 

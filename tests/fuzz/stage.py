@@ -1,7 +1,7 @@
 """A stage for whole conversations: a scripted server, wires that cut what passes into pieces, a virtual clock.
 
-The server is websockets' own protocol on one half of a socket pair; the client is the real one, always. A
-conversation is recorded through the relay into a file and replayed from it by the same code.
+The server is websockets' own protocol on one half of a socket pair; the client is the real one, always, and dials a
+port. A conversation is recorded through the relay into a file and replayed from it by the same code.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import asyncio
 import contextlib
 import itertools
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Protocol, TypeVar
-from unittest import mock
 
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
@@ -28,14 +26,15 @@ from pytest_connex.cassette.recorder import Recorder
 from pytest_connex.cassette.store import Recording
 from pytest_connex.cassette.writing import CassetteWriter
 from pytest_connex.errors import CassetteError
-from pytest_connex.proxy import connect as connect_module
-from pytest_connex.proxy.connect import connector
-from pytest_connex.proxy.endpoint import SILENT, Endpoint
+from pytest_connex.proxy.connect import Address, Announced, connector
+from pytest_connex.proxy.endpoint import SILENT, Behaviour
 from pytest_connex.proxy.relay import RelayDialler
 from pytest_connex.proxy.replay import ReplayDialler
 from pytest_connex.proxy.upstream import Reach
 from pytest_connex.secrets.redaction import Redactor
 from pytest_connex.virtual import VirtualLoop
+
+from ..unit.doorway import Answers, Doorway
 
 HEADER = Header(FORMAT, VERSION, "2026-11-23T15:00:00Z", "sandbox", "pytest-connex 0.1.0", "tests/test_x.py::test_y")
 HOST = "wss://ws.connex.invalid"
@@ -84,16 +83,39 @@ class Wires:
         far, theirs = socket.socketpair()
         near.setblocking(False)
         far.setblocking(False)
+        self._start(near, far)
+        return ours, theirs
+
+    def _start(self, near: socket.socket, far: socket.socket) -> None:
         task = asyncio.get_running_loop().create_task(self._connect(near, far))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return ours, theirs
 
-    @contextlib.contextmanager
-    def between_client_and_endpoint(self) -> Iterator[None]:
-        """Have them for the connections that a ``connector`` opens."""
-        with mock.patch.object(connect_module, "socket", SimpleNamespace(socketpair=self.socketpair)):
-            yield
+    @contextlib.asynccontextmanager
+    async def before(self, doorway: Doorway) -> AsyncIterator[Announced]:
+        """Have them between a doorway and those who dial it, where pieces have sizes."""
+        if not self._sizes:
+            yield doorway
+            return
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.setblocking(False)
+        wired = _Wired(doorway, listening.getsockname())
+        task = asyncio.get_running_loop().create_task(self._accept(listening, wired))
+        try:
+            yield wired
+        finally:
+            task.cancel()
+
+    async def _accept(self, listening: socket.socket, wired: _Wired) -> None:
+        loop = asyncio.get_running_loop()
+        with listening:
+            while True:
+                near, dialler = await loop.sock_accept(listening)
+                far = socket.socket()
+                far.setblocking(False)
+                await loop.sock_connect(far, wired.doorway.address)
+                await wired.pass_on(dialler, far.getsockname())
+                self._start(near, far)
 
     async def _connect(self, near: socket.socket, far: socket.socket) -> None:
         with near, far:
@@ -110,6 +132,30 @@ class Wires:
                 await loop.sock_sendall(sink, data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
+
+
+class _Wired:
+    """A doorway with wires before it: who dials here is announced there under the address that dials on."""
+
+    def __init__(self, doorway: Doorway, address: Address) -> None:
+        self.doorway = doorway
+        self.address = address
+        self._announced: dict[Address, asyncio.Future[tuple[str, dict[str, Any]]]] = {}
+        self._passed_on: dict[Address, Address] = {}
+
+    def announce(self, dialler: Address, url: str, dial: dict[str, Any]) -> None:
+        self._announcement(dialler).set_result((url, dial))
+
+    def behaviour(self, dialler: Address) -> Behaviour | None:
+        return self.doorway.behaviour(self._passed_on[dialler])
+
+    async def pass_on(self, dialler: Address, onward: Address) -> None:
+        """Announce the dial that goes on from the address ``onward``, once it has been announced here."""
+        self._passed_on[dialler] = onward
+        self.doorway.announce(onward, *await self._announcement(dialler))
+
+    def _announcement(self, dialler: Address) -> asyncio.Future[tuple[str, dict[str, Any]]]:
+        return self._announced.setdefault(dialler, asyncio.get_running_loop().create_future())
 
 
 # --- The server ------------------------------------------------------------------------------------------
@@ -255,16 +301,21 @@ def dial_server(wires: Wires, server: Callable[[dict[str, Any]], Server]) -> Rea
 
 
 @contextlib.asynccontextmanager
-async def hanging_up() -> AsyncIterator[list[Endpoint]]:
-    """Give what is under way the time to end, and end what a session leaves open."""
-    opened: list[Endpoint] = []
+async def dialled(answers: Answers, sizes: Sequence[int]) -> AsyncIterator[Connect]:
+    """Yield what dials; give what is under way the time to end, and end what a session leaves open."""
+    doorway = Doorway(answers)
+    await doorway.open()
     try:
-        yield opened
-        await asyncio.sleep(SETTLED)
+        async with Wires(sizes).before(doorway) as announced:
+            yield connector(announced, _at_once)
+            await asyncio.sleep(SETTLED)
     finally:
-        for endpoint in opened:
-            endpoint.hang_up()
+        await doorway.close()
         await asyncio.sleep(SETTLED)
+
+
+async def _at_once() -> None:
+    """Hold no dial up."""
 
 
 def record(
@@ -281,9 +332,8 @@ def record(
         recorder = Recorder(writer.write, writer.write_messages, Redactor({}), lambda url: url)
         dialler = RelayDialler(recorder, dial_server(Wires(server_sizes), server))
         try:
-            with Wires(client_sizes).between_client_and_endpoint():
-                async with hanging_up() as opened:
-                    return await session(connector(dialler, opened.append))
+            async with dialled(dialler.behaviour, client_sizes) as connect:
+                return await session(connect)
         finally:
             dialler.stop()
             recorder.finish()
@@ -322,8 +372,7 @@ def replay(
 
     async def main() -> Any:
         dialler = ReplayDialler(player, timeout, verdicts.append, pace)
-        with Wires(sizes).between_client_and_endpoint():
-            async with hanging_up() as opened:
-                return await session(connector(dialler, opened.append))
+        async with dialled(dialler.behaviour, sizes) as connect:
+            return await session(connect)
 
     return Replayed(on_virtual_clock(main), verdicts, player)

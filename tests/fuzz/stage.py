@@ -1,7 +1,7 @@
 """A stage for whole conversations: a scripted server, wires that cut what passes into pieces, a virtual clock.
 
-The server is websockets' own protocol on one half of a socket pair; the client is the real one, always. A
-conversation is recorded through the relay into a file and replayed from it by the same code.
+The server is websockets' own protocol on one half of a socket pair; the client is the real one, always, and dials a
+port. A conversation is recorded through the relay into a file and replayed from it by the same code.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import asyncio
 import contextlib
 import itertools
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Protocol, TypeVar
-from unittest import mock
 
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
@@ -28,14 +26,17 @@ from pytest_connex.cassette.recorder import Recorder
 from pytest_connex.cassette.store import Recording
 from pytest_connex.cassette.writing import CassetteWriter
 from pytest_connex.errors import CassetteError
-from pytest_connex.proxy import connect as connect_module
 from pytest_connex.proxy.connect import connector
-from pytest_connex.proxy.endpoint import SILENT, Endpoint
+from pytest_connex.proxy.desk import Address
+from pytest_connex.proxy.endpoint import SILENT
+from pytest_connex.proxy.http import Asked
 from pytest_connex.proxy.relay import RelayDialler
 from pytest_connex.proxy.replay import ReplayDialler
 from pytest_connex.proxy.upstream import Reach
 from pytest_connex.secrets.redaction import Redactor
 from pytest_connex.virtual import VirtualLoop
+
+from ..unit.doorway import Answers, Doorway
 
 HEADER = Header(FORMAT, VERSION, "2026-11-23T15:00:00Z", "sandbox", "pytest-connex 0.1.0", "tests/test_x.py::test_y")
 HOST = "wss://ws.connex.invalid"
@@ -84,18 +85,13 @@ class Wires:
         far, theirs = socket.socketpair()
         near.setblocking(False)
         far.setblocking(False)
-        task = asyncio.get_running_loop().create_task(self._connect(near, far))
+        task = asyncio.get_running_loop().create_task(self.connect(near, far))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return ours, theirs
 
-    @contextlib.contextmanager
-    def between_client_and_endpoint(self) -> Iterator[None]:
-        """Have them for the connections that a ``connector`` opens."""
-        with mock.patch.object(connect_module, "socket", SimpleNamespace(socketpair=self.socketpair)):
-            yield
-
-    async def _connect(self, near: socket.socket, far: socket.socket) -> None:
+    async def connect(self, near: socket.socket, far: socket.socket) -> None:
+        """Join two sockets until both ends have hung up."""
         with near, far:
             await asyncio.gather(self._pump(near, far), self._pump(far, near))
 
@@ -110,6 +106,52 @@ class Wires:
                 await loop.sock_sendall(sink, data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
+
+
+class Way(Doorway):
+    """A doorway with wires before it, on the running loop until :meth:`close`."""
+
+    def __init__(self, answers: Answers, wires: Wires) -> None:
+        super().__init__(answers)
+        self._wires = wires
+        self._clients: dict[Address, Address] = {}
+        self._front = socket.create_server(("127.0.0.1", 0))
+        self._front.setblocking(False)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def address(self) -> Address:
+        return self._front.getsockname()
+
+    def client(self, asked: Asked) -> Address:
+        return self._clients[asked.peer]
+
+    async def open(self) -> None:
+        await super().open()
+        asyncio.get_running_loop().add_reader(self._front, self._accept)
+
+    async def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._front)
+        self._front.close()
+        await super().close()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _accept(self) -> None:
+        near, client = self._front.accept()
+        near.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._lead(near, client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _lead(self, near: socket.socket, client: Address) -> None:
+        far = socket.socket()
+        far.setblocking(False)
+        for sock in (near, far):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(far, super().address)
+        self._clients[far.getsockname()] = client
+        await self._wires.connect(near, far)
 
 
 # --- The server ------------------------------------------------------------------------------------------
@@ -255,16 +297,20 @@ def dial_server(wires: Wires, server: Callable[[dict[str, Any]], Server]) -> Rea
 
 
 @contextlib.asynccontextmanager
-async def hanging_up() -> AsyncIterator[list[Endpoint]]:
-    """Give what is under way the time to end, and end what a session leaves open."""
-    opened: list[Endpoint] = []
+async def way(answers: Answers, sizes: Sequence[int]) -> AsyncIterator[Connect]:
+    """Give a client a way to whatever answers, what is under way the time to end, and end what it leaves open."""
+    doorway = Way(answers, Wires(sizes)) if sizes else Doorway(answers)
+    await doorway.open()
     try:
-        yield opened
+        yield connector(doorway, _nothing)
         await asyncio.sleep(SETTLED)
     finally:
-        for endpoint in opened:
-            endpoint.hang_up()
+        await doorway.close()
         await asyncio.sleep(SETTLED)
+
+
+async def _nothing() -> None:
+    """Every dial passes."""
 
 
 def record(
@@ -281,9 +327,8 @@ def record(
         recorder = Recorder(writer.write, writer.write_messages, Redactor({}), lambda url: url)
         dialler = RelayDialler(recorder, dial_server(Wires(server_sizes), server))
         try:
-            with Wires(client_sizes).between_client_and_endpoint():
-                async with hanging_up() as opened:
-                    return await session(connector(dialler, opened.append))
+            async with way(dialler.behaviour, client_sizes) as connect:
+                return await session(connect)
         finally:
             dialler.stop()
             recorder.finish()
@@ -322,8 +367,7 @@ def replay(
 
     async def main() -> Any:
         dialler = ReplayDialler(player, timeout, verdicts.append, pace)
-        with Wires(sizes).between_client_and_endpoint():
-            async with hanging_up() as opened:
-                return await session(connector(dialler, opened.append))
+        async with way(dialler.behaviour, sizes) as connect:
+            return await session(connect)
 
     return Replayed(on_virtual_clock(main), verdicts, player)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +31,7 @@ from .dialect import load_dialect
 from .recording import SUFFIXES, require_credentials, stem_of, stop_asked
 
 if TYPE_CHECKING:
+    from ..proxy.certificates import Certificates
     from ..proxy.proxy import Proxy
 
 _REFRESH = 0.2
@@ -102,7 +105,18 @@ def proxy(
             strict=strict,
         )
         session = _Standing(plan, lambda: Settings(config, spoken, all_upstreams(config, upstreams)), _Teller())
-        _serve(session, _proxy(session, config, upstreams, seed, host, port, tls), fault or [])
+        with ExitStack() as stack:
+            certificates = _certificates(stack) if tls else None
+
+            def made() -> Proxy:
+                from ..proxy.proxy import Proxy
+
+                proxy = Proxy(lambda: session, config, upstreams, seed, host, port)
+                if certificates is not None:
+                    proxy.use_tls(certificates)
+                return proxy
+
+            _serve(session, made, fault or [])
         if session.failed:
             raise typer.Exit(1)
     except (ConfigError, CassetteError) as exc:
@@ -110,33 +124,23 @@ def proxy(
         raise typer.Exit(2) from None
 
 
-def _proxy(
-    session: CassetteSession,
-    config: ConnexConfig,
-    upstreams: dict[str, str],
-    seed: int,
-    host: str,
-    port: int,
-    tls: bool,
-) -> Proxy:
-    from ..proxy.proxy import Proxy
+def _certificates(stack: ExitStack) -> Certificates:
+    """Return certificates that last as long as ``stack``."""
+    from ..proxy.certificates import Certificates
 
-    made = Proxy(lambda: session, config, upstreams, seed, host, port)
-    if tls:
-        from ..proxy.certificates import Certificates
-
-        made.use_tls(Certificates())
-    return made
+    certificates = Certificates()
+    stack.callback(certificates.remove)
+    return certificates
 
 
-def _serve(session: _Standing, proxy: Proxy, faults: list[str]) -> None:
+def _serve(session: _Standing, made: Callable[[], Proxy], faults: list[str]) -> None:
     from ..faults import apply_fault
 
     with stop_asked() as stopped:
         session.open()
         if session.verdict is not None:
             raise session.verdict
-        with proxy:
+        with made() as proxy:
             for script in faults:
                 apply_fault(proxy.faults, script)
             _announce(proxy, session.plan.action)
@@ -152,8 +156,6 @@ def _serve(session: _Standing, proxy: Proxy, faults: list[str]) -> None:
         session.commit()
     finally:
         session.discard()
-        if proxy.certificates is not None:
-            proxy.certificates.remove()
     for path in session.account.written:
         typer.echo(f"recorded {path}", err=True)
     if session.plan.action == "record" and not session.account.written:
@@ -169,11 +171,10 @@ def _named(given: list[str], action: Action) -> dict[str, str]:
 
 
 def _announce(proxy: Proxy, action: Action) -> None:
-    lines = {name: value for name, value in proxy.variables().items() if value}
-    if action != "replay":
-        del lines[API_KEY], lines[API_SECRET]
-    for name, value in lines.items():
-        typer.echo(f"export {name}={shlex.quote(value)}")
+    own = () if action == "replay" else (API_KEY, API_SECRET)
+    for name, value in proxy.variables().items():
+        if value and name not in own:
+            typer.echo(f"export {name}={shlex.quote(value)}")
     sys.stdout.flush()
     typer.echo("Copy the lines above into the shell of the program; Ctrl-C stops.", err=True)
 

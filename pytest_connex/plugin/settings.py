@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..cassette.session import Settings
 from ..errors import CassetteError
-from ..upstreams import all_upstreams
 from .run import SETTINGS, Run
 
 if TYPE_CHECKING:
+    from ..cassette.session import Settings
     from ..config import ConnexConfig
 
 
@@ -24,6 +23,9 @@ def settings_of(run: Run, known: Mapping[str, Any]) -> Settings:
     Raises:
         CassetteError: They are asked for before the fixtures know them, or because one of those failed.
     """
+    from ..cassette.session import Settings
+    from ..upstreams import all_upstreams
+
     for name in SETTINGS:
         if name not in known:
             raise CassetteError(f"{name} is needed for recordings, and the fixture has not been set up", again=False)

@@ -283,7 +283,7 @@ async def _addresses(host: str, port: int) -> list[str]:
     """Return the addresses of a host; one that is an address itself is looked up by nobody."""
     with suppress(ValueError):
         return [str(ipaddress.ip_address(host))]
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.to_thread(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)  # in this context
     return [str(address[0]) for _, _, _, _, address in found]
 
 

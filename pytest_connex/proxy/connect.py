@@ -111,7 +111,7 @@ async def _connected(
 
 
 class _Counting(ClientConnection):
-    """A connection that tells of every message it hands out, once it knows whom to tell, and reads while it closes."""
+    """A connection that tells of every message it hands out, if anybody wants to know, and reads while it closes."""
 
     connex_read: Callable[[], None] | None = None
 

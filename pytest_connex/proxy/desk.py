@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from ..background import hear
 from ..cassette.exchange import HttpRequest
 from ..cassette.session import CassetteSession
 from ..errors import CassetteError, ReplayAborted
@@ -64,6 +63,7 @@ class Desk:
         self._forwards: dict[tuple[str, bool], Forward] = {}
         self._served: list[Served] = []
         self._visiting: CassetteSession | None = None
+        self._uses: Callable[[CassetteSession], bool] = lambda fixture: True
         self._announced: dict[Address, tuple[str, dict[str, Any]]] = {}
         self._dialled: dict[Address, Behaviour] = {}
         self._verified: ssl.SSLContext | None = None
@@ -104,32 +104,51 @@ class Desk:
 
     # whose the connections are
 
-    async def visit(self, session: CassetteSession | None) -> None:
-        """A test begins, or ends: what passes on connections of shared fixtures is on its tape."""
-        await hear()
-        self._visiting = session
-        for served in self._served:
-            if served.session is not session:
-                served.turn_to(session)
+    def visit(self, session: CassetteSession, uses: Callable[[CassetteSession], bool]) -> None:
+        """A test begins: what passes on connections of the shared fixtures that it uses is on its tape."""
+        self._visiting, self._uses = session, uses
+        self._settle()
 
-    async def hand_over(self, owner: CassetteSession, back: bool) -> None:
-        """Have the connections of a shared fixture be for the tests, or ``back`` be its own."""
-        await hear()
+    def pause(self) -> None:
+        """A shared fixture is about to be set up: what the test uses may be used by the fixture now."""
+        if self._visiting is not None:
+            self._turn(self._visiting, None)
+
+    def hand_over(self, session: CassetteSession | None) -> None:
+        """A shared fixture has been set up: the connections that it has dialled and used are for the tests."""
+        if session is not None:
+            self._turn(session, None)
+        self._settle()
+
+    def take_back(self, session: CassetteSession) -> None:
+        """A shared fixture is about to end: its connections are its own again."""
         for served in self._served:
-            if served.session is owner:
-                served.turn_to(owner if back else self._visiting)
+            if served.session is session:
+                served.take_back()
 
     async def leave(self, session: CassetteSession) -> Callable[[Behaviour], bool]:
         """Give up what a test, or a fixture, has left open at upstreams; return which connections those are."""
         if session is self._visiting:
-            await self.visit(None)
-        await hear()
+            self._visiting = None
+        for other in self._served:
+            if other.session is not session:
+                other.part(session)
         served = next((served for served in self._served if served.session is session), None)
         if served is None:
             return lambda behaviour: False
         self._served.remove(served)
         await served.stop()
         return served.has
+
+    def _turn(self, before: CassetteSession | None, after: CassetteSession | None) -> None:
+        for served in self._served:
+            served.turn(before, after)
+
+    def _settle(self) -> None:
+        """Give the test what it uses of the connections that nobody has."""
+        for served in self._served:
+            if self._visiting is not None and self._uses(served.session):
+                served.turn(None, self._visiting)
 
     # dials that were announced
 
@@ -240,7 +259,7 @@ class Desk:
     def _dial(self, session: CassetteSession, url: str, dial: dict[str, Any]) -> Behaviour:
         served = next((served for served in self._served if served.session is session), None)
         if served is None:
-            served = Served(session)
+            served = Served(session, self._owner)
             self._served.append(served)
         with suppress(ReplayAborted):  # ends a test; here it is said by the verdict
             return served.dial(url, dial)

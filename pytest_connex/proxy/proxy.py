@@ -33,6 +33,7 @@ _LONG = 60.0
 """Seconds that it may take: the first client has what answers it imported, on whatever machine."""
 
 _NO_PROXY = ("NO_PROXY", "no_proxy")
+_HERE = ("127.0.0.1", "localhost")
 
 
 class Proxy:
@@ -202,17 +203,27 @@ class Proxy:
         """Take what clients have sent so far."""
         self._on_loop(None)
 
-    def visit(self, session: CassetteSession) -> None:
-        """A test begins: what passes on connections of shared fixtures is on its tape."""
-        self._on_loop(lambda desk: desk.visit(session))
+    def visit(self, session: CassetteSession, uses: Callable[[CassetteSession], bool] = lambda fixture: True) -> None:
+        """A test begins: what passes on connections of the shared fixtures that it uses is on its tape.
 
-    def hand_over(self, session: CassetteSession) -> None:
-        """A shared fixture has been set up: its connections are for the tests."""
-        self._on_loop(lambda desk: desk.hand_over(session, back=False))
+        Args:
+            session: The recordings of the test.
+            uses: Tells whether it uses the fixture with these recordings. Of others it has what it sends, and what
+                comes from then on.
+        """
+        self._on_loop(lambda desk: desk.visit(session, uses))
+
+    def pause(self) -> None:
+        """A shared fixture is about to be set up: what the test uses may be used by the fixture now."""
+        self._on_loop(lambda desk: desk.pause())
+
+    def hand_over(self, session: CassetteSession | None) -> None:
+        """A shared fixture has been set up: the connections that it has dialled and used are for the tests."""
+        self._on_loop(lambda desk: desk.hand_over(session))
 
     def take_back(self, session: CassetteSession) -> None:
         """A shared fixture is about to end: its connections are its own again."""
-        self._on_loop(lambda desk: desk.hand_over(session, back=True))
+        self._on_loop(lambda desk: desk.take_back(session))
 
     def leave(self, session: CassetteSession) -> None:
         """Hear what the clients of a test, or of a fixture, have sent, then end what they left open."""
@@ -224,17 +235,17 @@ class Proxy:
             port.drop(left_open)
         await hear()
 
-    def _on_loop(self, work: Callable[[Desk], Coroutine[Any, Any, None]] | None) -> None:
+    def _on_loop(self, work: Callable[[Desk], Coroutine[Any, Any, None] | None] | None) -> None:
         """Hear what clients have sent; then do something for those who asked, if anybody has."""
         if self._background.is_running:
             self._background.run(self._heard(work), _LONG)
             if self._desk is not None:
                 self._desk.settle()
 
-    async def _heard(self, work: Callable[[Desk], Coroutine[Any, Any, None]] | None) -> None:
+    async def _heard(self, work: Callable[[Desk], Coroutine[Any, Any, None] | None] | None) -> None:
         await hear()
-        if self._desk is not None and work is not None:
-            await work(self._desk)
+        if self._desk is not None and work is not None and (more := work(self._desk)) is not None:
+            await more
 
     # dials of this process, whose URLs are fixed
 
@@ -318,8 +329,7 @@ def variable(name: str) -> str:
 
 def no_proxy() -> dict[str, str]:
     """Return the variables that keep clients from going through a forward proxy to this machine."""
-    return {name: _with_loopback(os.environ.get(name, "")) for name in _NO_PROXY}
-
-
-def _with_loopback(listed: str) -> str:
-    return listed if "127.0.0.1" in listed else ",".join(filter(None, (listed, "127.0.0.1,localhost")))
+    listed = [name for value in map(os.environ.get, _NO_PROXY) if value for name in value.split(",")]
+    if "*" in map(str.strip, listed):
+        return {}
+    return dict.fromkeys(_NO_PROXY, ",".join(dict.fromkeys((*map(str.strip, listed), *_HERE))))

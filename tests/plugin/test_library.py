@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from contextlib import chdir
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
 from click.testing import Result
 
 from ..unit.commands import run
-from .conftest import BOTH, INI, Project
+from .conftest import BOTH, INI, OTHERS, Project
 
 WS, HTTP = "cassettes/test_it/test_ws.ws.jsonl", "cassettes/test_it/test_rest.yaml"
 FOREIGN = "interactions: []\nversion: 1\n"
 
 
 def connex(project: Project, *args: str) -> Result:
-    with chdir(project.path):
+    """Run a command, for which the pytest that it starts loads no other plugins either."""
+    lean = shlex.join(f"-pno:{name}" for name in OTHERS)
+    with chdir(project.path), mock.patch.dict(os.environ, PYTEST_ADDOPTS=lean):
         return run("cassettes", *args)
 
 

@@ -99,9 +99,8 @@ def test_a_client_that_waits_for_more_than_was_recorded_fails(recorded):
 
 
 def test_a_message_never_sent_fails(recorded):
-    recorded.test(
-        "async def test_ws(connex_config, connex_connect):\n    await connex_connect(connex_config.ws_url)\n"
-    )
+    dialling = "async with connex_connect(connex_config.ws_url): pass"
+    recorded.test(f"async def test_ws(connex_config, connex_connect):\n    {dialling}\n")
     result = recorded.run("-k", "test_ws")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*CassetteUnplayed: *test_ws.ws.jsonl:4: the test left a part*", "*never sent*"])

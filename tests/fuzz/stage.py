@@ -26,8 +26,10 @@ from pytest_connex.cassette.recorder import Recorder
 from pytest_connex.cassette.store import Recording
 from pytest_connex.cassette.writing import CassetteWriter
 from pytest_connex.errors import CassetteError
-from pytest_connex.proxy.connect import Address, Announced, connector
-from pytest_connex.proxy.endpoint import SILENT, Behaviour
+from pytest_connex.proxy.connect import connector
+from pytest_connex.proxy.desk import Address
+from pytest_connex.proxy.endpoint import SILENT
+from pytest_connex.proxy.http import Asked
 from pytest_connex.proxy.relay import RelayDialler
 from pytest_connex.proxy.replay import ReplayDialler
 from pytest_connex.proxy.upstream import Reach
@@ -83,41 +85,13 @@ class Wires:
         far, theirs = socket.socketpair()
         near.setblocking(False)
         far.setblocking(False)
-        self._start(near, far)
-        return ours, theirs
-
-    def _start(self, near: socket.socket, far: socket.socket) -> None:
-        task = asyncio.get_running_loop().create_task(self._connect(near, far))
+        task = asyncio.get_running_loop().create_task(self.connect(near, far))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return ours, theirs
 
-    @contextlib.asynccontextmanager
-    async def before(self, doorway: Doorway) -> AsyncIterator[Announced]:
-        """Have them between a doorway and those who dial it, where pieces have sizes."""
-        if not self._sizes:
-            yield doorway
-            return
-        listening = socket.create_server(("127.0.0.1", 0))
-        listening.setblocking(False)
-        wired = _Wired(doorway, listening.getsockname())
-        task = asyncio.get_running_loop().create_task(self._accept(listening, wired))
-        try:
-            yield wired
-        finally:
-            task.cancel()
-
-    async def _accept(self, listening: socket.socket, wired: _Wired) -> None:
-        loop = asyncio.get_running_loop()
-        with listening:
-            while True:
-                near, dialler = await loop.sock_accept(listening)
-                far = socket.socket()
-                far.setblocking(False)
-                await loop.sock_connect(far, wired.doorway.address)
-                await wired.pass_on(dialler, far.getsockname())
-                self._start(near, far)
-
-    async def _connect(self, near: socket.socket, far: socket.socket) -> None:
+    async def connect(self, near: socket.socket, far: socket.socket) -> None:
+        """Join two sockets until both ends have hung up."""
         with near, far:
             await asyncio.gather(self._pump(near, far), self._pump(far, near))
 
@@ -134,28 +108,50 @@ class Wires:
             sink.shutdown(socket.SHUT_WR)
 
 
-class _Wired:
-    """A doorway with wires before it: who dials here is announced there under the address that dials on."""
+class Way(Doorway):
+    """A doorway with wires before it, on the running loop until :meth:`close`."""
 
-    def __init__(self, doorway: Doorway, address: Address) -> None:
-        self.doorway = doorway
-        self.address = address
-        self._announced: dict[Address, asyncio.Future[tuple[str, dict[str, Any]]]] = {}
-        self._passed_on: dict[Address, Address] = {}
+    def __init__(self, answers: Answers, wires: Wires) -> None:
+        super().__init__(answers)
+        self._wires = wires
+        self._clients: dict[Address, Address] = {}
+        self._front = socket.create_server(("127.0.0.1", 0))
+        self._front.setblocking(False)
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def announce(self, dialler: Address, url: str, dial: dict[str, Any]) -> None:
-        self._announcement(dialler).set_result((url, dial))
+    @property
+    def address(self) -> Address:
+        return self._front.getsockname()
 
-    def behaviour(self, dialler: Address) -> Behaviour | None:
-        return self.doorway.behaviour(self._passed_on[dialler])
+    def client(self, asked: Asked) -> Address:
+        return self._clients[asked.peer]
 
-    async def pass_on(self, dialler: Address, onward: Address) -> None:
-        """Announce the dial that goes on from the address ``onward``, once it has been announced here."""
-        self._passed_on[dialler] = onward
-        self.doorway.announce(onward, *await self._announcement(dialler))
+    async def open(self) -> None:
+        await super().open()
+        asyncio.get_running_loop().add_reader(self._front, self._accept)
 
-    def _announcement(self, dialler: Address) -> asyncio.Future[tuple[str, dict[str, Any]]]:
-        return self._announced.setdefault(dialler, asyncio.get_running_loop().create_future())
+    async def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._front)
+        self._front.close()
+        await super().close()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _accept(self) -> None:
+        near, client = self._front.accept()
+        near.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._lead(near, client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _lead(self, near: socket.socket, client: Address) -> None:
+        far = socket.socket()
+        far.setblocking(False)
+        for sock in (near, far):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(far, super().address)
+        self._clients[far.getsockname()] = client
+        await self._wires.connect(near, far)
 
 
 # --- The server ------------------------------------------------------------------------------------------
@@ -301,21 +297,20 @@ def dial_server(wires: Wires, server: Callable[[dict[str, Any]], Server]) -> Rea
 
 
 @contextlib.asynccontextmanager
-async def dialled(answers: Answers, sizes: Sequence[int]) -> AsyncIterator[Connect]:
-    """Yield what dials; give what is under way the time to end, and end what a session leaves open."""
-    doorway = Doorway(answers)
+async def way(answers: Answers, sizes: Sequence[int]) -> AsyncIterator[Connect]:
+    """Give a client a way to whatever answers, what is under way the time to end, and end what it leaves open."""
+    doorway = Way(answers, Wires(sizes)) if sizes else Doorway(answers)
     await doorway.open()
     try:
-        async with Wires(sizes).before(doorway) as announced:
-            yield connector(announced, _at_once)
-            await asyncio.sleep(SETTLED)
+        yield connector(doorway, _nothing)
+        await asyncio.sleep(SETTLED)
     finally:
         await doorway.close()
         await asyncio.sleep(SETTLED)
 
 
-async def _at_once() -> None:
-    """Hold no dial up."""
+async def _nothing() -> None:
+    """Every dial passes."""
 
 
 def record(
@@ -332,7 +327,7 @@ def record(
         recorder = Recorder(writer.write, writer.write_messages, Redactor({}), lambda url: url)
         dialler = RelayDialler(recorder, dial_server(Wires(server_sizes), server))
         try:
-            async with dialled(dialler.behaviour, client_sizes) as connect:
+            async with way(dialler.behaviour, client_sizes) as connect:
                 return await session(connect)
         finally:
             dialler.stop()
@@ -372,7 +367,7 @@ def replay(
 
     async def main() -> Any:
         dialler = ReplayDialler(player, timeout, verdicts.append, pace)
-        async with dialled(dialler.behaviour, sizes) as connect:
+        async with way(dialler.behaviour, sizes) as connect:
             return await session(connect)
 
     return Replayed(on_virtual_clock(main), verdicts, player)

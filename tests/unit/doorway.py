@@ -23,7 +23,9 @@ class Doorway:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self._port = Port(_no_http, self._websocket, Faults(0), announced=lambda asked: asked.peer in self._announced)
+        self._port = Port(
+            _no_http, self._websocket, Faults(0), announced=lambda asked: self.client(asked) in self._announced
+        )
         self._announced: dict[Address, tuple[str, dict[str, Any]]] = {}
         self._dialled: dict[Address, Behaviour] = {}
         self._serving: asyncio.Task[None] | None = None
@@ -38,6 +40,10 @@ class Doorway:
 
     def behaviour(self, dialler: Address) -> Behaviour | None:
         return self._dialled.pop(dialler, None)
+
+    def client(self, asked: Asked) -> Address:
+        """Return where whoever asks has dialled from."""
+        return asked.peer
 
     async def open_here(self) -> None:
         """Listen on the running loop, if that has not begun."""
@@ -61,9 +67,8 @@ class Doorway:
             await self._port.stop()
 
     def _websocket(self, asked: Asked) -> Behaviour:
-        url, dial = self._announced.pop(asked.peer)
-        behaviour = self._answers(url, dial)
-        self._dialled[asked.peer] = behaviour
+        url, dial = self._announced.pop(self.client(asked))
+        behaviour = self._dialled[self.client(asked)] = self._answers(url, dial)
         return behaviour
 
 

@@ -74,6 +74,17 @@ def spin(swallow: type[BaseException], begin: Callable[[], object] = lambda: Non
     return swallowed
 
 
+def ask(ending: Ending, times: int = 1) -> None:
+    for _ in range(times):
+        ending.asked_again()
+
+
+def insist(ending: Ending) -> None:
+    """Go on asking until that is not borne with any more."""
+    with suppress(ReplayAborted):
+        ask(ending, PATIENCE + 1)
+
+
 def wait_for_ever(swallowing: int = 0) -> Coroutine[Any, Any, None]:
     """Wait for ever, and swallow so many cancellations."""
 
@@ -137,16 +148,16 @@ def test_a_phase_goes_on_being_watched_when_one_within_it_is_over(ending):
 
 @pytest.mark.parametrize("limit", [None, FOR_EVER])
 def test_a_phase_that_goes_on_asking_is_ended_whatever_its_limit(ending, limit):
-    def insist() -> None:
+    def go_on() -> None:
         ending.begin(VERDICT)
-        ending.insist()
+        insist(ending)
 
-    assert isinstance(ended(ending, lambda: spin(Exception, insist), limit), ReplayAborted)
+    assert isinstance(ended(ending, lambda: spin(Exception, go_on), limit), ReplayAborted)
 
 
 def test_outside_of_phases_nothing_is_ended(ending):
     ending.begin(VERDICT)
-    ending.insist()
+    insist(ending)
     assert watchers() == []
 
 
@@ -340,11 +351,6 @@ def test_tasks_of_others_go_on(ending):
 
 
 # --- A test that goes on asking ------------------------------------------------------------------------------------
-
-
-def ask(ending: Ending, times: int = 1) -> None:
-    for _ in range(times):
-        ending.asked_again()
 
 
 def test_a_test_that_goes_on_asking_is_borne_with_for_a_while_and_then_aborted(ending):

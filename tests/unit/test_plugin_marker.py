@@ -30,9 +30,10 @@ def refusal_of(*marks: dict[str, Any]) -> str:
 # --- One marker ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["strict", "tls"])
 @pytest.mark.parametrize("value", [True, False])
-def test_strict_is_true_or_false(value):
-    assert ask({"strict": value}).strict is value
+def test_a_flag_is_true_or_false(name, value):
+    assert getattr(ask({name: value}), name) is value
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_volatile_may_be_empty():
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        *[("strict", value, "True or False") for value in (1, 0, "yes", "", None, [])],
+        *[(name, value, "True or False") for name in ("strict", "tls") for value in (1, 0, "yes", "", None, [])],
         *[
             (
                 "pace",
@@ -83,7 +84,7 @@ def test_a_value_that_cannot_be_used_is_refused_with_what_can(name, value, expec
 
 def test_an_argument_that_does_not_exist_is_refused_with_those_that_do():
     assert refusal_of({"strikt": True}) == (
-        "test_x.py::test_y: the marker connex has no 'strikt': choose from strict, pace, clock, volatile"
+        "test_x.py::test_y: the marker connex has no 'strikt': choose from strict, pace, clock, volatile, tls"
     )
 
 
@@ -109,7 +110,7 @@ def test_a_value_that_means_nothing_counts_too():
 
 
 def test_what_the_closest_does_not_say_comes_from_the_next():
-    assert ask({"strict": True}, {"pace": 3}, {"clock": "virtual", "pace": 4}) == Wishes(True, 3.0, True, ())
+    assert ask({"strict": True}, {"pace": 3}, {"clock": "virtual", "pace": 4}) == Wishes(True, 3.0, True, (), False)
 
 
 def test_a_marker_that_is_overruled_is_read_all_the_same():
@@ -131,13 +132,15 @@ def test_of_function_class_and_module_the_closest_counts(pytester):
         """,
         "test_it",
     )
-    assert wishes(item, OPTIONS) == Wishes(strict=True, pace=2.0, virtual=False, volatile=("ref",))
+    assert wishes(item, OPTIONS) == Wishes(strict=True, pace=2.0, virtual=False, volatile=("ref",), tls=False)
 
 
 @pytest.mark.parametrize("marks", [[], [{}]], ids=["no marker", "an empty one"])
 def test_what_no_marker_says_comes_from_the_options(marks):
-    assert ask(*marks) == Wishes(strict=False, pace=0.0, virtual=False, volatile=())
-    assert ask(*marks, options=replace(OPTIONS, pace=2.0, clock="virtual")) == Wishes(False, 2.0, True, ())
+    assert ask(*marks) == Wishes(strict=False, pace=0.0, virtual=False, volatile=(), tls=False)
+    assert ask(*marks, options=replace(OPTIONS, pace=2.0, clock="virtual", tls=True)) == Wishes(
+        False, 2.0, True, (), True
+    )
 
 
 def test_a_marker_wins_over_the_options():

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import uvloop
 
-from pytest_connex.errors import NetworkBlocked
-from pytest_connex.plugin.network import UVLOOP_REFUSED, blocked, is_uvloop
+from pytest_connex.errors import CassetteError, NetworkBlocked
+from pytest_connex.plugin.network import UVLOOP_REFUSED, blocked, is_uvloop, nothing_around
+from pytest_connex.proxy.whose import at_door
 
 BEYOND = "192.0.2.1"
 """An address for documentation (RFC 5737): nobody answers there."""
@@ -40,20 +42,28 @@ def test_a_connection_beyond_this_machine_is_refused_with_what_to_do():
     with socket.socket() as ours, blocked((), False), pytest.raises(NetworkBlocked) as caught:
         ours.connect((BEYOND, 9))
     assert str(caught.value) == (
-        "a recorded test reached for 192.0.2.1:9: recorded runs have no network. Record that traffic through the "
-        "connex fixtures, or allow the host with @pytest.mark.block_network(allowed_hosts=[...])"
+        "a recorded test reached for 192.0.2.1:9: recorded runs have no network. Give the client the URLs of "
+        "connex_config, which are recorded and played, or allow the host with "
+        "@pytest.mark.block_network(allowed_hosts=[...])"
     )
 
 
-def test_where_http_cannot_be_played_a_recorded_host_is_refused_with_that_reason():
-    with blocked((), False, "it is Tuesday"):
-        with pytest.raises(NetworkBlocked) as caught:
-            socket.getaddrinfo("rest.connex.invalid", 443)
-        with pytest.raises(NetworkBlocked, match="recorded runs have no network"):
-            dial(BEYOND)
-    assert str(caught.value) == "a recorded test reached for rest.connex.invalid: it is Tuesday"
-    with blocked((), False), pytest.raises(NetworkBlocked, match="recorded runs have no network"):
-        socket.getaddrinfo("rest.connex.invalid", 443)
+def test_what_is_refused_is_told_before_whoever_dials_is():
+    told: list[CassetteError] = []
+    with blocked((), False, told.append), pytest.raises(NetworkBlocked) as caught:
+        dial(BEYOND)
+    assert told == [caught.value]
+
+
+def test_within_another_it_is_the_inner_one_that_is_told():
+    inner: list[CassetteError] = []
+    outer: list[CassetteError] = []
+    with blocked((), False, outer.append):
+        with blocked((), False, inner.append):
+            assert is_refused(lambda: dial(BEYOND))
+        assert is_refused(lambda: dial("192.0.2.2"))
+    assert [len(inner), len(outer)] == [1, 1]
+    assert "192.0.2.2" in str(outer[0])
 
 
 def test_so_is_one_that_returns_its_error():
@@ -209,6 +219,73 @@ def test_other_events_are_none_of_its_business():
     with blocked((), False):
         sys.audit("socket.bind", None, (BEYOND, 9))
         sys.audit("open", BEYOND, "r", 0)
+
+
+# --- Around the proxy ------------------------------------------------------------------------------------
+
+HERE = {"192.0.2.1:443", "gateway.invalid:443"}
+
+
+@pytest.fixture
+def told() -> Iterator[list[CassetteError]]:
+    """What is told of dials while a test is recorded."""
+    errors: list[CassetteError] = []
+    with nothing_around(lambda: HERE, errors.append):
+        yield errors
+
+
+def test_a_dial_to_an_upstream_that_is_not_the_proxy_s_is_told_and_made(told):
+    dial("192.0.2.1", 443)
+    [error] = told
+    assert str(error) == (
+        "this went around the recording: a dial of 192.0.2.1:443. Give the client the URLs of connex_config, or hand "
+        "it connex_connect"
+    )
+    assert not isinstance(error, NetworkBlocked)
+
+
+def test_so_is_a_name_of_one_that_is_looked_up(told):
+    sys.audit("socket.getaddrinfo", "gateway.invalid", 443, 0, 0, 0)
+    assert ["gateway.invalid:443" in str(error) for error in told] == [True]
+
+
+@pytest.mark.parametrize(("host", "port"), [("192.0.2.1", 80), ("192.0.2.2", 443), ("127.0.0.1", 443)])
+def test_what_is_no_upstream_may_be_dialled(told, host, port):
+    dial(host, port)
+    sys.audit("socket.connect", None, "/run/a-socket-of-unix")
+    assert told == []
+
+
+def test_the_proxy_itself_may_dial_an_upstream(told):
+    def by_the_proxy() -> None:
+        at_door()
+        dial("192.0.2.1", 443)
+
+    contextvars.copy_context().run(by_the_proxy)
+    thread = threading.Thread(target=dial, args=("192.0.2.1", 443), name="connex-proxy")
+    thread.start()
+    thread.join()
+    assert told == []
+    dial("192.0.2.1", 443)
+    assert len(told) == 1
+
+
+def test_upstreams_are_asked_for_when_something_is_dialled():
+    known: set[str] = set()
+    errors: list[CassetteError] = []
+    with nothing_around(lambda: known, errors.append):
+        dial("192.0.2.1", 443)
+        known.add("192.0.2.1:443")
+        dial("192.0.2.1", 443)
+    assert len(errors) == 1
+
+
+def test_afterwards_nothing_is_told(told):
+    errors: list[CassetteError] = []
+    with nothing_around(lambda: HERE, errors.append):
+        pass
+    dial("192.0.2.1", 443)
+    assert (errors, len(told)) == ([], 1)
 
 
 # --- uvloop ----------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from pytest_connex.plugin.requirements import (
     refuse,
     refuse_short_secrets,
 )
-from pytest_connex.plugin.run import MARKERS, REFUSAL, Run, owns_sandbox, skip_reason, uses_connex
+from pytest_connex.plugin.run import MARKERS, REFUSAL, SETTINGS, Run, owns_sandbox, skip_reason, uses_connex
 
 INI = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
 OPTIONS = RunOptions("recorded", None, Path("/project/cassettes"), 5.0, "fail", False, 7, 0.05, {})
@@ -202,16 +202,16 @@ def test_a_live_run_with_a_variable_that_cannot_be_used_is_refused(environment):
 
 def test_every_test_of_connex_knows_its_configuration_first(made_with):
     item = made_with("tmp_path, connex_ws")
-    asked = list(item.fixturenames)
+    asked = [name for name in item.fixturenames if name not in SETTINGS]
     prepare([item], run_of())
-    assert item.fixturenames == ["connex_config", *asked]
+    assert item.fixturenames == ["connex_dialect", "connex_config", "_connex_visit", *asked]
 
 
 def test_a_test_with_a_sandbox_of_its_own_starts_it_first(made_with):
     item = made_with("tmp_path", "connex_sandbox")
-    asked = list(item.fixturenames)
+    asked = [name for name in item.fixturenames if name != "connex_sandbox"]
     prepare([item], run_of())
-    assert item.fixturenames == ["connex_dialect", "connex_sandbox", *asked]
+    assert item.fixturenames == ["connex_dialect", "connex_sandbox", "_connex_visit", *asked]
 
 
 def test_another_test_keeps_its_fixtures(made_with):
@@ -450,10 +450,6 @@ def test_a_plan_knows_the_secrets_of_the_run(made_with, environment):
 )
 def test_the_marker_says_whether_a_recording_is_strict(made_with, marker, strict):
     assert plan(made_with(marker=marker), run_of(), "").strict is strict
-
-
-def test_a_test_that_scripts_its_answers_records_no_http(made_with):
-    assert plan(made_with("connex_respx"), run_of(), "").scripted_http is True
 
 
 # --- Where the recordings are ----------------------------------------------------------------------------

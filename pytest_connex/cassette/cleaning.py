@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -16,10 +17,12 @@ from ..config import canonical_url, origin
 from ..errors import CassetteError, SecretFound
 from ..secrets.redaction import Redactor
 from .exchange import Fields, HttpRequest, Interaction, Piece, upstream_url
-from .http_writing import encoded
 from .inflation import ENCODINGS, inflated
 
 _LOCATIONS = frozenset({"location", "content-location"})
+_REMEMBERED = 10_000
+"""So many texts of heads are remembered that have no secret: most come again with the next request."""
+
 _OF_THE_WIRE = frozenset({"host", "content-encoding"})
 
 
@@ -36,6 +39,7 @@ class Cleaning:
         self._path = path
         self._redactor = redactor
         self._upstreams = upstreams
+        self._searched: set[str] = set()
 
     def interaction(self, passed: Interaction, came: int) -> Interaction:
         """Return an interaction without secrets, and with the hosts that recordings carry.
@@ -145,18 +149,22 @@ class Cleaning:
 
     def _search(self, cleaned: Interaction) -> None:
         """Refuse what has a secret left in it."""
-        asked = f"{cleaned.request.method} {cleaned.request.url}"
-        headless = replace(cleaned, request=replace(cleaned.request, body=b""), body=b"")
-        for what, content in (
-            (f"the request {asked}", cleaned.request.body),
-            (f"the answer to {asked}", cleaned.body),
-            (f"the headers of {asked}", b"".join(encoded(headless))),
-        ):
-            try:
-                self._redactor.check(content, self._path, 1)
-            except SecretFound as exc:
-                _, _, advice = str(exc).partition("nothing was written")
-                raise SecretFound(f"a secret was left in {what}; nothing was written{advice}", self._path) from exc
+        request = cleaned.request
+        asked = f"{request.method} {request.url}"
+        self._check(f"the request {asked}", request.body)
+        self._check(f"the answer to {asked}", cleaned.body)
+        for text in (request.method, request.url, cleaned.reason, *chain(*request.headers, *cleaned.headers)):
+            if text not in self._searched:
+                self._check(f"the headers of {asked}", text.encode())
+                if len(self._searched) < _REMEMBERED:
+                    self._searched.add(text)
+
+    def _check(self, what: str, content: bytes) -> None:
+        try:
+            self._redactor.check(content, self._path, 1)
+        except SecretFound as exc:
+            _, _, advice = str(exc).partition("nothing was written")
+            raise SecretFound(f"a secret was left in {what}; nothing was written{advice}", self._path) from exc
 
 
 def encoding_of(headers: Fields) -> str:

@@ -21,6 +21,7 @@ from .exchange import REST, Ending, Fields, HttpRequest, Interaction, Piece, rea
 from .http_writing import HttpWriter, encoded
 from .inflation import ENCODINGS, Inflation
 from .stamps import TapeClock
+from .tally import Requests
 
 _IN_MEMORY = 2**20
 """So many bytes are kept in memory at most, of each body and of what has ended."""
@@ -48,8 +49,7 @@ class HttpRecorder:
         fail: Told what cannot be recorded; nothing is written then.
 
     Attributes:
-        count: How many requests have ended.
-        size: How many bytes their answers have, as they are recorded.
+        passed: What it was told of.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class HttpRecorder:
     ) -> None:
         self.path = path
         self.clock = clock
-        self.count = self.size = 0
+        self.passed = Requests()
         self._cleaning = Cleaning(path, redactor, upstreams)
         self._redactor = redactor
         self._fail = fail
@@ -81,6 +81,7 @@ class HttpRecorder:
                 conversation.close()
             else:
                 self._open.add(conversation)
+                self.passed.asked += 1
         return conversation
 
     def finish(self) -> None:
@@ -104,7 +105,7 @@ class HttpRecorder:
             raise self._problem
         if not self._places:
             return None
-        return HttpWriter(self.path, self._redactor, facts, self.count, self._written())
+        return HttpWriter(self.path, self._redactor, facts, len(self._places), self._written())
 
     def close(self) -> None:
         """Let go of what waits on disk."""
@@ -142,8 +143,7 @@ class HttpRecorder:
         offset = self._ended.seek(0, 2)
         length = sum(map(self._ended.write, encoded(interaction)))
         self._places.append(_Place(interaction.asked or 0.0, offset, length))
-        self.count += 1
-        self.size += len(interaction.body)
+        self.passed.size += len(interaction.body)
 
     def _written(self) -> Iterator[bytes]:
         """Yield what has ended, in the order in which it was asked."""

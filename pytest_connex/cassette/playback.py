@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from ..errors import CassetteMismatch
 from ..secrets.redaction import Redactor
 from .causality import Order
-from .events import Answer, Closed, Late, Left, Payload, Received, Sent
+from .events import Answer, Closed, Late, Left, Open, Payload, Received, Sent
 from .generated import advice, generated
 from .matching import Difference, differences, fingerprint
 from .store import Recording
@@ -140,6 +140,16 @@ class Playback:
         track = self.track
         event = track.due()
         return Waiting(event if isinstance(event, Closed) else None, track.line)
+
+    @property
+    def is_played_out(self) -> bool:
+        """Whether nothing is left but the end, and nothing but the client's own doing keeps that back."""
+        track = self.track
+        due = track.due()
+        if not isinstance(track.connection.answer, Open):
+            return True
+        event = track.event
+        return isinstance(event, Closed) and (due is event or event.by in ("client", "test"))
 
     def gap(self) -> float:
         """Return how long it took, when it was recorded, from the last event to the next one; in seconds."""

@@ -60,12 +60,13 @@ class Player:
 
     def _dial(self, url: str, offered: list[str]) -> Playback:
         settled = self._settled()
+        targets = {_target(url), _target(self.rules.redactor.text(url))}
         candidates = [
             Track(connection, Echoes(self.rules.echoed), self.order.limits)
             for connection in self.recording.connections
             if connection.number not in settled
             and not connection.dial.of
-            and _target(connection.dial.url) == _target(url)
+            and _target(connection.dial.url) in targets
             and connection.dial.subprotocols == offered
         ]
         playback = Playback(self, candidates)

@@ -36,6 +36,7 @@ from .events import (
     headers_of,
 )
 from .stamps import TapeClock
+from .tally import Messages
 
 _HANDSHAKE_HEADERS = frozenset({"connection", "date", "host", "server", "upgrade", "user-agent", "content-length"})
 
@@ -71,6 +72,9 @@ class Recorder:
         redactor: Replaces secrets.
         canonical: Turns a URL into the one a recording carries.
         clock: Of the tape, where HTTP is on it, too; otherwise its times are the ``now`` of each call.
+
+    Attributes:
+        passed: What it was told of and passed on.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Recorder:
         self._farewells: dict[int, tuple[int, str]] = {}
         self._waiting: list[Message] = []
         self._waiting_characters = 0
+        self.passed = Messages()
         self._lock = threading.RLock()
 
     def dial(self, now: float, url: str, subprotocols: Iterable[str] = (), headers: Pairs | None = None) -> int:
@@ -101,6 +106,7 @@ class Recorder:
         target = self._redactor.text(self._canonical(url))
         with self._lock:
             self._dialled += 1
+            self.passed.dials += 1
             conn = self._dialled
             self._states[conn] = _State.DIALLED
             self._event(Dial(conn, self._at(now), target, list(subprotocols), self._kept_headers(headers or {})))
@@ -118,6 +124,7 @@ class Recorder:
         target = self._redactor.text(self._canonical(url))
         with self._lock:
             self._dialled += 1
+            self.passed.dials += 1
             conn = self._dialled
             self._states[conn] = _State.OPEN
             self._event(Dial(conn, self._at(now), target, of=fixture, number=number))
@@ -252,11 +259,18 @@ class Recorder:
             if not self._waiting:
                 return
             messages, self._waiting, self._waiting_characters = self._waiting, [], 0
-            if self._redactor.passes([message.payload for message in messages]):
+            payloads = [message.payload for message in messages]
+            sent = sum(type(message) is Sent for message in messages)
+            self.passed.sent += sent
+            self.passed.received += len(messages) - sent
+            if self._redactor.passes(payloads):
+                self.passed.size += sum(map(len, payloads))
                 self._write_messages(messages)
                 return
             for message in messages:
-                text, binary, _ = _split(self._redactor.payload(message.payload))
+                redacted = self._redactor.payload(message.payload)
+                self.passed.size += len(redacted)
+                text, binary, _ = _split(redacted)
                 self._write(type(message)(message.conn, message.at, text, binary, message.invalid))
 
     def _note(self, kind: type[Sent | Received], conn: int, now: float, message: Payload) -> None:

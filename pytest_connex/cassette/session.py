@@ -21,19 +21,19 @@ from ..errors import CassetteError, CassetteMissing, CassetteStale
 from ..protocol import Dialect
 from ..secrets.redaction import Redactor
 from ..upstreams import canonical_websocket, http_url
-from .causality import Order
 from .stamps import TapeClock
-from .writing import Writer, put_in_place
 
 if TYPE_CHECKING:
+    from .causality import Order
     from .events import Event, Message
     from .exchange import Interaction
-    from .http_player import HttpPlayer
+    from .http_player import HttpPlayer, HttpRules
     from .http_recorder import HttpRecorder
+    from .playback import Rules
     from .player import Player
     from .recorder import Recorder
     from .store import Recording
-    from .writing import CassetteWriter
+    from .writing import CassetteWriter, Writer
 
 Action = Literal["replay", "record", "pass"]
 
@@ -325,12 +325,15 @@ class CassetteSession:
         """
         if self.plan.action != "record":
             return
+        from .writing import put_in_place
+
         writers: list[Writer] = [] if self._writer is None else [self._writer]
         try:
             if self._http_recorder is not None and (http := self._http_recorder.writer(self._facts())) is not None:
                 writers.append(http)
             for writer in writers:
                 writer.finish()
+            self._prove(writers)
             kept = {writer.path for writer in writers}
             watched = [self.plan.websocket_path, self.plan.http_path]
             removed = put_in_place(writers, [path for path in watched if path not in kept])
@@ -340,6 +343,23 @@ class CassetteSession:
             raise
         self.account.written += [str(writer.path) for writer in writers]
         self.account.removed += map(str, removed)
+
+    def _prove(self, writers: Sequence[Writer]) -> None:
+        """Read back what was recorded, and play it.
+
+        Raises:
+            CassetteError: It is not what passed, or cannot be played.
+        """
+        from .proof import Proof
+
+        proof = Proof(self._rules(), self._http_rules())
+        for writer in writers:
+            if writer is self._writer:
+                proof.messages(writer.finished, writer.path, self.recorder().passed)
+            else:
+                proof.requests(writer.finished, writer.path, self.http_recorder().passed)
+        if writers:
+            proof.check()
 
     def discard(self) -> None:
         """Throw away what was recorded: the test did not pass."""
@@ -390,34 +410,44 @@ class CassetteSession:
 
     def _order_of_tape(self) -> Order:
         if self._order is None:
+            from .causality import Order
+
             self._order = Order(self._recording, self._interactions)
         return self._order
 
     def _made_player(self, recording: Recording) -> Player:
-        from .player import Player, Rules
+        from .player import Player
+
+        return Player(recording, self._rules(), self._order_of_tape())
+
+    def _rules(self) -> Rules:
+        from .playback import Rules
 
         dialect, redactor = self._all_settings()
-        rules = Rules(
+        return Rules(
             volatile=(*dialect.volatile_paths, *self.plan.volatile),
             redactor=redactor,
             strict=self.plan.strict,
             again=self.plan.again,
             echoed=(*dialect.echoed_paths, *self.plan.volatile),
         )
-        return Player(recording, rules, self._order_of_tape())
 
     def _made_http_player(self) -> HttpPlayer:
+        from .http_player import HttpPlayer
+
+        return HttpPlayer(self.plan.http_path, self._interactions, self._http_rules(), self._order_of_tape())
+
+    def _http_rules(self) -> HttpRules:
         from .http_matching import Matching
-        from .http_player import HttpPlayer, HttpRules
+        from .http_player import HttpRules
 
         dialect, redactor = self._all_settings()
-        rules = HttpRules(
+        return HttpRules(
             Matching(dialect.volatile_query, dialect.volatile_body),
             redactor,
             _as_http(self._settings().upstreams),
             self.plan.again,
         )
-        return HttpPlayer(self.plan.http_path, self._interactions, rules, self._order_of_tape())
 
     def _made_recorder(self) -> Recorder:
         from .events import FORMAT, VERSION, Header

@@ -155,6 +155,15 @@ class Recording:
         except OSError as exc:
             raise CassetteError(f"the recording cannot be read: {exc.strerror}", path) from exc
 
+    def actions(self) -> Iterator[Dial | Sent]:
+        """Yield what the clients did, in the order of the file."""
+        with self.path.open("rb") as file:
+            file.readline()
+            while data := file.read(_STRETCH):
+                for event in _lines.decode_lines(data + file.readline()):
+                    if isinstance(event, Dial | Sent):
+                        yield event
+
     def _read_header(self, file: BinaryIO) -> Header:
         line = file.readline()
         try:

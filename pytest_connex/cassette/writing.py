@@ -7,7 +7,6 @@ finished files into their places: all of them, or none.
 
 from __future__ import annotations
 
-import base64
 import errno
 import glob
 import os
@@ -46,6 +45,11 @@ class Writer:
             self._target.parent.mkdir(parents=True, exist_ok=True)
             self._sweep()
             self._file = self._temporary.open("wb")
+
+    @property
+    def finished(self) -> Path:
+        """Where the file is before it takes its place."""
+        return self._temporary
 
     def write_line(self, line: bytes) -> None:
         """Write one line, now or with others later.
@@ -217,37 +221,3 @@ class CassetteWriter(Writer):
         """Write the last line, which counts the events, and close the file."""
         self.write_line(_encoder.encode(End(self.lines - 1)))
         super().finish()
-
-
-class TextWriter(Writer):
-    """Writes a recording that exists as a whole: HTTP, in YAML."""
-
-    def __init__(self, path: Path, text: str, redactor: Redactor) -> None:
-        super().__init__(path, redactor)
-        self._text = text
-
-    def finish(self) -> None:
-        """Write the text and close the file.
-
-        What the text means is searched first, because YAML escapes characters and breaks lines.
-
-        Raises:
-            SecretFound: The text carries a secret.
-            CassetteError: The disk does not take it.
-        """
-        for line, content in _scalars(self._text):
-            self._redactor.check(content, self.path, line)
-        for written in self._text.encode().splitlines():
-            self.write_line(written)
-        super().finish()
-
-
-def _scalars(text: str) -> Iterator[tuple[int, bytes]]:
-    """Yield each string, number and run of bytes in YAML, with the line on which it begins."""
-    import yaml
-
-    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        if isinstance(event, yaml.ScalarEvent):
-            content = event.value.encode("utf-8", "surrogatepass")
-            binary = event.tag == "tag:yaml.org,2002:binary"
-            yield event.start_mark.line + 1, base64.b64decode(content) if binary else content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,9 +27,11 @@ from ..config import (
 from ..errors import CassetteError, ConfigError
 from ..protocol import Dialect
 from ..upstreams import all_upstreams, checked, recorded_upstream
+from .dialect import load_dialect
 from .recording import SUFFIXES, require_credentials, stem_of, stop_asked
 
 if TYPE_CHECKING:
+    from ..proxy.certificates import Certificates
     from ..proxy.proxy import Proxy
 
 _REFRESH = 0.2
@@ -53,6 +56,18 @@ def proxy(
             metavar="FAULT", help="What goes wrong, for example close_after:frames=10,code=1012; repeatable."
         ),
     ] = None,
+    volatile: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="With --replay: a member that differs in every run, dotted; repeatable."),
+    ] = None,
+    pace: Annotated[
+        float,
+        typer.Option(min=0, help="With --replay: recorded intervals are multiplied with this; 0 drops them."),
+    ] = 0.0,
+    strict: Annotated[bool, typer.Option(help="With --replay: everything must be used, nothing more sent.")] = False,
+    dialect: Annotated[
+        str, typer.Option(metavar="MODULE:CLASS", help="What is spoken; the module may be in the current folder.")
+    ] = "",
     seed: Annotated[int, typer.Option(help="Makes jitter and corrupted bytes.")] = 0,
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="On which port; 0 takes a free one.")] = 0,
@@ -76,48 +91,67 @@ def proxy(
             require_credentials(config)
         secrets = tuple(value for name in (API_KEY, API_SECRET) if (value := known.get(name)))
         upstreams = _named(upstream or [], action)
-        session = _session(action, stem, Settings(config, Dialect(), all_upstreams(config, upstreams)), secrets)
-        _serve(session, config, upstreams, fault or [], seed, host, port, tls)
-        if action == "record" and session.failed:
+        spoken = load_dialect(dialect) if dialect else Dialect()
+        plan = Plan(
+            action=action,
+            test="connex proxy",
+            stem=stem.absolute(),
+            source="proxy",
+            generator=f"pytest-connex {__version__}",
+            secrets=secrets,
+            again=f"record it: connex proxy --record {shlex.quote(str(stem))} --rewrite",
+            volatile=tuple(volatile or ()),
+            pace=pace,
+            strict=strict,
+        )
+        session = _Standing(plan, lambda: Settings(config, spoken, all_upstreams(config, upstreams)), _Teller())
+        with ExitStack() as stack:
+            certificates = _certificates(stack) if tls else None
+
+            def made() -> Proxy:
+                from ..proxy.proxy import Proxy
+
+                proxy = Proxy(lambda: session, config, upstreams, seed, host, port)
+                if certificates is not None:
+                    proxy.use_tls(certificates)
+                return proxy
+
+            _serve(session, made, fault or [])
+        if session.failed:
             raise typer.Exit(1)
     except (ConfigError, CassetteError) as exc:
         typer.echo(f"connex proxy: {exc}", err=True)
         raise typer.Exit(2) from None
 
 
-def _serve(
-    session: CassetteSession,
-    config: ConnexConfig,
-    upstreams: dict[str, str],
-    faults: list[str],
-    seed: int,
-    host: str,
-    port: int,
-    tls: bool,
-) -> None:
-    from ..faults import apply_fault
+def _certificates(stack: ExitStack) -> Certificates:
+    """Return certificates that last as long as ``stack``."""
     from ..proxy.certificates import Certificates
-    from ..proxy.proxy import Proxy
+
+    certificates = Certificates()
+    stack.callback(certificates.remove)
+    return certificates
+
+
+def _serve(session: _Standing, made: Callable[[], Proxy], faults: list[str]) -> None:
+    from ..faults import apply_fault
 
     with stop_asked() as stopped:
         session.open()
         if session.verdict is not None:
             raise session.verdict
-        proxy = Proxy(lambda: session, config, upstreams, seed, host, port)
-        with proxy, ExitStack() as stack:
-            if tls:
-                certificates = Certificates()
-                stack.callback(certificates.remove)
-                proxy.use_tls(certificates)
+        with made() as proxy:
             for script in faults:
                 apply_fault(proxy.faults, script)
-            _announce(proxy, config, upstreams)
+            _announce(proxy, session.plan.action)
             while not stopped.wait(_REFRESH):
                 _count(proxy)
         _count(proxy, last=True)
         for line in proxy.faults.happened():
             typer.echo(line, err=True)
         session.close()
+        if session.plan.strict and (left := session.unplayed()):
+            session.fail(left)
     try:
         session.commit()
     finally:
@@ -136,23 +170,18 @@ def _named(given: list[str], action: Action) -> dict[str, str]:
     return {name: recorded_upstream(name, url) for name, url in named.items()} if action == "replay" else named
 
 
-def _announce(proxy: Proxy, config: ConnexConfig, upstreams: dict[str, str]) -> None:
-    from ..proxy.proxy import no_proxy, variable
-
-    lines = {REST_URL: proxy.rest_url, WS_URL: proxy.ws_url}
-    lines |= {variable(name): proxy.url(name) for name in upstreams}
-    lines |= no_proxy()
-    if proxy.certificates is not None:
-        lines |= proxy.certificates.variables()
-    if config.mode == "recorded":
-        lines |= {API_KEY: config.api_key or "", API_SECRET: config.api_secret or ""}
-    for name, value in lines.items():
-        typer.echo(f"export {name}={shlex.quote(value)}")
+def _announce(proxy: Proxy, action: Action) -> None:
+    own = () if action == "replay" else (API_KEY, API_SECRET)
+    for name, value in proxy.variables().items():
+        if value and name not in own:
+            typer.echo(f"export {name}={shlex.quote(value)}")
     sys.stdout.flush()
     typer.echo("Copy the lines above into the shell of the program; Ctrl-C stops.", err=True)
 
 
 def _count(proxy: Proxy, last: bool = False) -> None:
+    while proxy.notes:
+        typer.echo(proxy.notes.pop(0), err=True)
     if last or sys.stderr.isatty():
         text = f"requests: {proxy.requests}, frames: {proxy.frames}"
         typer.echo(f"\r{text}" if sys.stderr.isatty() else text, err=True, nl=last)
@@ -174,19 +203,6 @@ def _check_files(action: Action, stem: Path, rewrite: bool) -> None:
         raise ConfigError(f"there is no recording {stem}{SUFFIXES[0]} or {stem}{SUFFIXES[1]}")
     if action == "record" and there and not rewrite:
         raise ConfigError(f"{there[0]} exists: add --rewrite to replace it")
-
-
-def _session(action: Action, stem: Path, settings: Settings, secrets: tuple[str, ...]) -> _Standing:
-    plan = Plan(
-        action=action,
-        test="connex proxy",
-        stem=stem.absolute(),
-        source="proxy",
-        generator=f"pytest-connex {__version__}",
-        secrets=secrets,
-        again=f"record it: connex proxy --record {shlex.quote(str(stem))} --rewrite",
-    )
-    return _Standing(plan, lambda: settings, _Teller())
 
 
 class _Teller:

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from .run import RUN, TRIAL, owns_sandbox
-from .settings import SETTINGS
+from .run import RUN, SETTINGS, TRIAL, owns_sandbox
 
 _PREFIX = "connex_"
 _TOO_LATE = (

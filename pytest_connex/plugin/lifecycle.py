@@ -22,8 +22,8 @@ from .ending import WIDER, Ending
 from .network import UVLOOP_REFUSED, blocked, nothing_around
 from .planning import allowed_hosts, plan, runs_on_uvloop
 from .recording import let_pass, part_recordings
-from .run import ACTIVE, OUTCOMES, PROXY, RUN, TRIAL, uses_connex
-from .settings import SETTINGS, settings_of
+from .run import ACTIVE, OUTCOMES, PROXY, RUN, SETTINGS, TRIAL, uses_connex
+from .settings import settings_of
 from .shared import attributed
 from .trial import Trial
 from .verdict import failed_call, judged, raise_verdict

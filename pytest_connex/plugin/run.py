@@ -102,6 +102,10 @@ OUTCOMES = pytest.StashKey[list[str]]()
 """What became of the call of a test, and of each of its subtests: ``passed``, ``xfailed`` or ``failed``."""
 
 
+SETTINGS = ("connex_config", "connex_dialect")
+"""The fixtures that say what recordings have to know of a test."""
+
+
 def uses_connex(item: pytest.Item) -> bool:
     """Tell whether a test uses Connex: by marker, or by requesting a ``connex_*`` fixture."""
     names: list[str] = getattr(item, "fixturenames", [])

@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CassetteError
-from .run import Run
+from .run import SETTINGS, Run
 
 if TYPE_CHECKING:
     from ..cassette.session import Settings
     from ..config import ConnexConfig
-
-SETTINGS = ("connex_config", "connex_dialect")
-"""The fixtures that say it."""
 
 
 def settings_of(run: Run, known: Mapping[str, Any]) -> Settings:

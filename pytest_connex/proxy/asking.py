@@ -7,6 +7,7 @@ request has ended. Nothing is asked again by itself.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 from contextlib import suppress
@@ -259,15 +260,13 @@ async def dial(host: str, port: int, tls: ssl.SSLContext | None) -> Asking:
     """
     at_door()
     loop = asyncio.get_running_loop()
-    places = await asyncio.to_thread(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)  # in this context
     error: OSError = ConnectionRefusedError(f"{host} has no address")
-    for family, _, _, _, address in places:
+    for address in await _addresses(host, port):
         try:
             _, connection = await loop.create_connection(
                 Asking,
-                str(address[0]),
-                int(address[1]),
-                family=family,
+                address,
+                port,
                 ssl=tls,
                 server_hostname=host if tls is not None else None,
             )
@@ -278,6 +277,14 @@ async def dial(host: str, port: int, tls: ssl.SSLContext | None) -> Asking:
         else:
             return connection
     raise error
+
+
+async def _addresses(host: str, port: int) -> list[str]:
+    """Return the addresses of a host; one that is an address itself is looked up by nobody."""
+    with suppress(ValueError):
+        return [str(ipaddress.ip_address(host))]
+    found = await asyncio.to_thread(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)  # in this context
+    return [str(address[0]) for _, _, _, _, address in found]
 
 
 def _reader_of_answers(method: str) -> h11.Connection:

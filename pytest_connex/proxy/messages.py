@@ -65,7 +65,10 @@ def origin_form(target: str) -> str:
 
 def phrase(status: int) -> str:
     """Return the usual reason of a status."""
-    return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 class Body:

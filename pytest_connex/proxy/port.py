@@ -11,7 +11,6 @@ import asyncio
 import json
 import math
 import random
-import ssl
 import threading
 from collections.abc import Callable, Collection
 from typing import Any, assert_never, cast
@@ -50,6 +49,9 @@ class Port:
         number: On which port; 0 takes a free one.
         relocated: Returns where a handshake is redirected to, as the client of a request is to see it.
         origins: Whose pages may ask, beside those of this machine.
+        listener: What listens already, in the place of ``host`` and ``number``.
+        announced: Tells whether a dial of this process was announced. Such a client is no page of a browser, and says
+            itself which messages it has read; of all others what is sent counts as read.
     """
 
     def __init__(
@@ -61,17 +63,20 @@ class Port:
         number: int = 0,
         relocated: Callable[[Asked, str], str] = lambda asked, location: location,
         origins: Collection[str] = (),
+        listener: Listener | None = None,
+        announced: Callable[[Asked], bool] = lambda asked: False,
     ) -> None:
         self._http = http
         self._websocket = websocket
         self._faults = faults
         self._relocated = relocated
         self._origins = origins
+        self._announced = announced
         self._endpoints: set[Endpoint] = set()
         self._connections: set[HttpConnection] = set()
         self._left: asyncio.Event | None = None
         self._arrivals = 0
-        self._listener = Listener(self._connected, host, number)
+        self._listener = listener or Listener(self.connected, host, number)
         self._reopening: asyncio.TimerHandle | None = None
         self._open = False
         self._frames = 0
@@ -82,12 +87,20 @@ class Port:
         Raises:
             ConfigError: The port cannot be had.
         """
+        self.serve()
+        return self.number
+
+    def serve(self) -> None:
+        """Listen, within the running loop.
+
+        Raises:
+            ConfigError: The port cannot be had.
+        """
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._listener.open()
         self._open = True
         self._faults.add_gate(self._on_refuse)
-        return self.number
 
     async def stop(self) -> None:
         """Stop listening, and end what is connected once it has been heard."""
@@ -110,10 +123,6 @@ class Port:
         for endpoint in list(self._endpoints):
             if chosen(endpoint.behaviour):
                 endpoint.hang_up()
-
-    def secure(self, context: ssl.SSLContext | None) -> None:
-        """Serve clients that begin with TLS too, from now on, with the certificate of ``context``."""
-        self._listener.tls = context
 
     # dials
 
@@ -155,7 +164,8 @@ class Port:
         except ConfigError as exc:
             self._faults.note(f"dials stay refused: {exc}")
 
-    def _connected(self) -> asyncio.Protocol:
+    def connected(self) -> asyncio.Protocol:
+        """Return the protocol of a client that has arrived."""
         self._arrivals += 1
         chance = self._faults.chance(f"arrival {self._arrivals}")
         connection = HttpConnection(self._handle, self._forget_connection)
@@ -182,12 +192,13 @@ class Port:
     # requests
 
     async def _handle(self, asked: Asked, answering: Answering) -> None:
-        if (refused := turned_away(asked, self.host, self._origins)) is not None:
+        announced = self._announced(asked)
+        if not announced and (refused := turned_away(asked, self.host, self._origins)) is not None:
             answering.refuse(refused)
         elif asked.method == "CONNECT":
             answering.refuse(refusal(405, _NO_TUNNEL))
         elif "websocket" in (asked.value("upgrade") or "").lower():
-            self._upgrade(asked, answering)
+            self._upgrade(asked, answering, announced)
         else:
             await self._answer(asked, answering)
 
@@ -214,7 +225,7 @@ class Port:
             answering.limit(length)
             await self._http(asked, answering)
 
-    def _upgrade(self, asked: Asked, answering: Answering) -> None:
+    def _upgrade(self, asked: Asked, answering: Answering, announced: bool) -> None:
         problem = _handshake_problem(asked)
         if problem:
             answering.refuse(refusal(400, f"this is no WebSocket handshake: {problem}"))
@@ -225,7 +236,7 @@ class Port:
             answering.refuse(behaviour)
             return
         endpoint = Endpoint(behaviour)
-        endpoint.on_sent = behaviour.on_read
+        endpoint.on_sent = None if announced else behaviour.on_read
         endpoint.relocated = lambda location: self._relocated(asked, location)
         endpoint.on_lost = lambda: self._forget(endpoint)
         self._endpoints.add(endpoint)

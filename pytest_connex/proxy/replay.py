@@ -27,6 +27,9 @@ VERDICT_STATUS = 501
 
 _BATCH = 256
 
+_TURNS = 8
+"""How often a client gets its turn, at least, while it is waited for."""
+
 
 class Step(Enum):
     """Where a replay stands.
@@ -279,7 +282,7 @@ class Replay(Manners):
             delay = recorded + self._timeout
             self.step = Step.WAITING
             if not self._playback.ends_with_test:
-                self._timer = Timer(self._loop, delay, self._exhausted, waiting.line)
+                self._timer = Timer(self._loop, delay, self._exhausted, waiting.line, steps=_TURNS)
         else:
             self.step = Step.ENDED
             self._end(waiting.closed)

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from pytest_connex.cassette.events import Closed, Dial, End, Event, Open, Received, Refused, Rejected, Sent
 from pytest_connex.cassette.http_file import read_http
+from pytest_connex.cassette.http_writing import HttpWriter
 from pytest_connex.cassette.store import Recording
-from pytest_connex.cassette.writing import CassetteWriter, TextWriter
+from pytest_connex.cassette.writing import CassetteWriter
 from pytest_connex.errors import CassetteError
 from pytest_connex.secrets.redaction import Redactor
 
@@ -449,7 +450,7 @@ def test_a_disk_that_is_full_while_recording_is_said_and_the_old_recording_stays
 def test_a_disk_that_is_full_for_http_is_said_and_the_old_recording_stays(tmp_path: Path) -> None:
     path = tmp_path / "test_y.yaml"
     path.write_text(HTTP)
-    writer = TextWriter(path, HTTP, Redactor({}))
+    writer = HttpWriter(path, Redactor({}), {"test": "x"}, 0, [])
     with pytest.raises(CassetteError, match="the recording cannot be written: No space left on device") as caught:
         writer.finish()
     writer.discard()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pytest_connex.cassette.exchange import HttpRequest, Interaction, Piece
 from pytest_connex.cassette.http_file import read_interactions
 from pytest_connex.cassette.http_recorder import HttpRecorder
 from pytest_connex.cassette.stamps import TapeClock
+from pytest_connex.cassette.tally import Requests
 from pytest_connex.errors import CassetteError, SecretFound
 from pytest_connex.protocol import Dialect
 from pytest_connex.secrets.redaction import Redactor
@@ -92,7 +94,7 @@ def test_an_exchange_is_recorded_with_its_times_under_the_canonical_host(deck):
     headers = [("Content-Type", "application/json")]
     assert deck.held() == [Interaction(asked, 201, "Created", headers, b'{"price": 1.10}', 0.0, 0.25)]
     assert "gateway.example" not in deck.path.read_text()
-    assert (deck.recorder.count, deck.recorder.size) == (1, 15)
+    assert deck.recorder.passed == Requests(asked=1, size=15)
 
 
 fields = st.lists(st.tuples(st.sampled_from(["Set-Cookie2", "set-cookie2", "X-N"]), st.text("abü \x80", max_size=3)))
@@ -427,6 +429,24 @@ def test_a_secret_that_cannot_be_replaced_is_told_and_not_written(deck, pack, wh
     assert type(problem) is SecretFound
     what = "the request" if whose == "request" else "the answer to"
     assert str(problem) == f"{deck.path}: a secret was left in {what} POST {HOST}/a; nothing was written"
+
+
+def test_a_secret_is_refused_as_deep_as_can_be_searched(deck):
+    data = f"a {SECRET}".encode()
+    for _ in range(6):  # five are undone, and the last is a spelling of its own
+        data = base64.b64encode(data)
+    deck.exchange(None, b"\xff" + data)
+    assert [type(problem) for problem in deck.problems] == [SecretFound]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_headers_beyond_ascii_are_redacted(tmp_path, encoding):
+    deck = Deck(tmp_path / "test_y.yaml", Redactor({"schlüssel-öä": "connex-recorded-key"}))
+    header = ("X-Echo", "schlüssel-öä".encode(encoding).decode("latin-1"))
+    deck.exchange(request("GET /a", [header]), headers=[header])
+    [held] = deck.held()
+    deck.recorder.close()
+    assert held.headers == held.request.headers == [("X-Echo", "connex-recorded-key")]
 
 
 def test_a_secret_that_no_recording_can_be_without_is_told_with_what_to_do(tmp_path):

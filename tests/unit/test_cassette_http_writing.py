@@ -197,6 +197,15 @@ def test_what_the_recording_says_of_itself_is_searched(path):
     writer.discard()
 
 
+def test_a_file_cut_at_any_line_is_refused(path):
+    write(path, *(interaction("GET /a", 200, [], b"\xff", number) for number in range(3)))
+    lines = path.read_text().splitlines(keepends=True)
+    for kept in range(len(lines)):
+        path.write_text("".join(lines[:kept]))
+        with pytest.raises(CassetteError):
+            read_interactions(path)
+
+
 def test_bodies_longer_than_a_part_are_written_whole(path):
     content = bytes(range(256)) * 5000
     words = "ü ".encode() * 700_000

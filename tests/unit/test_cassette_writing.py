@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import errno
 import os
 import re
@@ -13,7 +12,7 @@ import pytest
 from pytest_connex.cassette import writing
 from pytest_connex.cassette.events import Closed, Dial, Open, Sent
 from pytest_connex.cassette.store import Recording
-from pytest_connex.cassette.writing import CassetteWriter, TextWriter, Writer, put_in_place
+from pytest_connex.cassette.writing import CassetteWriter, Writer, put_in_place
 from pytest_connex.errors import CassetteError, SecretFound
 from pytest_connex.secrets.redaction import Redactor
 
@@ -174,25 +173,6 @@ def test_a_binary_message_with_a_secret_is_refused(path):
     writer.discard()
 
 
-def test_a_text_is_written_as_it_is(tmp_path):
-    path = tmp_path / "test_y.yaml"
-    writer = TextWriter(path, "connex: é\ninteractions: []\n", NOTHING)
-    writer.finish()
-    writer.commit()
-    assert path.read_bytes() == "connex: é\ninteractions: []\n".encode()
-    assert left_in(tmp_path) == ["test_y.yaml"]
-
-
-def test_a_text_with_a_secret_is_refused_with_its_line(tmp_path):
-    path = tmp_path / "test_y.yaml"
-    writer = TextWriter(path, f"connex: 1\ninteractions:\n- {SECRET}\n", REDACTOR)
-    with pytest.raises(SecretFound) as caught:
-        writer.finish()
-    assert (caught.value.path, caught.value.line) == (path, 3)
-    writer.discard()
-    assert left_in(tmp_path) == []
-
-
 def test_two_writers_of_one_path_in_one_process_do_not_mix(path):
     """The temporary name has the process in it, so that parallel workers never write into one file."""
     import os
@@ -215,39 +195,13 @@ def test_many_lines_are_searched_at_once_and_the_one_with_a_secret_is_named(path
     writer.discard()
 
 
-FOLDED = "correct horse battery staple"
-
-
-def test_a_secret_is_refused_that_only_what_the_text_means_shows(tmp_path):
-    """YAML breaks lines at spaces."""
-    path = tmp_path / "test_y.yaml"
-    text = f"connex: 1\nbody: {FOLDED.replace(' battery', chr(10) + '  battery')}\n"
-    assert FOLDED not in text
-    writer = TextWriter(path, text, Redactor({FOLDED: "connex-recorded-secret"}))
-    with pytest.raises(SecretFound) as caught:
-        writer.finish()
-    assert (caught.value.path, caught.value.line) == (path, 2)
-    writer.discard()
-    assert left_in(tmp_path) == []
-
-
-def test_a_secret_is_refused_in_binary_data_that_is_as_deep_as_can_be_searched(tmp_path):
-    data = FOLDED.encode()
-    for _ in range(7):  # five are undone, the last is a spelling of its own, and one is YAML's
-        data = base64.b64encode(data)
-    writer = TextWriter(
-        tmp_path / "x.yaml", f"body: !!binary {data.decode()}\n", Redactor({FOLDED: "connex-recorded"})
-    )
-    with pytest.raises(SecretFound):
-        writer.finish()
-    writer.discard()
-
-
 # --- What is put in its place, and taken back ---------------------------------------------------------------
 
 
-def finished(path: Path, text: str) -> TextWriter:
-    writer = TextWriter(path, text, NOTHING)
+def finished(path: Path, text: str) -> Writer:
+    writer = Writer(path, NOTHING)
+    for line in text.encode().splitlines():
+        writer.write_line(line)
     writer.finish()
     return writer
 

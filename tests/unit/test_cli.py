@@ -1,4 +1,4 @@
-"""The command line, as processes of its own."""
+"""The command line: what serves, as processes of its own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ import requests
 
 from pytest_connex import __version__
 
+from .commands import run
+
 COMMAND = [sys.executable, "-c", "from pytest_connex.cli import app; app()"]
-
-
-def run(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *args], capture_output=True, text=True, timeout=30, check=False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -74,14 +72,14 @@ def test_a_port_in_use_is_refused_with_what_to_do():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         ran = run("sandbox", "--port", port)
-    assert (ran.returncode, ran.stdout) == (2, "")
+    assert (ran.exit_code, ran.stdout) == (2, "")
     assert ran.stderr.startswith(f"connex sandbox: cannot listen on 127.0.0.1:{port}:")
     assert "Choose another port, or 0 for a free one" in ran.stderr
 
 
 def test_a_host_that_others_reach_needs_to_be_asked_for():
     ran = run("sandbox", "--host", "0.0.0.0")
-    assert ran.returncode == 2
+    assert ran.exit_code == 2
     assert "0.0.0.0 can be reached by other machines: add --expose" in ran.stderr
 
 
@@ -90,7 +88,7 @@ def test_a_host_that_others_reach_needs_to_be_asked_for():
 )
 def test_a_value_that_cannot_be_used_is_refused(args):
     ran = run("sandbox", *args)
-    assert ran.returncode == 2
+    assert ran.exit_code == 2
     assert args[0] in ran.stderr
 
 

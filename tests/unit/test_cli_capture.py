@@ -1,7 +1,8 @@
-"""``connex capture`` as a process of its own, against the sandbox and against servers that do as a test says."""
+"""``connex capture`` against the sandbox and servers that do as a test says; interrupted, as a process of its own."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import json
@@ -13,16 +14,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from click.testing import Result
 from websockets.sync.server import ServerConnection, serve
 
 from pytest_connex.cassette.events import Closed, Received
 from pytest_connex.cassette.store import Recording
 from pytest_connex.sandbox.server import Sandbox
 
+from .commands import run
 from .replaying import replay
 
 COMMAND = [sys.executable, "-c", "from pytest_connex.cli import app; app()"]
@@ -73,11 +77,14 @@ def environment(**environ: str) -> dict[str, str]:
 
 
 def capture(*args: str, folder: Path, **environ: str) -> tuple[int, str]:
-    command = [*COMMAND, "capture", "-o", "tape.ws.jsonl", *args]
-    environ = environment(**environ)
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, env=environ, check=False)
+    ran = connex("capture", "-o", "tape.ws.jsonl", *args, folder=folder, **environ)
     assert ran.stdout == ""
-    return ran.returncode, ran.stderr
+    return ran.exit_code, ran.stderr
+
+
+def connex(*args: str, folder: Path, **environ: str) -> Result:
+    with chdir(folder), mock.patch.dict(os.environ, environment(**environ), clear=True):
+        return run(*args)
 
 
 def received(path: Path) -> list[str | bytes]:
@@ -98,7 +105,7 @@ def closing(path: Path) -> Closed | None:
     return connection.closing
 
 
-async def test_as_many_frames_as_asked_for_are_recorded_and_replay(sandbox, tmp_path):
+def test_as_many_frames_as_asked_for_are_recorded_and_replay(sandbox, tmp_path):
     args = ("--symbol", "ETH/USDT", "--depth", "5", "--frames", "4")
     code, said = capture(*args, folder=tmp_path, **variables(sandbox))
     tape = tmp_path / "tape.ws.jsonl"
@@ -112,17 +119,15 @@ async def test_as_many_frames_as_asked_for_are_recorded_and_replay(sandbox, tmp_
     assert sandbox.api_key not in text
     assert sandbox.api_secret not in text
 
-    seen = [message for kind, message in await replay(tape) if kind == "sent"]
+    seen = [message for kind, message in asyncio.run(replay(tape)) if kind == "sent"]
     assert [json.loads(message)["action"] for message in seen] == ["authenticate", "subscribe"]
     assert json.loads(seen[1]) == {"action": "subscribe", "channel": "orderbook", "symbol": "ETH/USDT", "depth": 5}
 
 
 def test_what_it_records_passes_the_check(sandbox, tmp_path):
     capture("--frames", "2", folder=tmp_path, **variables(sandbox))
-    check = [*COMMAND, "cassettes", "check", "tape.ws.jsonl"]
-    environ = environment(**variables(sandbox))
-    ran = subprocess.run(check, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environ, check=False)
-    assert (ran.returncode, ran.stdout) == (0, "1 checked, 0 damaged or with secrets\n")
+    ran = connex("cassettes", "check", "tape.ws.jsonl", folder=tmp_path, **variables(sandbox))
+    assert (ran.exit_code, ran.stdout) == (0, "1 checked, 0 damaged or with secrets\n")
 
 
 def test_of_a_burst_no_frame_too_many_is_kept(tmp_path):

@@ -246,8 +246,11 @@ def test_secrets_are_replaced_wherever_they_are(connex, tmp_path, monkeypatch):
     assert connex("cassettes", "check", "tape.ws.jsonl").code == 0
 
 
-@pytest.mark.parametrize("place", ["websocket", "http"])
-def test_a_secret_that_cannot_be_replaced_is_refused_and_nothing_written(connex, tmp_path, monkeypatch, place):
+@pytest.mark.parametrize(
+    ("place", "where"),
+    [("websocket", "this line"), ("http", "the answer to GET https://rest.connex.invalid/v1/status")],
+)
+def test_a_secret_that_cannot_be_replaced_is_refused_and_nothing_written(connex, tmp_path, monkeypatch, place, where):
     monkeypatch.setenv(API_KEY, KEY)
     monkeypatch.setenv(API_SECRET, SECRET)
     hidden = base64.b64encode(gzip.compress(SECRET.encode())).decode()
@@ -256,7 +259,7 @@ def test_a_secret_that_cannot_be_replaced_is_refused_and_nothing_written(connex,
     (tmp_path / "capture.har").write_text(har({"data": text}, http=(exchange(content={"text": body}),)))
     ran = connex("import", "capture.har", "-o", "tape", "--rest-origin", "https://connex.example")
     assert ran.code == 2
-    assert "a secret was left in this line; nothing was written" in ran.said
+    assert f"a secret was left in {where}; nothing was written" in ran.said
     assert SECRET not in ran.said
     assert [path.name for path in tmp_path.iterdir()] == ["capture.har"]
 

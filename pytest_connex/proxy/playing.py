@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 
 from ..cassette.causality import Order
@@ -11,9 +12,7 @@ from ..errors import CassetteExhausted
 from .http import Answering, Asked
 from .messages import Headers
 
-
-import os
-BREATH = float(os.environ.get('BREATH', '0'))
+BREATH = float(os.environ.get("BREATH", "0"))
 
 
 class Playing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -65,6 +66,10 @@ class Taping:
         """Record how it ended."""
         if self._conversation is None:
             return
+        if isinstance(error, ssl.SSLCertVerificationError):
+            untrusted = CassetteError(f"the certificate of the upstream {self._upstream} is not trusted", again=False)
+            with suppress(ReplayAborted):
+                self._failed(untrusted)
         if self._size < _LARGE:
             self._end(self._conversation, how, error)
         else:

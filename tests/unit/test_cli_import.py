@@ -256,7 +256,8 @@ def test_a_secret_that_cannot_be_replaced_is_refused_and_nothing_written(connex,
     (tmp_path / "capture.har").write_text(har({"data": text}, http=(exchange(content={"text": body}),)))
     ran = connex("import", "capture.har", "-o", "tape", "--rest-origin", "https://connex.example")
     assert ran.code == 2
-    assert "a secret was left in this line; nothing was written" in ran.said
+    where = "this line" if place == "websocket" else "the answer to GET https://rest.connex.invalid/v1/status"
+    assert f"a secret was left in {where}; nothing was written" in ran.said
     assert SECRET not in ran.said
     assert [path.name for path in tmp_path.iterdir()] == ["capture.har"]
 
@@ -347,7 +348,8 @@ def test_an_export_of_a_secret_is_refused_and_nothing_written(connex, tmp_path, 
     write_tape(tmp_path / "tape.ws.jsonl", tape.connection(("received", SECRET)))
     ran = connex("export", "tape", "--har")
     assert ran.code == 2
-    assert "a secret was left in this line; nothing was written" in ran.said
+    where = "this line" if place == "websocket" else "the answer to GET https://rest.connex.invalid/v1/status"
+    assert f"a secret was left in {where}; nothing was written" in ran.said
     assert [path.name for path in tmp_path.iterdir()] == ["tape.ws.jsonl"]
 
 

@@ -45,6 +45,13 @@ class Timer:
 
     On a loop whose time is frozen a timer of the loop would never fire, or, where the frozen time is ahead, at once;
     there a thread waits in its place.
+
+    Args:
+        loop: Where it calls.
+        delay: Seconds until then.
+        callback: What it calls, with ``args``.
+        steps: In how many parts it waits. Whoever runs on the loop gets a turn after each, also in a process that the
+            machine did not run meanwhile.
     """
 
     def __init__(
@@ -53,18 +60,25 @@ class Timer:
         delay: float,
         callback: Callable[[*_Arguments], object],
         *args: *_Arguments,
+        steps: int = 1,
     ) -> None:
         self._loop = loop
-        self._due = time_of(loop) + delay
+        self._step = delay / steps
+        self._steps = steps
         self._call: Callable[[], object] = partial(callback, *args)
         self._cancelled = False
         self._waiting: asyncio.TimerHandle | threading.Timer
-        self._wait(delay)
+        self._begin_step()
 
     def cancel(self) -> None:
         """Do not call."""
         self._cancelled = True
         self._waiting.cancel()
+
+    def _begin_step(self) -> None:
+        self._steps -= 1
+        self._due = time_of(self._loop) + self._step
+        self._wait(self._step)
 
     def _wait(self, seconds: float) -> None:
         if not _is_frozen(self._loop):
@@ -84,8 +98,10 @@ class Timer:
         left = self._due - time_of(self._loop)
         if left > _RESOLUTION and _is_plain(self._loop):
             self._wait(left)  # the clock was frozen meanwhile, at a moment ahead
-            return
-        self._call()
+        elif self._steps:
+            self._begin_step()
+        else:
+            self._call()
 
 
 _RESOLUTION = 0.001

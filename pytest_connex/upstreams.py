@@ -59,6 +59,11 @@ def websocket_url(url: str) -> str:
     return _with(url, _SCHEMES)
 
 
+def is_tls(url: str) -> bool:
+    """Tell whether a server is spoken to through TLS."""
+    return url.startswith(("https:", "wss:"))
+
+
 def canonical_websocket(url: str, upstreams: Mapping[str, str]) -> str:
     """Return the URL of a dial as recordings carry it; that of no upstream is returned as it is."""
     for name in sorted(upstreams, key=lambda name: name != WEBSOCKET):

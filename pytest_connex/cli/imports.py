@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import chain
@@ -80,8 +80,8 @@ def import_(
         stem = stem_of(output) if output is not None else _stem_beside(file)
         for suffix in SUFFIXES:
             refuse_to_replace(beside(stem, suffix), rewrite)
-        with _opened(file) as opened:
-            _Import(config, stem).run(_traffic(opened, file, format), file)
+        with closing(_Import(config, stem)) as work, _opened(file) as opened:
+            work.run(_traffic(opened, file, format), file)
     except (ConfigError, CassetteError) as exc:
         typer.echo(f"connex import: {exc}", err=True)
         raise typer.Exit(2) from None
@@ -106,6 +106,10 @@ class _Import:
         )
         self._left_out = 0
         self._elsewhere: set[str] = set()
+
+    def close(self) -> None:
+        """Let go of what waits on disk."""
+        self._http.close()
 
     def run(self, traffic: Iterator[Traffic], file: Path) -> None:
         """Write everything, or nothing.
@@ -138,8 +142,6 @@ class _Import:
             for writer in writers:
                 writer.discard()
             raise
-        finally:
-            self._http.close()
         self._tell(transcription, writers, removed)
 
     def _canonical(self, url: str) -> str:

@@ -102,6 +102,9 @@ def proxy(
             strict=strict,
         )
         session = _Standing(plan, lambda: Settings(config, spoken, all_upstreams(config, upstreams)), _Teller())
+        session.open()
+        if session.verdict is not None:
+            raise session.verdict
         _serve(session, _proxy(session, config, upstreams, seed, host, port, tls), fault or [])
         if session.failed:
             raise typer.Exit(1)
@@ -133,9 +136,6 @@ def _serve(session: _Standing, proxy: Proxy, faults: list[str]) -> None:
     from ..faults import apply_fault
 
     with stop_asked() as stopped:
-        session.open()
-        if session.verdict is not None:
-            raise session.verdict
         with proxy:
             for script in faults:
                 apply_fault(proxy.faults, script)

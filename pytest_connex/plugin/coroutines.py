@@ -54,11 +54,11 @@ def drive_runner(runner: asyncio.Runner, active: Callable[[], Trial | None], all
 
     def driven_close() -> None:
         if condemned:
-            from .driving import Closing, end_tasks
+            from .driving import Closing
 
-            ending, loop = condemned[0].ending, runner.get_loop()
-            with ending.pressing(Closing(loop)):
-                end_tasks(loop, ending.patience)
+            ending, closing = condemned[0].ending, Closing(runner.get_loop())
+            with ending.pressing(closing):
+                closing.end_tasks(ending.patience)
         close()
 
     runner.run, runner.close = driven_run, driven_close  # type: ignore[method-assign]

@@ -40,6 +40,11 @@ class _Pressed:
         self.over = False
         self._times = 0
 
+    @property
+    def at_last(self) -> bool:
+        """Whether it is cancelled for the last time, and what swallows that is left behind."""
+        return self._times >= _CANCELLATIONS
+
     def press(self) -> None:
         """Ask once more for the end; from any thread."""
         self.unanswered = True
@@ -150,27 +155,26 @@ class Tasks(_Pressed):
 
 
 class Closing(_Pressed):
-    """A loop that is about to be closed: :func:`end_tasks` ends what is left on it, and nobody else need."""
+    """A loop that does not run and is about to be closed, which would wait for what is left on it for ever."""
 
     def press(self) -> None:
-        """Do nothing."""
+        """Do nothing: :meth:`end_tasks` does it."""
 
+    def end_tasks(self, seconds: float) -> None:
+        """End what is left on the loop.
 
-def end_tasks(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-    """End what is left on a loop that does not run and is about to be closed, which would wait for it for ever.
-
-    Args:
-        loop: The loop.
-        seconds: How long tasks may take to clean up after each cancellation.
-    """
-    for _ in range(_CANCELLATIONS):
-        tasks = asyncio.all_tasks(loop)
-        if not tasks:
-            return
-        for task in tasks:
-            task.cancel()
-        loop.run_until_complete(asyncio.wait(tasks, timeout=seconds))
-    leave_behind(asyncio.all_tasks(loop))
+        Args:
+            seconds: How long tasks may take to clean up after each cancellation.
+        """
+        while not self.at_last:
+            tasks = asyncio.all_tasks(self.loop)
+            if not tasks:
+                return
+            self._times += 1
+            for task in tasks:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.wait(tasks, timeout=seconds))
+        leave_behind(asyncio.all_tasks(self.loop))
 
 
 def leave_behind(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -21,10 +21,12 @@ class Scope:
 
     Attributes:
         loop: None: no loop of asyncio runs.
+        at_last: False: what is cancelled stays cancelled, however often that is swallowed.
         unanswered: Whether trio has not come round since it was pressed last.
     """
 
     loop = None
+    at_last = False
 
     def __init__(self) -> None:
         self.cancelled = trio.CancelScope()

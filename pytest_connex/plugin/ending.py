@@ -42,8 +42,18 @@ _PACE = 1.0
 _SWALLOWING = frozenset({"__del__", "_remove"})
 """Functions whose exceptions the interpreter only prints: ``_remove`` is that of weak collections."""
 
-_PLUMBING = frozenset({"contextlib", "pluggy", "_pytest", "pytest_asyncio", __name__.partition(".")[0]})
-"""Packages and modules in whose own code nothing is raised."""
+_PLUMBING = frozenset(
+    {"contextlib", "pluggy", "_pytest", "pytest_asyncio", __name__.partition(".")[0]}
+    | {"importlib", "logging", "tempfile", "http.cookiejar"}
+)
+"""Packages and modules in whose own code nothing is raised.
+
+The last four take a lock in one statement, and begin the ``try`` that gives it back in the next: what is raised in
+between leaves it taken, and every thread that imports or logs from then on waits for ever.
+"""
+
+_ENTERING = frozenset({"__enter__", "__exit__"})
+"""Functions that may take a lock or give it back, as those of :class:`threading.Condition`."""
 
 PATIENCE = 20
 """How often a test may go on asking after a verdict before it is ended."""
@@ -67,6 +77,10 @@ class Pressed(Protocol):
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """Where it runs."""
+
+    @property
+    def at_last(self) -> bool:
+        """Whether it is cancelled for the last time, and what swallows that is left behind."""
 
     def press(self) -> None:
         """Ask once more for the end; from any thread."""
@@ -92,6 +106,7 @@ class _Phase:
         self.tasks: Tasks | None = None
         self.watched = False
         self.over = False
+        self._spared: tuple[FrameType, int] | None = None
         self._news = threading.Event()
 
     def in_main_thread(self) -> bool:
@@ -101,6 +116,7 @@ class _Phase:
     def end(self) -> None:
         """The phase is over."""
         self.over = True
+        self._spared = None
         if self.tasks is not None:
             self.tasks.over = True
         self._news.set()
@@ -114,6 +130,21 @@ class _Phase:
         if self.tasks is None or self.tasks.loop is not loop:
             self.tasks = Tasks(loop)
         return self.tasks
+
+    def spares(self, frame: FrameType | None) -> bool:
+        """Tell whether nothing is to be raised in ``frame`` now.
+
+        What is met at the same place the next time waits there, and has not yet got what it waits for.
+        """
+        if frame is None or not _is_untouchable(frame):
+            return False
+        before, self._spared = self._spared, (frame, frame.f_lasti)
+        return before != self._spared
+
+    def at_last(self) -> bool:
+        """Tell whether what runs is cancelled for the last time."""
+        pressed = self.driven[-1] if self.driven else self.tasks
+        return pressed is not None and pressed.at_last
 
     def hurry(self) -> None:
         """Shorten the wait that is under way."""
@@ -198,12 +229,17 @@ class Ending:
             ReplayAborted: It has done so often.
         """
         self._asked_again += 1
-        if self._asked_again <= PATIENCE:
+        if self._asked_again <= PATIENCE and not self.at_last():
             return
         self._insist()
         if self._asked_again > 2 * PATIENCE:
             self._slow_down()
         abort(self._verdict)
+
+    def at_last(self) -> bool:
+        """Tell whether the phase that runs is cancelled for the last time: what asks is borne with no more."""
+        phase = self._running()
+        return phase is not None and phase.at_last()
 
     def _insist(self) -> None:
         """Wait no longer if it is the phase that goes on asking here, and not a task or a thread beside it."""
@@ -289,7 +325,7 @@ class Ending:
         """Handle the signal: end what the main thread does, if it is still what the signal was meant for."""
         self._signalled = False
         phase = self._phases[-1] if self._phases else None
-        if phase is None or phase.over or not phase.watched or _is_untouchable(frame):
+        if phase is None or phase.over or not phase.watched or phase.spares(frame):
             return
         pressed = phase.pressed_in(_running_loop())
         if pressed is None:
@@ -300,18 +336,21 @@ class Ending:
             abort(self._verdict)
 
 
-def _is_untouchable(frame: FrameType | None) -> bool:
-    """Tell whether nothing must be raised here: it would be printed only, or keep a context manager from its end.
+def _is_untouchable(frame: FrameType) -> bool:
+    """Tell whether nothing must be raised here: it would be printed only, or keep something from its end.
 
     Whatever a test does for long is met elsewhere the next time.
     """
-    if frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _PLUMBING:
+    module = str(frame.f_globals.get("__name__"))
+    if module in _PLUMBING or module.partition(".")[0] in _PLUMBING or frame.f_code.co_name in _ENTERING:
         return True
+    return any(one.f_code.co_name in _SWALLOWING for one in _stack(frame))
+
+
+def _stack(frame: FrameType | None) -> Iterator[FrameType]:
     while frame is not None:
-        if frame.f_code.co_name in _SWALLOWING:
-            return True
+        yield frame
         frame = frame.f_back
-    return False
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -144,8 +144,10 @@ def _spared() -> Iterator[None]:
 @pytest.fixture
 def _connex_visit(request: pytest.FixtureRequest) -> Iterator[None]:
     """Hear a test out and end what it left open at the proxy, when its other fixtures are gone."""
+    from .shared import users
+
     session = request.node.stash[TRIAL].session
-    request.getfixturevalue("_connex_proxy_of_run").visit(session)
+    request.getfixturevalue("_connex_proxy_of_run").visit(session, users(request.node))
     yield
     if PROXY in request.config.stash:
         request.config.stash[PROXY].leave(session)
@@ -198,7 +200,7 @@ def _sandbox(request: pytest.FixtureRequest, dialect: Dialect | None = None) -> 
     run = request.config.stash[RUN]
     with _explained():
         made = Sandbox(seed=run.options.seed, interval=run.options.interval, dialect=dialect)
-    with made as sandbox:
+    with made as sandbox, _spared():
         if run.masking is not None:
             run.masking.hide(sandbox.api_key, sandbox.api_secret)
         with _standing_in(request, sandbox.stand_ins()):

@@ -21,7 +21,7 @@ from .coroutines import drive_runner, driven_test, is_runner
 from .ending import WIDER, Ending
 from .network import UVLOOP_REFUSED, blocked, nothing_around
 from .planning import allowed_hosts, plan, runs_on_uvloop
-from .recording import let_pass
+from .recording import let_pass, part_recordings
 from .run import ACTIVE, OUTCOMES, PROXY, RUN, SETTINGS, TRIAL, uses_connex
 from .settings import settings_of
 from .shared import attributed
@@ -99,6 +99,7 @@ def pytest_open_recordings(item: pytest.Item) -> None:
     if trial is not None:
         open_recordings(item, trial)
         let_pass(item)
+        part_recordings(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -7,7 +7,7 @@ first client of the fixture arrives, and settled when the fixture is finished.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,16 +28,21 @@ _OWN = ("connex_", "_connex_")
 UNDER_WAY = pytest.StashKey[list["Shared"]]()
 """The fixtures that are being set up or finished; the last of them is what traffic belongs to."""
 
+_LIVING = pytest.StashKey[list["Shared"]]()
+"""The fixtures that have been set up, or are about to be."""
+
 
 class Shared:
     """One set-up of a fixture of a wider scope than a test.
 
     Args:
+        name: That of the fixture.
         plan: What becomes of its recordings.
         config: pytest's.
     """
 
-    def __init__(self, plan: Plan, config: pytest.Config) -> None:
+    def __init__(self, name: str, plan: Plan, config: pytest.Config) -> None:
+        self.name = name
         self._plan = plan
         self._config = config
         self._session: CassetteSession | None = None
@@ -52,6 +57,10 @@ class Shared:
                 self._session = CassetteSession(self._plan, lambda: settings_of(run, run.known), self, run.now)
                 self._session.open()
             return self._session
+
+    def has(self, session: CassetteSession) -> bool:
+        """Tell whether recordings are its own."""
+        return self._session is session
 
     @property
     def verdict(self) -> CassetteError | None:
@@ -84,8 +93,8 @@ class Shared:
             proxy.take_back(self._session)
 
     def hand_over(self) -> None:
-        """It is set up: its connections are for the tests."""
-        if self._session is not None and (proxy := self._config.stash.get(PROXY, None)) is not None:
+        """Its set-up is over: its connections, and those that it has used, are for the tests."""
+        if (proxy := self._config.stash.get(PROXY, None)) is not None:
             proxy.hand_over(self._session)
 
     def finish(self) -> None:
@@ -98,6 +107,7 @@ class Shared:
         _hear(self._config)
         if self in under_way:
             under_way.remove(self)
+        self._config.stash[_LIVING].remove(self)
         if self._session is None and self._plan.action == "replay" and self._plan.exists():
             self.session()
         if (session := self._session) is None:
@@ -122,21 +132,31 @@ def attributed(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureReques
     if fixturedef.scope == "function" or not run.proxied or fixturedef.argname.startswith(_OWN) or run.item is None:
         yield
         return
-    shared = Shared(plan_shared(run.item, fixturedef, request, run, f"pytest-connex {__version__}"), request.config)
-    under_way = request.config.stash.setdefault(UNDER_WAY, [])
-    _hear(request.config)
+    config, planned = request.config, plan_shared(run.item, fixturedef, request, run, f"pytest-connex {__version__}")
+    shared = Shared(fixturedef.argname, planned, config)
+    under_way = config.stash.setdefault(UNDER_WAY, [])
+    if (proxy := config.stash.get(PROXY, None)) is not None:
+        proxy.pause()
+    config.stash.setdefault(_LIVING, []).append(shared)
     fixturedef.addfinalizer(shared.finish)
     under_way.append(shared)
     try:
         yield
     finally:
-        _hear(request.config)
+        _hear(config)
         if shared in under_way:
             under_way.remove(shared)
+        shared.hand_over()
         if shared.verdict is not None:
             raise shared.verdict
-    shared.hand_over()
     fixturedef.addfinalizer(shared.begin_to_end)
+
+
+def users(item: pytest.Item) -> Callable[[CassetteSession], bool]:
+    """Return what tells whether a test requests the shared fixture with some recordings, itself or by another one."""
+    names = frozenset(getattr(item, "fixturenames", ()))
+    living = item.config.stash.setdefault(_LIVING, [])
+    return lambda session: any(shared.name in names and shared.has(session) for shared in living)
 
 
 def owner(config: pytest.Config) -> CassetteSession | None:

@@ -11,7 +11,9 @@ from urllib.parse import urljoin, urlsplit
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import InvalidStatus, SecurityError
+from websockets.uri import parse_uri
 
+from ..clock import Timer
 from ..config import origin
 from .desk import Address
 from .endpoint import Behaviour
@@ -19,6 +21,9 @@ from .upstream import TRANSPORT_OPTIONS
 
 MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
+
+_MOMENT = 0.001
+"""Seconds between two looks whether a client that closes reads."""
 
 
 class Announced(Protocol):
@@ -68,6 +73,7 @@ async def _dial(proxy: Announced, url: str, kwargs: dict[str, Any]) -> ClientCon
         sock = socket.socket()
         try:
             sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await asyncio.get_running_loop().sock_connect(sock, proxy.address)
             ours = sock.getsockname()
             proxy.announce(ours, url, kwargs)
@@ -105,7 +111,7 @@ async def _connected(
 
 
 class _Counting(ClientConnection):
-    """A connection that tells of every message it hands out, once it knows whom to tell."""
+    """A connection that tells of every message it hands out, if anybody wants to know, and reads while it closes."""
 
     connex_read: Callable[[], None] | None = None
 
@@ -122,6 +128,20 @@ class _Counting(ClientConnection):
             self.connex_read()
         return message
 
+    async def close(self, *args: Any, **options: Any) -> None:
+        """Close the connection."""
+        self._keep_reading()
+        await super().close(*args, **options)
+
+    def _keep_reading(self) -> None:
+        """Read on: a client with full buffers does not, and waits ten seconds for the close that comes behind them.
+
+        A replay fills them, because it delivers at once what came little by little.
+        """
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+            Timer(asyncio.get_running_loop(), _MOMENT, self._keep_reading)
+
 
 def redirect_of(exc: BaseException | None) -> str | None:
     """Return where a failed dial is redirected to, or None."""
@@ -136,6 +156,11 @@ def without_credentials(dial: dict[str, Any]) -> dict[str, Any]:
 
 
 def at(proxy: Announced, url: str) -> str:
-    """Return ``url`` with the proxy in the place of its server."""
+    """Return ``url`` with the proxy in the place of its server.
+
+    Raises:
+        InvalidURI: It is none of a WebSocket.
+    """
+    parse_uri(url)
     host, port = proxy.address
     return urlsplit(url)._replace(scheme="ws", netloc=f"{host}:{port}").geturl()

@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import urljoin
 
 from websockets.exceptions import SecurityError
-from websockets.sync.client import ClientConnection, unix_connect
+from websockets.sync.client import ClientConnection
+from websockets.sync.client import connect as websockets_connect
 
 from ..config import origin
 from .connect import MAX_REDIRECTS, Announced, at, redirect_of, without_credentials
@@ -34,6 +35,7 @@ def sync_connector(proxy: Announced, checked: Callable[[], None]) -> Callable[..
             checked()
             sock = socket.create_connection(proxy.address)
             try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 ours = sock.getsockname()
                 proxy.announce(ours, url, given)
                 return _connected(proxy, ours, sock, url, given)
@@ -59,9 +61,8 @@ def _connected(
     local = {name: value for name, value in given.items() if not name.startswith(TRANSPORT_OPTIONS)}
     made = _Counting.made_by(given.get("create_connection"))
     try:
-        # Not connect(): before websockets 17 that sets an option of TCP on whatever socket it gets.
-        connection: ClientConnection = unix_connect(
-            uri=at(proxy, url), sock=sock, **(local | {"create_connection": made})
+        connection: ClientConnection = websockets_connect(
+            at(proxy, url), sock=sock, **(local | {"create_connection": made})
         )
     except Exception as exc:
         behaviour = proxy.behaviour(ours)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from ..background import hear
 from ..cassette.exchange import HttpRequest
 from ..cassette.session import CassetteSession
-from ..errors import CassetteError, ConfigError, ReplayAborted
+from ..errors import CassetteError, ReplayAborted
 from ..faults import Faults
-from ..upstreams import http_url, websocket_url
+from ..upstreams import http_url, is_tls, websocket_url
 from .endpoint import Behaviour
 from .forward import Forward, kept_headers, relocated, target, tls
 from .http import Answering, Asked, Refusal, refusal
@@ -63,9 +63,24 @@ class Desk:
         self._forwards: dict[tuple[str, bool], Forward] = {}
         self._served: list[Served] = []
         self._visiting: CassetteSession | None = None
+        self._uses: Callable[[CassetteSession], bool] = lambda fixture: True
         self._announced: dict[Address, tuple[str, dict[str, Any]]] = {}
         self._dialled: dict[Address, Behaviour] = {}
         self._verified: ssl.SSLContext | None = None
+        self._looking: list[threading.Thread] = []
+
+    def trust(self) -> None:
+        """Read whose certificates are believed.
+
+        Raises:
+            ConfigError: ``CONNEX_CA_BUNDLE`` names what cannot be read.
+        """
+        self._verified = tls()
+
+    def settle(self) -> None:
+        """Wait until everything large has been looked into; not on the loop."""
+        while self._looking:
+            self._looking.pop().join()
 
     def port(self, name: str, listener: Listener | None = None) -> Port:
         """Return a port that serves an upstream, on a free port or through ``listener``."""
@@ -77,6 +92,7 @@ class Desk:
             relocated=partial(self._relocated, name),
             origins={_origin(url)} if url else (),
             listener=listener,
+            announced=lambda asked: asked.peer in self._announced,
         )
 
     async def stop(self) -> None:
@@ -88,32 +104,51 @@ class Desk:
 
     # whose the connections are
 
-    async def visit(self, session: CassetteSession | None) -> None:
-        """A test begins, or ends: what passes on connections of shared fixtures is on its tape."""
-        await hear()
-        self._visiting = session
-        for served in self._served:
-            if served.session is not session:
-                served.turn_to(session)
+    def visit(self, session: CassetteSession, uses: Callable[[CassetteSession], bool]) -> None:
+        """A test begins: what passes on connections of the shared fixtures that it uses is on its tape."""
+        self._visiting, self._uses = session, uses
+        self._settle()
 
-    async def hand_over(self, owner: CassetteSession, back: bool) -> None:
-        """Have the connections of a shared fixture be for the tests, or ``back`` be its own."""
-        await hear()
+    def pause(self) -> None:
+        """A shared fixture is about to be set up: what the test uses may be used by the fixture now."""
+        if self._visiting is not None:
+            self._turn(self._visiting, None)
+
+    def hand_over(self, session: CassetteSession | None) -> None:
+        """A shared fixture has been set up: the connections that it has dialled and used are for the tests."""
+        if session is not None:
+            self._turn(session, None)
+        self._settle()
+
+    def take_back(self, session: CassetteSession) -> None:
+        """A shared fixture is about to end: its connections are its own again."""
         for served in self._served:
-            if served.session is owner:
-                served.turn_to(owner if back else self._visiting)
+            if served.session is session:
+                served.take_back()
 
     async def leave(self, session: CassetteSession) -> Callable[[Behaviour], bool]:
         """Give up what a test, or a fixture, has left open at upstreams; return which connections those are."""
         if session is self._visiting:
-            await self.visit(None)
-        await hear()
+            self._visiting = None
+        for other in self._served:
+            if other.session is not session:
+                other.part(session)
         served = next((served for served in self._served if served.session is session), None)
         if served is None:
             return lambda behaviour: False
         self._served.remove(served)
         await served.stop()
         return served.has
+
+    def _turn(self, before: CassetteSession | None, after: CassetteSession | None) -> None:
+        for served in self._served:
+            served.turn(before, after)
+
+    def _settle(self) -> None:
+        """Give the test what it uses of the connections that nobody has."""
+        for served in self._served:
+            if self._visiting is not None and self._uses(served.session):
+                served.turn(None, self._visiting)
 
     # dials that were announced
 
@@ -141,12 +176,8 @@ class Desk:
 
     async def _pass_on(self, session: CassetteSession, name: str, asked: Asked, answering: Answering) -> None:
         keep = session.plan.action == "record"
-        try:
-            forward = self._forward(name, keep)
-        except ConfigError as exc:
-            answering.refuse(refusal(502, str(exc)))
-            return
-        observer = Taping(session.http_recorder(), name, session.fail) if keep else None
+        forward = self._forward(name, keep)
+        observer = Taping(session.http_recorder(), name, session.fail, self._elsewhere) if keep else None
         await forward.pass_on(asked, answering, self._here(name, asked), observer)
 
     async def _play(self, session: CassetteSession, name: str, asked: Asked, answering: Answering) -> None:
@@ -177,11 +208,13 @@ class Desk:
         return self._forwards[name, keep]
 
     def _tls(self, url: str) -> ssl.SSLContext | None:
-        if not url.startswith(("https:", "wss:")):
-            return None
-        if self._verified is None:
-            self._verified = tls()
-        return self._verified
+        return self._verified if is_tls(url) else None
+
+    def _elsewhere(self, work: Callable[[], None]) -> None:
+        """Look into something large in a thread of its own."""
+        thread = threading.Thread(target=work, name="connex-taping", daemon=True)
+        thread.start()
+        self._looking.append(thread)
 
     def _relocated(self, name: str, asked: Asked, location: str) -> str:
         """Return where a WebSocket handshake is redirected to, as the client is to see it."""
@@ -220,16 +253,13 @@ class Desk:
         if self._is_here(name, dial.get("origin", "")):
             dial["origin"] = _origin(self._upstreams[name])
         if session.plan.action != "replay":
-            try:
-                dial["ssl"] = self._tls(url)
-            except ConfigError as exc:
-                return refusal(502, str(exc))
+            dial["ssl"] = self._tls(url)
         return self._dial(session, url, dial)
 
     def _dial(self, session: CassetteSession, url: str, dial: dict[str, Any]) -> Behaviour:
         served = next((served for served in self._served if served.session is session), None)
         if served is None:
-            served = Served(session)
+            served = Served(session, self._owner)
             self._served.append(served)
         with suppress(ReplayAborted):  # ends a test; here it is said by the verdict
             return served.dial(url, dial)

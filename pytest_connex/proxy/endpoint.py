@@ -177,7 +177,6 @@ class Endpoint(asyncio.Protocol):
         on_sent: Called for every message that is sent, if set.
         relocated: Returns where a redirect leads, as the client is to see it.
         on_lost: Called when the connection is gone.
-        on_farewell: Called when the client has sent its close frame and waits for ours.
 
     Messages are framed in batches: replay is bound by it.
     """
@@ -192,7 +191,6 @@ class Endpoint(asyncio.Protocol):
         self.on_sent: Callable[[], None] | None = None
         self.relocated: Callable[[str], str] = lambda location: location
         self.on_lost: Callable[[], None] = lambda: None
-        self.on_farewell: Callable[[], None] = lambda: None
         self.behaviour = behaviour
         self._subprotocol: str | None = None
         self._handshake = ServerProtocol(
@@ -505,7 +503,6 @@ class Endpoint(asyncio.Protocol):
                 close = Close.parse(payload)
                 self._end(close.code, close.reason)
                 self.behaviour.bade_farewell(self, payload)
-                self.on_farewell()
             case State.CLOSING:
                 self.state = State.CLOSED
                 self.behaviour.bade_farewell(self, payload)

@@ -50,6 +50,8 @@ class Port:
         relocated: Returns where a handshake is redirected to, as the client of a request is to see it.
         origins: Whose pages may ask, beside those of this machine.
         listener: What listens already, in the place of ``host`` and ``number``.
+        announced: Tells whether a dial of this process was announced. Such a client is no page of a browser, and says
+            itself which messages it has read; of all others what is sent counts as read.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Port:
         relocated: Callable[[Asked, str], str] = lambda asked, location: location,
         origins: Collection[str] = (),
         listener: Listener | None = None,
+        announced: Callable[[Asked], bool] = lambda asked: False,
     ) -> None:
         self._http = http
         self._websocket = websocket
         self._faults = faults
         self._relocated = relocated
         self._origins = origins
+        self._announced = announced
         self._endpoints: set[Endpoint] = set()
         self._connections: set[HttpConnection] = set()
         self._left: asyncio.Event | None = None
@@ -188,12 +192,13 @@ class Port:
     # requests
 
     async def _handle(self, asked: Asked, answering: Answering) -> None:
-        if (refused := turned_away(asked, self.host, self._origins)) is not None:
+        announced = self._announced(asked)
+        if not announced and (refused := turned_away(asked, self.host, self._origins)) is not None:
             answering.refuse(refused)
         elif asked.method == "CONNECT":
             answering.refuse(refusal(405, _NO_TUNNEL))
         elif "websocket" in (asked.value("upgrade") or "").lower():
-            self._upgrade(asked, answering)
+            self._upgrade(asked, answering, announced)
         else:
             await self._answer(asked, answering)
 
@@ -220,7 +225,7 @@ class Port:
             answering.limit(length)
             await self._http(asked, answering)
 
-    def _upgrade(self, asked: Asked, answering: Answering) -> None:
+    def _upgrade(self, asked: Asked, answering: Answering, announced: bool) -> None:
         problem = _handshake_problem(asked)
         if problem:
             answering.refuse(refusal(400, f"this is no WebSocket handshake: {problem}"))
@@ -231,7 +236,7 @@ class Port:
             answering.refuse(behaviour)
             return
         endpoint = Endpoint(behaviour)
-        endpoint.on_sent = behaviour.on_read
+        endpoint.on_sent = None if announced else behaviour.on_read
         endpoint.relocated = lambda location: self._relocated(asked, location)
         endpoint.on_lost = lambda: self._forget(endpoint)
         self._endpoints.add(endpoint)

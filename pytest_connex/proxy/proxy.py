@@ -16,7 +16,7 @@ from ..background import BackgroundLoop, hear
 from ..config import API_KEY, API_SECRET, REST_URL, WS_URL, ConnexConfig
 from ..errors import ConfigError
 from ..faults import Faults
-from ..upstreams import REST, WEBSOCKET, all_upstreams, websocket_url
+from ..upstreams import REST, WEBSOCKET, all_upstreams, is_tls, websocket_url
 from .listener import Listener
 
 if TYPE_CHECKING:
@@ -148,10 +148,12 @@ class Proxy:
         """Listen.
 
         Raises:
-            ConfigError: A port cannot be had.
+            ConfigError: A port cannot be had, or ``CONNEX_CA_BUNDLE`` not be read.
         """
         self._background.start()
         try:
+            if self._config.mode != "recorded" and any(map(is_tls, self._upstreams.values())):
+                self._made_desk().trust()
             self._background.run(self._listen())
         except BaseException:
             self._background.stop()
@@ -172,6 +174,8 @@ class Proxy:
         if self._background.is_running:
             self._background.run(self._stop())
             self._background.stop()
+            if self._desk is not None:
+                self._desk.settle()
 
     async def _stop(self) -> None:
         await hear()
@@ -198,17 +202,27 @@ class Proxy:
         """Take what clients have sent so far."""
         self._on_loop(None)
 
-    def visit(self, session: CassetteSession) -> None:
-        """A test begins: what passes on connections of shared fixtures is on its tape."""
-        self._on_loop(lambda desk: desk.visit(session))
+    def visit(self, session: CassetteSession, uses: Callable[[CassetteSession], bool] = lambda fixture: True) -> None:
+        """A test begins: what passes on connections of the shared fixtures that it uses is on its tape.
 
-    def hand_over(self, session: CassetteSession) -> None:
-        """A shared fixture has been set up: its connections are for the tests."""
-        self._on_loop(lambda desk: desk.hand_over(session, back=False))
+        Args:
+            session: The recordings of the test.
+            uses: Tells whether it uses the fixture with these recordings. Of others it has what it sends, and what
+                comes from then on.
+        """
+        self._on_loop(lambda desk: desk.visit(session, uses))
+
+    def pause(self) -> None:
+        """A shared fixture is about to be set up: what the test uses may be used by the fixture now."""
+        self._on_loop(lambda desk: desk.pause())
+
+    def hand_over(self, session: CassetteSession | None) -> None:
+        """A shared fixture has been set up: the connections that it has dialled and used are for the tests."""
+        self._on_loop(lambda desk: desk.hand_over(session))
 
     def take_back(self, session: CassetteSession) -> None:
         """A shared fixture is about to end: its connections are its own again."""
-        self._on_loop(lambda desk: desk.hand_over(session, back=True))
+        self._on_loop(lambda desk: desk.take_back(session))
 
     def leave(self, session: CassetteSession) -> None:
         """Hear what the clients of a test, or of a fixture, have sent, then end what they left open."""
@@ -220,15 +234,17 @@ class Proxy:
             port.drop(left_open)
         await hear()
 
-    def _on_loop(self, work: Callable[[Desk], Coroutine[Any, Any, None]] | None) -> None:
+    def _on_loop(self, work: Callable[[Desk], Coroutine[Any, Any, None] | None] | None) -> None:
         """Hear what clients have sent; then do something for those who asked, if anybody has."""
         if self._background.is_running:
             self._background.run(self._heard(work), _LONG)
+            if self._desk is not None:
+                self._desk.settle()
 
-    async def _heard(self, work: Callable[[Desk], Coroutine[Any, Any, None]] | None) -> None:
+    async def _heard(self, work: Callable[[Desk], Coroutine[Any, Any, None] | None] | None) -> None:
         await hear()
-        if self._desk is not None and work is not None:
-            await work(self._desk)
+        if self._desk is not None and work is not None and (more := work(self._desk)) is not None:
+            await more
 
     # dials of this process, whose URLs are fixed
 

@@ -79,14 +79,21 @@ class Listener(Protocol):
 
 
 class Between:
-    """Keeps what happens on a connection between two tests: it is the next one's, whose client reads it."""
+    """Keeps what happens on a connection that nobody uses: it is the next one's, whose client reads it.
 
-    def __init__(self) -> None:
+    Args:
+        used: Told when the client sends something: whoever runs then uses the connection.
+    """
+
+    def __init__(self, used: Callable[[], None]) -> None:
+        self._used = used
         self._kept: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
 
     def __getattr__(self, name: str) -> Any:
         def keep(conn: int, now: float, *args: Any, **kwargs: Any) -> None:
             self._kept.append((name, args, kwargs))
+            if name == "sent":
+                self._used()
 
         return keep
 

@@ -27,6 +27,9 @@ VERDICT_STATUS = 501
 
 _BATCH = 256
 
+_TURNS = 8
+"""How often a client gets its turn, at least, while it is waited for."""
+
 
 class Step(Enum):
     """Where a replay stands.
@@ -34,8 +37,9 @@ class Step(Enum):
     =========  ====================================================  ==========================
     step       what it means                                         what may follow
     =========  ====================================================  ==========================
-    PLAYING    what is due is delivered                              WAITING, CONDEMNED, ENDED, LEFT
-    WAITING    nothing is due before the client does something       PLAYING, CONDEMNED, LEFT
+    PLAYING    what is due is delivered                              all others
+    WAITING    nothing is due before the client does something       PLAYING, CONDEMNED, LEFT, RESTING
+    RESTING    a shared connection that nobody uses: nothing comes   PLAYING, CONDEMNED, LEFT
     CONDEMNED  the client did what the recording does not have       (nothing)
     ENDED      the recorded end was delivered                        (nothing)
     LEFT       the client has closed, or is gone                     (nothing)
@@ -83,6 +87,7 @@ class Replay(Manners):
         self._timer: Timer | None = None
         self._moment = self._sent_at = time_of(self._loop)
         self._gates_passed = 0
+        self._used: Callable[[], None] = lambda: None
         self.step = Step.PLAYING
 
     @property
@@ -95,9 +100,21 @@ class Replay(Manners):
         """What the client's connection is to call for every message it hands out; None where nobody counts."""
         return self._playback.read if self._playback.strict else None
 
-    def turn_to(self, playback: Playback | None, verdict: Callable[[CassetteError], None]) -> None:
-        """Play another recording of the same connection from now on, or, for None, nothing for the time being."""
+    def turn_to(
+        self,
+        playback: Playback | None,
+        verdict: Callable[[CassetteError], None],
+        used: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Play another recording of the same connection from now on, or, for None, nothing for the time being.
+
+        Args:
+            playback: The connection in that recording.
+            verdict: Told when the client does what the recording does not have.
+            used: Told when the client sends something while nothing is played: whoever runs then uses the connection.
+        """
         self._stop()
+        self._used = used
         if not self.is_open:
             return
         self._verdict = verdict
@@ -121,6 +138,8 @@ class Replay(Manners):
     def received(self, message: Payload) -> None:
         """Hold a message of the client against the recording, and deliver what was waiting for it."""
         self._sent_at = time_of(self._loop)
+        if self.step is Step.RESTING:
+            self._used()
         if self.step is Step.RESTING:
             self._mismatch(CassetteMismatch(_RESTING.format(self._playback.track.connection.number)))
             return
@@ -263,7 +282,7 @@ class Replay(Manners):
             delay = recorded + self._timeout
             self.step = Step.WAITING
             if not self._playback.ends_with_test:
-                self._timer = Timer(self._loop, delay, self._exhausted, waiting.line)
+                self._timer = Timer(self._loop, delay, self._exhausted, waiting.line, steps=_TURNS)
         else:
             self.step = Step.ENDED
             self._end(waiting.closed)

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, assert_never
 
+from ..cassette.player import Playback
 from ..cassette.session import CassetteSession
 from ..errors import CassetteError
 from .endpoint import Behaviour
 from .relay import Between, Relay, RelayDialler, Unrecorded
 from .replay import Replay, ReplayDialler, Verdict
+
+Whose = Callable[[], CassetteSession | None]
 
 
 class Served:
@@ -21,10 +24,12 @@ class Served:
 
     Args:
         session: Its recordings.
+        owner: Returns whose recordings count at the moment.
     """
 
-    def __init__(self, session: CassetteSession) -> None:
+    def __init__(self, session: CassetteSession, owner: Whose) -> None:
         self.session = session
+        self._owner = owner
         self._dialler: RelayDialler | ReplayDialler | None = None
         self._connections: list[_Connection] = []
 
@@ -36,17 +41,29 @@ class Served:
             dial: The keyword arguments of ``websockets.connect``.
         """
         behaviour = self._answer(url, dial)
-        self._connections.append(_Connection(url, len(self._connections) + 1, behaviour))
+        number = len(self._connections) + 1
+        self._connections.append(_Connection(url, number, behaviour, self.session, self._owner))
         return behaviour
 
     def has(self, behaviour: Behaviour) -> bool:
         """Tell whether a connection is one of these."""
         return any(connection.behaviour is behaviour for connection in self._connections)
 
-    def turn_to(self, session: CassetteSession | None) -> None:
-        """Have what passes from now on be on the tape of ``session``; for None, on that of whoever comes next."""
+    def turn(self, before: CassetteSession | None, after: CassetteSession | None) -> None:
+        """Have what is on the tape of ``before``, or for None on that of nobody, be on that of ``after``."""
         for connection in self._connections:
-            connection.turn_to(session, self.session)
+            if connection.tape is before:
+                connection.turn_to(after)
+
+    def part(self, session: CassetteSession) -> None:
+        """Have nothing more be on the tape of ``session``, which is complete."""
+        for connection in self._connections:
+            connection.part(session)
+
+    def take_back(self) -> None:
+        """Have all connections be on the tape of whoever dialled them."""
+        for connection in self._connections:
+            connection.turn_to(self.session)
 
     async def stop(self) -> None:
         """Give up the connections to servers."""
@@ -84,44 +101,104 @@ class _Connection:
         url: What was dialled.
         number: Its number among those of whoever dialled it.
         behaviour: What answers it.
+        own: The recordings of whoever dialled it.
+        owner: Returns whose recordings count at the moment.
+
+    Attributes:
+        tape: The recordings that have what passes at the moment; None where nobody uses it.
     """
 
-    def __init__(self, url: str, number: int, behaviour: Behaviour) -> None:
+    def __init__(self, url: str, number: int, behaviour: Behaviour, own: CassetteSession, owner: Whose) -> None:
         self.behaviour = behaviour
+        self.tape: CassetteSession | None = own
         self._url = url
         self._number = number
+        self._own = own
+        self._owner = owner
         self._playback = behaviour.playback if isinstance(behaviour, Replay) else None
-        self._part: Callable[[], None] = lambda: None
+        self._tapes: dict[CassetteSession, _Tape] = {}
+        self._playbacks: dict[CassetteSession, Playback | None] = {}
 
-    def turn_to(self, session: CassetteSession | None, own: CassetteSession) -> None:
-        """Be on the tape of ``session``; ``own`` is that of whoever dialled."""
-        self._part()
-        self._part = lambda: None
+    def turn_to(self, session: CassetteSession | None) -> None:
+        """Be on the tape of ``session``; for None, on that of whoever uses it next."""
+        if session is self.tape:
+            return
+        self.tape = session
         if isinstance(self.behaviour, Relay) and self.behaviour.is_open:
-            self._record(self.behaviour, session, own)
+            self._record(self.behaviour, session)
         elif isinstance(self.behaviour, Replay) and self.behaviour.is_open:
-            self._play(self.behaviour, session, own)
+            self._play(self.behaviour, session)
 
-    def _record(self, relay: Relay, session: CassetteSession | None, own: CassetteSession) -> None:
+    def part(self, session: CassetteSession) -> None:
+        """Be on the tape of ``session`` no longer, nor ever again."""
+        if self.tape is session:
+            self.turn_to(None)
+        self._playbacks.pop(session, None)
+        if (tape := self._tapes.pop(session, None)) is not None:
+            tape.end()
+
+    def _used(self) -> None:
+        """The client has sent something, while nobody was known to use the connection."""
+        self.turn_to(self._owner())
+
+    def _record(self, relay: Relay, session: CassetteSession | None) -> None:
         if session is None:
-            relay.turn_to(Between(), 0)
+            relay.turn_to(Between(self._used), 0)
         elif session.plan.action != "record":
             relay.turn_to(Unrecorded(), 0)
-        elif session is own:
+        elif session is self._own:
             relay.turn_to(session.recorder(), self._number)
         else:
-            recorder, now = session.recorder(), session.clock.now
-            conn = recorder.joined(now(), self._url, own.plan.stem.name, self._number)
-            self._part = lambda: recorder.parted(conn, now())
-            relay.turn_to(recorder, conn)
+            if session not in self._tapes:
+                self._tapes[session] = _Tape(session, self._url, self._own.plan.stem.name, self._number)
+            relay.turn_to(self._tapes[session], 0)
 
-    def _play(self, replay: Replay, session: CassetteSession | None, own: CassetteSession) -> None:
-        if session is own:
+    def _play(self, replay: Replay, session: CassetteSession | None) -> None:
+        if session is self._own:
             replay.turn_to(self._playback, session.fail)
-        elif session is None or session.plan.action != "replay" or not session.has_websockets:
-            replay.turn_to(None, own.fail if session is None else session.fail)
+        elif session is None:
+            replay.turn_to(None, self._own.fail, self._used)
+        elif session.plan.action != "replay" or not session.has_websockets:
+            replay.turn_to(None, session.fail)
         else:
-            number = self._playback.track.connection.number if self._playback else self._number
-            player = session.player()
-            player.order.listen(replay.nudge_soon)
-            replay.turn_to(player.join(own.plan.stem.name, number), session.fail)
+            if session not in self._playbacks:
+                self._playbacks[session] = self._joined(session, replay)
+            replay.turn_to(self._playbacks[session], session.fail)
+
+    def _joined(self, session: CassetteSession, replay: Replay) -> Playback | None:
+        number = self._playback.track.connection.number if self._playback else self._number
+        player = session.player()
+        player.order.listen(replay.nudge_soon)
+        return player.join(self._own.plan.stem.name, number)
+
+
+class _Tape:
+    """What a test, or another fixture, records of a connection that a shared fixture has dialled.
+
+    It begins with the first that passes, so that a connection which was only open has no part in the recording.
+
+    Args:
+        session: The recordings of the test.
+        url: What was dialled.
+        fixture: Whose recording has the beginning of the connection.
+        number: Its number there.
+    """
+
+    def __init__(self, session: CassetteSession, url: str, fixture: str, number: int) -> None:
+        self._session = session
+        self._beginning = url, fixture, number
+        self._conn: int | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        def tell(conn: int, now: float, *args: Any, **kwargs: Any) -> None:
+            recorder = self._session.recorder()
+            if self._conn is None:
+                self._conn = recorder.joined(now, *self._beginning)
+            getattr(recorder, name)(self._conn, now, *args, **kwargs)
+
+        return tell
+
+    def end(self) -> None:
+        """Note that nothing more of it is recorded here."""
+        if self._conn is not None:
+            self._session.recorder().parted(self._conn, self._session.clock.now())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from ..cassette.exchange import HttpRequest
 from ..cassette.http_recorder import Conversation, HttpRecorder
@@ -13,7 +13,7 @@ from .forward import End
 from .messages import Headers
 
 _LARGE = 1_048_576
-"""So many bytes of one exchange are looked into elsewhere than on the loop, which others wait for meanwhile."""
+"""So many bytes of one exchange are looked into elsewhere than on the loop."""
 
 
 class Taping:
@@ -23,12 +23,20 @@ class Taping:
         recorder: Takes the request.
         upstream: The name of the server.
         failed: Told of what cannot be recorded.
+        elsewhere: Does what takes long elsewhere than on the loop, which others wait for.
     """
 
-    def __init__(self, recorder: HttpRecorder, upstream: str, failed: Callable[[CassetteError], None]) -> None:
+    def __init__(
+        self,
+        recorder: HttpRecorder,
+        upstream: str,
+        failed: Callable[[CassetteError], None],
+        elsewhere: Callable[[Callable[[], None]], None],
+    ) -> None:
         self._recorder = recorder
         self._upstream = upstream
         self._failed = failed
+        self._elsewhere = elsewhere
         self._conversation: Conversation | None = None
         self._size = 0
 
@@ -60,9 +68,7 @@ class Taping:
         if self._size < _LARGE:
             self._end(self._conversation, how, error)
         else:
-            threading.Thread(
-                target=self._end, args=(self._conversation, how, error), name="connex-taping", daemon=True
-            ).start()
+            self._elsewhere(partial(self._end, self._conversation, how, error))
 
     def _end(self, conversation: Conversation, how: End, error: OSError | None) -> None:
         with suppress(ReplayAborted):  # ends a test; the client has its answer

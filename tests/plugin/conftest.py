@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import shutil
+from collections.abc import Iterable
 from hashlib import sha256
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,9 @@ for _module in pkgutil.walk_packages(pytest_connex.__path__, "pytest_connex."):
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.startswith("pytest_connex"):
             raise  # what is for a library that is not here, as trio, is loaded by nobody
+
+OTHERS = {plugin.name for plugin in entry_points(group="pytest11")} - {"asyncio", "connex", "recording"}
+"""The plugins that are installed here, but for the one under test and those that it needs."""
 
 _OF_A_BUILD = ("CI", "BUILD_NUMBER")
 """Where these are set, pytest shortens no line of its summary."""
@@ -71,8 +76,20 @@ class Project:
     def run(self, *args: str) -> pytest.RunResult:
         return self.pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider", *args)
 
-    def run_apart(self, *args: str, timeout: float = 60) -> pytest.RunResult:
-        return self.pytester.runpytest_subprocess("-p", "no:randomly", *args, timeout=timeout)
+    def run_apart(self, *args: str, beside: Iterable[str] = (), timeout: float = 60) -> pytest.RunResult:
+        """Run pytest in a process of its own.
+
+        Args:
+            args: Its arguments.
+            beside: Which other plugins are loaded, of those that are installed here; the others take time.
+            timeout: Seconds after which it is given up.
+        """
+        others = [f"-pno:{name}" for name in OTHERS - set(beside)]
+        return self.pytester.runpytest_subprocess(*others, *args, timeout=timeout)
+
+    def run_distributed(self, *args: str, workers: int = 2) -> pytest.RunResult:
+        """Run pytest in so many processes, which are slow to start."""
+        return self.run_apart(f"-n{workers}", *args, beside=("xdist", "xdist.looponfail"))
 
     def record(self, *args: str) -> pytest.RunResult:
         result = self.run("--connex-sandbox", "--connex-record=rewrite", *args)

@@ -166,9 +166,9 @@ async def test_ws(connex_config, connex_connect, connex_ws_connect):
 def test_on_uvloop_a_client_records_and_replays_where_that_is_allowed(project):
     project.ini("connex_allow_uvloop = true")
     project.test(PING + UVLOOP)
-    recorded = project.run_apart("--connex-sandbox", "--connex-record=rewrite")
+    recorded = project.run("--connex-sandbox", "--connex-record=rewrite")
     recorded.assert_outcomes(passed=1)
     assert project.ws.read_text().count('"event":"dial"') == 2
-    replayed = project.run_apart()
+    replayed = project.run()
     replayed.assert_outcomes(passed=1)
     replayed.stdout.fnmatch_lines(["recordings: 1 read, 0 written, 0 missing"])

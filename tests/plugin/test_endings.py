@@ -18,6 +18,7 @@ import threading
 import time
 
 import pytest
+import requests
 
 BAD = '{"action": "ping", "id": 7, "note": "another"}'
 PATH = "/v1/other"
@@ -39,6 +40,13 @@ async def insist(connect, config):
 
 async def test_dials_again(connex_connect, connex_config):
     await insist(connex_connect, connex_config)
+
+async def test_dials_again_with_what_is_no_json(connex_connect, connex_config):
+    while True:
+        try:
+            await say(connex_connect, connex_config, "something else")
+        except Exception:
+            pass
 
 async def test_dials_again_whatever_is_raised(connex_connect, connex_config):
     while True:
@@ -79,6 +87,13 @@ async def test_dials_in_the_setup_of_a_fixture(client):
 """
 
 WAITING = """
+async def test_waits_after_it_failed(connex_connect, connex_config):
+    try:
+        await say(connex_connect, connex_config)
+    except Exception:
+        pass
+    await asyncio.Event().wait()
+
 async def test_waits_for_a_task_that_failed(connex_connect, connex_config):
     async def work():
         try:
@@ -192,6 +207,13 @@ def test_asks_again(connex_rest):
         except Exception:
             pass
 
+def test_asks_again_with_a_client_of_its_own(connex_config):
+    while True:
+        try:
+            requests.get(connex_config.rest_url + PATH)
+        except Exception:
+            pass
+
 async def test_asks_again_asynchronously(connex_rest_async):
     while True:
         try:
@@ -271,8 +293,6 @@ async def test_ws(slow, connex_connect, connex_config):
 """
 
 SHARED = """
-import requests
-
 @pytest.fixture
 def shared(connex_config):
     while True:

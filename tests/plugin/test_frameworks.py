@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
 
 from .conftest import Project
 
 pytestmark = pytest.mark.usefixtures("wide_terminal")
+
+OPTIONS = ("-rA", "--tb=short", "-o", "asyncio_mode=strict", "--connex-replay-timeout=0.2")
 
 SYNC = """
 import asyncio
@@ -130,18 +133,18 @@ def outcomes(result: pytest.RunResult) -> dict[str, set[str]]:
     return found
 
 
-def fails_with_its_verdict(project: Project, source: str, *options: str) -> dict[str, set[str]]:
+def fails_with_its_verdict(project: Project, source: str, *beside: str) -> dict[str, set[str]]:
     """Record ``source``, replay it as it is and with another path, and return what comes of the latter.
 
     What waits for ever waits only there, where ``VERDICT`` is true.
     """
-    arguments = ["-rA", "--tb=short", "-o", "asyncio_mode=strict", "--connex-replay-timeout=0.2", *options]
+    run = partial(project.run_apart, *OPTIONS, beside=beside)
     project.test(f'PATH, VERDICT = "/v1/status", False\n{source}')
-    made = project.run_apart("--connex-sandbox", "--connex-record=rewrite", *arguments)
+    made = run("--connex-sandbox", "--connex-record=rewrite")
     assert made.ret == 0, made.stdout.str()
-    assert outcomes(project.run_apart(*arguments)) == outcomes(made)
+    assert outcomes(run()) == outcomes(made)
     project.test(f'PATH, VERDICT = "/v1/symbols", True\n{source}')
-    result = project.run_apart(*arguments)
+    result = run()
     assert "INTERNALERROR" not in result.stdout.str()
     return outcomes(result)
 
@@ -153,12 +156,12 @@ def test_markers_and_unittest(project):
 
 
 def test_anyio(project):
-    found = fails_with_its_verdict(project, ANYIO, "-p", "no:trio")
+    found = fails_with_its_verdict(project, ANYIO, "anyio")
     names = {f"test_{name}[{backend}]" for name in ("rest", "swallowed", "proxy") for backend in ("asyncio", "trio")}
     assert found == dict.fromkeys(names, frozenset({"CassetteMismatch"}))
 
 
 def test_pytest_trio(project):
     pytest.importorskip("pytest_trio")
-    found = fails_with_its_verdict(project, TRIO)
+    found = fails_with_its_verdict(project, TRIO, "trio")
     assert found == dict.fromkeys(("test_rest", "test_swallowed"), frozenset({"CassetteMismatch"}))

@@ -185,11 +185,11 @@ def unused(result: pytest.RunResult) -> list[str]:
     return [line.split()[-1] for line in result.outlines if line.startswith("  unused: ")]
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["here", "distributed"])
-def test_unused_recordings_are_listed(recorded, workers):
+@pytest.mark.parametrize("distributed", [False, True], ids=["here", "distributed"])
+def test_unused_recordings_are_listed(recorded, distributed):
     put_foreign(recorded)
     recorded.test(only("test_rest"))
-    result = recorded.run_apart(*workers)
+    result = recorded.run_distributed(workers=1) if distributed else recorded.run()
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         [
@@ -208,10 +208,11 @@ def test_a_run_of_some_tests_says_nothing_of_the_others(recorded, args):
     assert unused(result) == []
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["here", "distributed"])
-def test_a_run_of_named_tests_says_nothing_of_recordings_that_are_unused(recorded, workers):
+@pytest.mark.parametrize("distributed", [False, True], ids=["here", "distributed"])
+def test_a_run_of_named_tests_says_nothing_of_recordings_that_are_unused(recorded, distributed):
     recorded.test(only("test_rest"))
-    assert unused(recorded.run_apart(*workers, "test_it.py::test_rest")) == []
+    name = "test_it.py::test_rest"
+    assert unused(recorded.run_distributed(name, workers=1) if distributed else recorded.run(name)) == []
 
 
 def test_another_module_says_nothing_of_a_module_that_was_not_collected(recorded):

@@ -43,7 +43,7 @@ def test_two_unset_variables_are_both_named(project, configure):
 def test_a_run_that_lacks_a_variable_runs_no_test(project, configure, distributed):
     configure(CONNEX_WS_URL=None, CONNEX_API_SECRET=None)
     project.test(f"{WS_ONLY}\ndef test_other():\n    open('ran', 'w')\n")
-    result = project.run_apart("--connex-live", *(["-n2"] if distributed else []))
+    result = project.run_distributed("--connex-live") if distributed else project.run("--connex-live")
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert not (project.path / "ran").exists()

@@ -302,9 +302,9 @@ def event_loop_policy():
 def test_uvloop_is_had_where_that_is_given(recorded, where):
     recorded.pytester.makeconftest(UVLOOP)
     arguments = give(recorded, where, "allow_uvloop", "true", "false")
-    assert recorded.run_apart("-k", "test_ws", "-W", "ignore", *arguments).ret == 0
+    assert recorded.run("-k", "test_ws", "-W", "ignore", *arguments).ret == 0
 
 
 def test_uvloop_is_had_with_the_bare_flag(recorded):
     recorded.pytester.makeconftest(UVLOOP)
-    assert recorded.run_apart("-k", "test_ws", "-W", "ignore", "--connex-allow-uvloop").ret == 0
+    assert recorded.run("-k", "test_ws", "-W", "ignore", "--connex-allow-uvloop").ret == 0

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
+from ..unit.commands import run
 from .conftest import Project
-
-COMMAND = [sys.executable, "-c", "from pytest_connex.cli import app; app()"]
 
 CAPTURE = """
 async def test_frames(connex_ws):
@@ -23,23 +20,11 @@ TEST = (
 )
 
 
-def pin(project: Project) -> str:
-    ran = subprocess.run(
-        [*COMMAND, "schema", "infer", "cassettes"],
-        cwd=project.path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return ran.stdout
-
-
 @pytest.fixture
 def pinned(project: Project) -> Project:
     """A project whose messages are recorded and pinned."""
     project.test_recorded(CAPTURE)
-    assert "orderbook.update" in pin(project)
+    assert "orderbook.update" in run("schema", "infer", "cassettes").stdout
     project.test(TEST)
     return project
 
@@ -101,15 +86,8 @@ def test_schemas_are_no_recordings(pinned):
     result.assert_outcomes(passed=1)
     assert "not used" not in result.stdout.str()
     for command in (["ls"], ["check"], ["prune", "--yes"]):
-        ran = subprocess.run(
-            [*COMMAND, "cassettes", *command],
-            cwd=pinned.path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        assert "schema.json" not in ran.stdout
+        ran = run("cassettes", *command)
+        assert (ran.exit_code, "schema.json" in ran.stdout) == (0, False)
     assert len(list((pinned.path / "cassettes/schemas").iterdir())) == 4
 
 

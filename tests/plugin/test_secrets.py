@@ -143,14 +143,13 @@ def secretive(project: Project) -> Project:
 # --- Reports ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "more", [(), ("-n", "2"), ("--color=yes", "--tb=short"), ("-o", "log_cli=true")], ids=" ".join
-)
+@pytest.mark.parametrize("more", [(), ("-n1",), ("--color=yes", "--tb=short"), ("-o", "log_cli=true")], ids=" ".join)
 def test_nothing_that_a_run_reports_shows_a_secret(secretive, more):
     secretive.test(EVERY_CHANNEL + (SUBTESTS if hasattr(pytest, "Subtests") else ""))
     result = secretive.run_apart(
         "-p", "no:cacheprovider", "-rA", "-vv", "--showlocals", "--log-level=DEBUG", "--log-file=all.log",
         "--junitxml=junit.xml", "-o", "junit_logging=all", "-o", "junit_family=xunit1", *more,
+        beside=("xdist", "xdist.looponfail") if more == ("-n1",) else (),
     )  # fmt: skip
     shown = result.stdout.str()
     junit = (secretive.path / "junit.xml").read_text("utf-8")
@@ -186,7 +185,7 @@ def test_a_module_or_a_conftest_that_cannot_be_imported_shows_no_secret(secretiv
     below.mkdir()
     (below / "conftest.py").write_text(raises)
     (below / "test_below.py").write_text("def test_it(): pass\n")
-    result = secretive.run_apart()
+    result = secretive.run()
     result.assert_outcomes(errors=2)
     assert result.stdout.str().count("RuntimeError: ***") >= 2
     assert_hidden(result.stdout.str() + result.stderr.str())
@@ -198,7 +197,7 @@ def test_the_header_shows_no_secret(secretive, monkeypatch):
     monkeypatch.setenv("CONNEX_API_KEY", "k3y-in-the-path")
     monkeypatch.setenv("CONNEX_API_SECRET", "s3cr3t-not-there")
     secretive.test("def test_it(): pass\n")
-    result = secretive.run_apart("--connex-live")
+    result = secretive.run("--connex-live")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         ["connex: live: REST https://connex.example/*** from *ws[?]key=*** from *, key k3y-...path from *"]

@@ -36,10 +36,11 @@ def test_a_verdict_advises_to_record_where_it_was_recorded(recorded, source, swi
     assert "(or --connex-live)" not in result.stdout.str()
 
 
-@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "distributed"])
-def test_the_sandbox_leaves_a_live_recording_alone_and_says_so(recorded, workers):
+@pytest.mark.parametrize("distributed", [False, True], ids=["alone", "distributed"])
+def test_the_sandbox_leaves_a_live_recording_alone_and_says_so(recorded, distributed):
     before = say_from(recorded.http, "live"), recorded.ws.stat().st_ino
-    result = recorded.run_apart("--connex-sandbox", "--connex-record=rewrite", *workers)
+    run = recorded.run_distributed if distributed else recorded.run
+    result = run("--connex-sandbox", "--connex-record=rewrite")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
         [

@@ -82,13 +82,13 @@ def test_a_file_does_not_record(sandboxed, addopts, args, said):
 
 
 def test_the_controller_of_a_distributed_run_refuses_it_once(sandboxed):
-    sandboxed.ini("addopts = --connex-sandbox --connex-record -n2")
-    result = sandboxed.run_apart()
+    sandboxed.ini("addopts = --connex-sandbox --connex-record")
+    result = sandboxed.run_distributed()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert result.stderr.str().count("--connex-record=once is in addopts of tox.ini") == 1
 
 
-@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "distributed"])
+@pytest.mark.parametrize("distributed", [False, True], ids=["alone", "distributed"])
 @pytest.mark.parametrize(
     ("environment", "args"),
     [
@@ -99,10 +99,10 @@ def test_the_controller_of_a_distributed_run_refuses_it_once(sandboxed):
     ],
     ids=["command line", "environment", "override", "file of arguments"],
 )
-def test_what_is_typed_counts_wherever_it_is_typed(sandboxed, monkeypatch, environment, args, workers):
+def test_what_is_typed_counts_wherever_it_is_typed(sandboxed, monkeypatch, environment, args, distributed):
     (sandboxed.path / "typed.txt").write_text("--connex-sandbox\n--connex-record\n")
     monkeypatch.setenv("PYTEST_ADDOPTS", environment)
-    result = sandboxed.run_apart(*args, *workers)
+    result = sandboxed.run_distributed(*args, workers=1) if distributed else sandboxed.run(*args)
     assert result.ret == 0, result.stderr.str()
     result.stdout.fnmatch_lines(["*written: cassettes/test_it/test_it.yaml"])
 

@@ -6,40 +6,6 @@ import pytest
 
 from .conftest import BOTH
 
-STUBBORN_WS = """
-async def test_ws(connex_config, connex_connect):
-    while True:
-        try:
-            async with connex_connect(connex_config.ws_url) as ws:
-                await ws.send({message!r})
-                await ws.recv()
-        except Exception:
-            pass
-"""
-STUBBORN_HTTP = """
-import requests
-
-def test_rest(connex_config):
-    while True:
-        try:
-            requests.get(connex_config.rest_url + "/v1/other")
-        except Exception:
-            pass
-"""
-IDLE = """
-import asyncio
-
-async def test_ws(connex_config, connex_connect):
-    try:
-        async with connex_connect(connex_config.ws_url) as ws:
-            await ws.send("something else")
-            await ws.recv()
-    except Exception:
-        pass
-    await asyncio.Event().wait()
-"""
-
-
 NOTED = """
 import requests, uuid
 
@@ -127,32 +93,6 @@ def test_a_missing_recording_fails_even_when_a_fixture_dials(project):
     failed(project.run(), "CassetteMissing: *no WebSocket is recorded")
 
 
-@pytest.mark.parametrize("message", ["something else", '{"action": "ping", "id": 7, "note": "two"}'])
-def test_a_client_that_swallows_a_mismatch_still_ends_and_fails(recorded, message):
-    recorded.test(STUBBORN_WS.format(message=message))
-    failed(recorded.run_apart("-k", "test_ws"), "CassetteMismatch: *test_ws.ws.jsonl:4*")
-
-
-def test_a_client_that_swallows_a_missing_recording_still_ends_and_fails(project):
-    project.test(STUBBORN_WS.format(message="x"))
-    failed(project.run_apart(), "CassetteMissing: *test_ws.ws.jsonl*")
-
-
-@pytest.mark.parametrize("kind", ["mismatch", "missing"])
-def test_an_http_client_that_swallows_everything_still_ends_and_fails(project, kind):
-    if kind == "mismatch":
-        project.test(BOTH)
-        project.record()
-    project.test(STUBBORN_HTTP)
-    expected = "CassetteMismatch" if kind == "mismatch" else "CassetteMissing"
-    failed(project.run_apart(), f"{expected}: *test_rest.yaml*GET https://rest.connex.invalid/v1/other*")
-
-
-def test_a_test_that_waits_for_ever_after_a_mismatch_is_ended(recorded):
-    recorded.test(IDLE)
-    failed(recorded.run_apart("--connex-replay-timeout=0.2"), "CassetteMismatch: *test_ws.ws.jsonl:4*")
-
-
 def test_a_client_that_waits_for_more_than_was_recorded_fails(recorded):
     recorded.test(BOTH.replace("await ws.recv()\n", "await ws.recv()\n        await ws.recv()\n"))
     failed(recorded.run("-k", "test_ws", "--connex-replay-timeout=0.2"), "CassetteExhausted: *test_ws.ws.jsonl:6*")
@@ -191,10 +131,10 @@ def test_uvloop_is_refused_unless_allowed(recorded):
             return uvloop.EventLoopPolicy()
         """
     )
-    refused = recorded.run_apart("-k", "test_ws", "-W", "ignore")
+    refused = recorded.run("-k", "test_ws", "-W", "ignore")
     assert refused.ret == 1
     refused.stdout.fnmatch_lines(["*a recorded test on uvloop is refused*connex_allow_uvloop = true*"])
-    assert recorded.run_apart("-k", "test_ws", "-W", "ignore", "--connex-allow-uvloop=true").ret == 0
+    assert recorded.run("-k", "test_ws", "-W", "ignore", "--connex-allow-uvloop=true").ret == 0
 
 
 REACHING = """

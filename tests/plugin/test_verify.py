@@ -338,14 +338,8 @@ def test_a_test_without_a_recording_runs_and_is_counted(verified):
 
 def test_two_workers_make_one_report(verified):
     pytest.importorskip("xdist")
-    result = verified.run_apart(
-        "--connex-sandbox",
-        "--connex-verify",
-        "--connex-verify-report=drift.json",
-        "-n",
-        "2",
-        "-p",
-        "no:cacheprovider",
+    result = verified.run_distributed(
+        "--connex-sandbox", "--connex-verify", "--connex-verify-report=drift.json", "-p", "no:cacheprovider"
     )
     result.assert_outcomes(passed=2)
     assert json.loads((verified.path / "drift.json").read_text())["compared"] == 2
@@ -373,6 +367,6 @@ def test_a_report_that_cannot_be_written_fails_the_run_and_says_so(verified):
     (verified.path / "conftest.py").write_text(
         "import pathlib\ndef pytest_collection_finish(): pathlib.Path('drift.json').mkdir()"
     )
-    result = verified.run_apart("--connex-sandbox", "--connex-verify", "--connex-verify-report=drift.json")
+    result = verified.run("--connex-sandbox", "--connex-verify", "--connex-verify-report=drift.json")
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
     result.stdout.fnmatch_lines(["*drift.json cannot be written: Is a directory", "2 tests compared; 0 breaking*"])

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 import aiohttp
 import requests
 import websocket
-from aiohttp import web
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
@@ -26,6 +25,7 @@ from websockets.sync.client import connect as connect_sync
 from pytest_connex.background import BackgroundLoop
 from pytest_connex.faults import Faults
 from pytest_connex.proxy.endpoint import Behaviour, Endpoint, Manners
+from pytest_connex.proxy.http import Answering, Asked, Refusal, refusal
 from pytest_connex.proxy.port import Port
 
 Script = Callable[[Faults], object]
@@ -100,16 +100,16 @@ class Served:
         self._port = Port(self._http, self._websocket, self.faults)
         self._background = BackgroundLoop("served")
 
-    def _websocket(self, request: web.BaseRequest) -> Behaviour | web.Response:
+    def _websocket(self, asked: Asked) -> Behaviour | Refusal:
         if self.rejects:
             self.rejects -= 1
-            return web.Response(status=404)
+            return refusal(404, "not here")
         self.feeds.append(self._feed())
         return self.feeds[-1]
 
-    async def _http(self, request: web.BaseRequest) -> web.StreamResponse:
-        self.asked.append(f"{request.method} {request.path} {(await request.read())[:10].decode()}".strip())
-        return web.Response(body=self.body, content_type="application/json")
+    async def _http(self, asked: Asked, answering: Answering) -> None:
+        self.asked.append(f"{asked.method} {asked.path} {(await asked.read())[:10].decode()}".strip())
+        await answering.whole(200, "OK", [("Content-Type", "application/json")], self.body)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -377,7 +377,7 @@ def answer_to(url: str, request: bytes, timeout: float = PATIENCE) -> Http:
 
 
 def ask_socket(url: str, timeout: float = PATIENCE) -> Http:
-    return answer_to(url, b"GET /v1?key=secret HTTP/1.1\r\nHost: x\r\n\r\n", timeout)
+    return answer_to(url, b"GET /v1?key=secret HTTP/1.1\r\nHost: localhost\r\n\r\n", timeout)
 
 
 ASK = {

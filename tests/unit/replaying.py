@@ -10,9 +10,10 @@ from pytest_connex.cassette.events import Closed, Payload, Received, Sent
 from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteError
-from pytest_connex.proxy.connect import connector
 from pytest_connex.proxy.replay import ReplayDialler
 from pytest_connex.secrets.redaction import Redactor
+
+from .doorway import connects
 
 
 async def replay(path: Path) -> list[tuple[str, Payload]]:
@@ -23,7 +24,7 @@ async def replay(path: Path) -> list[tuple[str, Payload]]:
     recording = Recording(path)
     player = Player(recording, Rules(volatile=(), redactor=Redactor({}), strict=True))
     verdicts: list[CassetteError] = []
-    connect = connector(ReplayDialler(player, 5.0, verdicts.append, 0.0))
+    connect = connects(ReplayDialler(player, 5.0, verdicts.append, 0.0).behaviour)
     seen: list[tuple[str, Payload]] = []
     for connection in recording.connections:
         ws = await connect(connection.dial.url, subprotocols=connection.dial.subprotocols or None, max_size=None)

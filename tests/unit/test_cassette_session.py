@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from msgspec.structs import replace
-from vcr.cassette import Cassette
-from websockets.asyncio.client import connect as websockets_connect
-from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from pytest_connex.cassette.events import Closed, Open, Received, Sent
-from pytest_connex.cassette.session import PATIENCE, CassetteSession, Plan
+from pytest_connex.cassette.exchange import HttpRequest
+from pytest_connex.cassette.http_file import read_interactions
+from pytest_connex.cassette.session import CassetteSession, Plan, Settings
 from pytest_connex.cassette.store import Recording
 from pytest_connex.config import ConnexConfig, recorded_config
 from pytest_connex.errors import (
     CassetteError,
-    CassetteExhausted,
     CassetteMismatch,
     CassetteMissing,
     CassetteStale,
     CassetteUnplayed,
-    ReplayAborted,
     SecretFound,
 )
 from pytest_connex.protocol import Dialect
-from pytest_connex.proxy.endpoint import State
-from pytest_connex.proxy.replay import Replay, Verdict
+from pytest_connex.upstreams import all_upstreams
 
 from .conftest import HEADER, URL, Tape, write_tape
 
 KEY, SECRET = "AKfYcbwXYZ0123456789abcd", "s3cr3t/with+special=chars=="
 AGAIN = "record it again: pytest --again"
 HTTP = "connex:\n  interactions: 0\ninteractions: []\nversion: 1\n"
+EXCHANGE = ConnexConfig(
+    mode="sandbox",
+    rest_url="https://rest.example",
+    ws_url="wss://ws.example/",
+    api_key=KEY,
+    api_secret=SECRET,
+)
 
 Make = Callable[..., CassetteSession]
+
+
+class Judge:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.began: list[CassetteError] = []
+        self.asked = 0
+
+    def begin(self, verdict: CassetteError) -> None:
+        self.began.append(verdict)
+
+    def asked_again(self) -> None:
+        self.asked += 1
+
+
+@pytest.fixture
+def judge() -> Judge:
+    return Judge()
 
 
 @pytest.fixture
@@ -47,17 +66,22 @@ def stem(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make(stem: Path) -> Make:
+def make(stem: Path, judge: Judge) -> Iterator[Make]:
     """Make a session that is open."""
+    sessions: list[CassetteSession] = []
 
     def opened(action: str, config: ConnexConfig | None = None, **changed: object) -> CassetteSession:
         facts = {"test": "tests/test_x.py::test_y", "stem": stem, "source": "sandbox", "generator": "pytest-connex 0"}
         plan = Plan(**{"action": action, "again": AGAIN, **facts, **changed})
-        session = CassetteSession(plan, lambda: (config or recorded_config(), Dialect()))
+        known = config or (EXCHANGE if action == "record" else recorded_config())
+        session = CassetteSession(plan, lambda: Settings(known, Dialect(), all_upstreams(known, {})), judge)
         session.open()
+        sessions.append(session)
         return session
 
-    return opened
+    yield opened
+    for session in sessions:
+        session.discard()
 
 
 @pytest.fixture
@@ -68,35 +92,46 @@ def recorded(tape: Tape, stem: Path) -> Path:
 
 
 @pytest.fixture
-async def exchange() -> AsyncIterator[ConnexConfig]:
-    """A server that says everything back."""
-
-    async def echo(ws: ServerConnection) -> None:
-        async for message in ws:
-            await ws.send(message)
-
-    async with serve(echo, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        yield ConnexConfig(mode="sandbox", ws_url=f"ws://127.0.0.1:{port}/", api_key=KEY, api_secret=SECRET)
-
-
-@pytest.fixture
-async def recording(make: Make, exchange: ConnexConfig) -> CassetteSession:
+def recording(make: Make) -> CassetteSession:
     """A session that has recorded ``a`` and its echo, and is closed."""
-    session = make("record", exchange)
-    await say(session, exchange.ws_url, "a")
+    session = make("record")
+    passes(session, "a")
     session.close()
     return session
 
 
-async def say(session: CassetteSession, url: str, *messages: str) -> list[str | bytes]:
-    async with session.connect()(url) as ws:
-        answers = []
-        for message in messages:
-            await ws.send(message)
-            answers.append(await ws.recv())
-    await session.hang_up()
-    return answers
+def passes(session: CassetteSession, *messages: str, headers: dict[str, str] | None = None, ends: bool = True) -> int:
+    """Let a connection pass on which everything is said back, and return its number."""
+    recorder, now = session.recorder(), session.clock.now
+    conn = recorder.dial(now(), EXCHANGE.ws_url, (), headers)
+    recorder.opened(conn, now(), None, {})
+    for message in messages:
+        recorder.sent(conn, now(), message)
+        recorder.received(conn, now(), message)
+    if ends:
+        recorder.closed(conn, now(), "client", 1000, "")
+    return conn
+
+
+def asks(session: CassetteSession, body: bytes = b"ok", *headers: tuple[str, str]) -> None:
+    """Let a request pass, and its answer."""
+    conversation = session.http_recorder().asked(HttpRequest("GET", "https://rest.example/time", [], b""))
+    conversation.answered(200, "OK", [("Content-Length", str(len(body))), *headers])
+    conversation.piece(body)
+    conversation.ended("whole")
+
+
+def plays(session: CassetteSession, *messages: str) -> list[str | bytes]:
+    """Have a client send messages, close, and return what it was given."""
+    playback = session.player().dial(URL)
+    given = playback.deliver(10)
+    for message in messages:
+        playback.sent(message)
+        given += playback.deliver(10)
+    for _ in given:
+        playback.read()
+    assert playback.closed(1000) is None
+    return given
 
 
 def first() -> CassetteError:
@@ -133,11 +168,7 @@ def test_a_dot_in_the_name_of_a_test_stays_in_those_of_its_recordings(make, tmp_
 def test_a_session_that_leaves_recordings_alone_reads_none(make, recorded):
     recorded.write_text("garbage")
     session = make("pass")
-    assert (session.verdict, session.account.read, session.http) == (None, [], None)
-
-
-def test_a_session_that_leaves_recordings_alone_gives_the_real_connect(make):
-    assert make("pass").connect() is websockets_connect
+    assert (session.verdict, session.account.read, session.has_websockets) == (None, [], False)
 
 
 def test_what_is_there_is_read_and_accounted_for(make, recorded, stem):
@@ -175,103 +206,41 @@ def test_recordings_that_are_too_old_are_told_of_and_the_first_of_them_is_the_ve
         assert session.verdict is None
     else:
         assert (type(session.verdict), session.verdict.path) == (CassetteStale, old[0])
-        for _ in range(PATIENCE):  # nothing was asked for so far
-            session.fail(first())
 
 
-@pytest.mark.parametrize(("scripted", "records"), [(False, True), (True, False)])
-def test_scripted_answers_are_not_recorded(make, scripted, records):
-    assert (make("record", scripted_http=scripted).http is not None) is records
+# --- What is played --------------------------------------------------------------------------------------
 
 
-# --- Dials -----------------------------------------------------------------------------------------------
-
-
-async def test_a_recording_answers(make, recorded):
+def test_a_recording_is_played(make, recorded):
     session = make("replay")
-    assert await say(session, URL, "a") == ["1"]
+    assert plays(session, "a") == ["1"]
     assert (session.verdict, session.unplayed()) == (None, None)
 
 
-def test_a_dial_without_a_recording_is_missing(make, stem):
+def test_one_player_plays_for_the_whole_test(make, recorded):
     session = make("replay")
-    path = stem.with_name("test_y.ws.jsonl")
-    answer = session.behaviour(URL, {})
-    assert type(answer) is Verdict
-    assert type(session.verdict) is CassetteMissing
-    assert str(session.verdict).endswith(f"test_y.ws.jsonl: no WebSocket is recorded for this test\n{AGAIN}")
-    assert session.account.missing == [str(path)]
+    assert session.player() is session.player()
+    assert session.http_player() is session.http_player()
 
 
-async def test_a_dial_after_a_verdict_gets_the_verdict(make, recorded):
-    session = make("replay", again="")
-    session.fail(first())
-    with pytest.raises(InvalidStatus) as caught:
-        await session.connect()(URL)
-    assert (caught.value.response.status_code, caught.value.response.body) == (501, b"the first")
-
-
-async def test_a_second_dial_of_what_is_recorded_once_is_a_mismatch(make, recorded):
+def test_without_a_recording_there_is_no_player(make, stem):
     session = make("replay")
-    assert type(session.behaviour(URL, {})) is Replay
-    assert type(session.behaviour(URL, {})) is Verdict
-    assert type(session.verdict) is CassetteMismatch
+    with pytest.raises(CassetteMissing, match="no WebSocket is recorded for this test") as caught:
+        session.player()
+    assert (session.has_websockets, caught.value.path) == (False, stem.with_name("test_y.ws.jsonl"))
 
 
-async def test_the_dialect_says_what_may_differ(make, tape, stem):
+def test_the_dialect_and_the_plan_say_what_may_differ(make, tape, stem):
     stem.parent.mkdir(parents=True)
-    write_tape(stem.with_name("test_y.ws.jsonl"), tape.connection(("sent", '{"id": 1}'), ("received", "1")))
+    write_tape(stem.with_name("test_y.ws.jsonl"), tape.connection(("sent", '{"id": 1, "note": "x"}')))
+    assert plays(make("replay", volatile=("note",)), '{"id": 2, "note": "y"}') == []
+    with pytest.raises(CassetteMismatch):
+        plays(make("replay"), '{"id": 2, "note": "y"}')
+
+
+def test_both_players_keep_one_order(make, recorded):
     session = make("replay")
-    await say(session, URL, '{"id": 2}')
-    assert session.verdict is None
-
-
-async def test_the_client_may_wait_as_long_as_the_plan_says(make, recorded):
-    session = make("replay", replay_timeout=0.01)
-    async with session.connect()(URL) as ws:
-        with pytest.raises(ConnectionClosedError):
-            await ws.recv()
-    assert type(session.verdict) is CassetteExhausted
-    assert "waited 0.01 s" in str(session.verdict)
-
-
-async def test_hanging_up_ends_what_a_test_left_open(make, recorded):
-    session = make("replay")
-    ws = await session.connect()(URL)
-    await session.hang_up()
-    await asyncio.wait_for(ws.wait_closed(), 5)
-    assert ws.close_code == 1006
-
-
-async def test_hanging_up_ends_what_a_recording_test_left_open(make, exchange):
-    session = make("record", exchange)
-    ws = await session.connect()(exchange.ws_url)
-    await session.hang_up()
-    await asyncio.wait_for(ws.wait_closed(), 5)
-    assert ws.close_code == 1006
-    session.close()
-    session.discard()
-
-
-async def test_hanging_up_ends_what_waits_for_the_close_of_a_server_that_sends_none(make):
-    gone = asyncio.Event()
-
-    async def mute(server: ServerConnection) -> None:
-        server.protocol.receive_data = lambda data: None
-        await server.wait_closed()
-        gone.set()
-
-    async with serve(mute, "127.0.0.1", 0) as server:
-        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        session = make("record", ConnexConfig(mode="sandbox", ws_url=url, api_key=KEY, api_secret=SECRET))
-        ws = await session.connect()(url)
-        closing = asyncio.create_task(ws.close())
-        while session._endpoints[0].state is not State.LEFT:
-            await asyncio.sleep(0)
-        await session.hang_up()
-        await asyncio.wait_for(asyncio.gather(closing, gone.wait()), 5)
-    session.close()
-    session.discard()
+    assert session.player().order is session.http_player().order
 
 
 # --- Verdicts --------------------------------------------------------------------------------------------
@@ -281,7 +250,7 @@ def test_the_first_verdict_stays(make):
     session, verdict = make("replay"), first()
     session.fail(verdict)
     session.fail(CassetteError("the second"))
-    assert session.verdict is verdict
+    assert session.verdict is session.final_verdict() is verdict
 
 
 @pytest.mark.parametrize(
@@ -305,66 +274,25 @@ def test_a_missing_file_after_the_verdict_does_not_count(make):
     assert session.account.missing == []
 
 
-@pytest.mark.parametrize(
-    "ask",
-    [lambda session: session.fail(CassetteError("the second")), lambda session: session.behaviour(URL, {})],
-    ids=["another miss", "another dial"],
-)
-def test_a_test_that_goes_on_asking_is_borne_with_for_a_while_and_then_aborted(make, ask):
-    session = make("replay", again="")
-    session.fail(first())
-    for _ in range(PATIENCE):
-        ask(session)
-    with pytest.raises(ReplayAborted) as caught:
-        ask(session)
-    assert str(caught.value) == "the test went on after its verdict: the first"
+def test_the_judge_is_told_of_the_first_verdict_with_advice_and_of_every_other_question(make, judge):
+    session, verdict = make("replay"), first()
+    session.fail(verdict)
+    assert (judge.began, judge.asked) == ([verdict], 0)
+    assert str(verdict) == f"the first\n{AGAIN}"
+    session.fail(CassetteError("the second"))
+    assert (judge.began, judge.asked) == ([verdict], 1)
 
 
-def test_an_abort_is_not_caught_by_a_client_that_catches_every_exception(make):
+def test_a_missing_recording_of_what_may_have_been_renamed_says_so(make):
+    session = make("replay", renaming="run connex move")
+    session.fail(CassetteMissing("no"))
+    assert str(session.verdict).endswith(f"{AGAIN}\nrun connex move")
+
+
+def test_a_missing_recording_that_is_found_at_the_start_counts_as_no_question(make, recorded, judge):
+    recorded.write_text("garbage\n")
     session = make("replay")
-    session.fail(first())
-    asked = 0
-
-    def stubborn() -> None:
-        nonlocal asked
-        for _ in range(2 * PATIENCE):
-            asked += 1
-            try:
-                session.fail(CassetteError("the second"))
-            except Exception:
-                pass
-
-    with pytest.raises(ReplayAborted):
-        stubborn()
-    assert asked == PATIENCE + 1
-
-
-# --- Ending the test after a verdict ---------------------------------------------------------------------
-
-
-async def test_a_test_that_waits_for_ever_after_its_verdict_ends_with_it(make):
-    session = make("replay", replay_timeout=0.0)
-
-    async def stubborn() -> None:
-        session.fail(first())
-        await asyncio.Event().wait()
-
-    with session.ending.phase(0.0), pytest.raises(CassetteError, match="the first"):
-        await asyncio.wait_for(session.ending.driven(stubborn()), 5)
-
-
-async def test_a_test_that_goes_on_asking_is_not_waited_for(make):
-    session = make("replay", replay_timeout=3600.0)
-
-    async def stubborn() -> None:
-        for _ in range(PATIENCE + 1):
-            session.fail(first())
-        with pytest.raises(ReplayAborted):
-            session.fail(first())
-        await asyncio.Event().wait()
-
-    with session.ending.phase(3600.0), pytest.raises(CassetteError, match="the first"):
-        await asyncio.wait_for(session.ending.driven(stubborn()), 5)
+    assert (judge.began, judge.asked) == ([session.verdict], 0)
 
 
 # --- Unplayed --------------------------------------------------------------------------------------------
@@ -395,26 +323,32 @@ def test_without_a_recording_nothing_is_unplayed(make):
 
 
 @pytest.mark.parametrize(("strict", "kind"), [(False, type(None)), (True, CassetteUnplayed)])
-async def test_a_strict_plan_wants_every_received_message_read(make, tape, stem, strict, kind):
+def test_a_strict_plan_wants_every_received_message_read(make, tape, stem, strict, kind):
     stem.parent.mkdir(parents=True)
     path = stem.with_name("test_y.ws.jsonl")
     write_tape(path, tape.connection(("sent", "a"), ("received", "1"), ("received", "2")))
     session = make("replay", strict=strict)
-    assert await say(session, URL, "a") == ["1"]
+    playback = session.player().dial(URL)
+    playback.sent("a")
+    assert playback.deliver(10) == ["1", "2"]
+    playback.read()
+    playback.closed(1000)
     assert type(session.unplayed()) is kind
 
 
-def test_an_interaction_of_http_that_was_never_played_comes_first(make, recorded, monkeypatch):
+def test_an_interaction_of_http_that_was_never_played_comes_first(make, recording):
+    asks(recording)
+    recording.commit()
     session = make("replay")
-    error = CassetteUnplayed("of HTTP")
-    monkeypatch.setattr(session.http, "unplayed", lambda: error)
-    assert session.unplayed() is error
+    error = session.unplayed()
+    assert type(error) is CassetteUnplayed
+    assert error.path == session.plan.http_path
 
 
 # --- What is recorded ------------------------------------------------------------------------------------
 
 
-async def test_a_conversation_is_recorded_and_written_by_the_commit(recording, stem):
+def test_a_conversation_is_recorded_and_written_by_the_commit(recording, stem):
     path = stem.with_name("test_y.ws.jsonl")
     assert not path.exists()
     recording.commit()
@@ -425,29 +359,29 @@ async def test_a_conversation_is_recorded_and_written_by_the_commit(recording, s
     assert [event.payload for event in events[1:3]] == ["a", "a"]
 
 
-async def test_a_committed_recording_is_accounted_for_and_alone(recording, stem):
+def test_a_committed_recording_is_accounted_for_and_alone(recording, stem):
     recording.commit()
     assert recording.account.written == [str(stem.with_name("test_y.ws.jsonl"))]
     assert left_in(stem.parent) == ["test_y.ws.jsonl"]
 
 
-async def test_a_recording_says_where_it_came_from(recording, stem):
+def test_a_recording_says_where_it_came_from(recording, stem):
     recording.commit()
     header = Recording(stem.with_name("test_y.ws.jsonl")).header
     assert (header.source, header.generator, header.test) == ("sandbox", "pytest-connex 0", "tests/test_x.py::test_y")
     assert header.recorded_at.endswith("Z")
 
 
-async def test_a_recording_replays(recording, make, exchange):
+def test_a_recording_replays(recording, make):
     recording.commit()
     session = make("replay")
-    assert await say(session, URL, "a") == ["a"]
+    assert plays(session, "a") == ["a"]
     assert (session.verdict, session.unplayed()) == (None, None)
 
 
-async def test_credentials_secrets_and_secret_members_are_replaced(make, exchange, stem):
-    session = make("record", exchange, secrets=("hunter2-hunter2",))
-    await say(session, exchange.ws_url, f'{{"a": "{KEY}", "b": "{SECRET}", "c": "hunter2-hunter2", "token": "abc"}}')
+def test_credentials_secrets_and_secret_members_are_replaced(make, stem):
+    session = make("record", secrets=("hunter2-hunter2",))
+    passes(session, f'{{"a": "{KEY}", "b": "{SECRET}", "c": "hunter2-hunter2", "token": "abc"}}')
     session.close()
     session.commit()
     [connection] = Recording(stem.with_name("test_y.ws.jsonl")).connections
@@ -458,12 +392,10 @@ async def test_credentials_secrets_and_secret_members_are_replaced(make, exchang
     )
 
 
-async def test_the_headers_of_the_key_and_the_secret_are_replaced_whosever_they_are(make, exchange, stem):
-    session = make("record", exchange)
+def test_the_headers_of_the_key_and_the_secret_are_replaced_whosever_they_are(make, stem):
+    session = make("record")
     headers = {"X-CONNEX-API-KEY": "another-key-0123", "x-connex-api-secret": "another-secret", "X-N": "1.10"}
-    async with session.connect()(exchange.ws_url, additional_headers=headers):
-        pass
-    await session.hang_up()
+    passes(session, headers=headers)
     session.close()
     session.commit()
     [connection] = Recording(stem.with_name("test_y.ws.jsonl")).connections
@@ -474,26 +406,21 @@ async def test_the_headers_of_the_key_and_the_secret_are_replaced_whosever_they_
     }
 
 
-async def test_what_is_still_open_when_the_test_ends_is_recorded_as_given_up(make, exchange, stem):
-    session = make("record", exchange)
-    ws = await session.connect()(exchange.ws_url)
+def test_what_is_still_open_when_the_test_ends_is_recorded_as_given_up(make, stem):
+    session = make("record")
+    passes(session, ends=False)
     session.close()
     session.commit()
-    await session.hang_up()
-    await asyncio.wait_for(ws.wait_closed(), 5)
     [connection] = Recording(stem.with_name("test_y.ws.jsonl")).connections
     *_, (_, ending) = connection.events()
     assert (ending.by, ending.code) == ("client", 1006)
 
 
-async def test_nothing_is_recorded_after_the_end_of_the_test(make, exchange, stem):
-    session = make("record", exchange)
-    async with session.connect()(exchange.ws_url) as ws:
-        await ws.send("a")
-        await ws.recv()
-        session.close()
-        await ws.send("late")
-        await session.hang_up()
+def test_nothing_is_recorded_after_the_end_of_the_test(make, stem):
+    session = make("record")
+    conn = passes(session, "a", ends=False)
+    session.close()
+    session.recorder().sent(conn, session.clock.now(), "late")
     session.commit()
     [connection] = Recording(stem.with_name("test_y.ws.jsonl")).connections
     assert [event.payload for _, event in connection.sent()] == ["a"]
@@ -517,43 +444,25 @@ def test_a_session_that_does_not_record_writes_and_removes_nothing(make, recorde
 # --- Both files, or none ---------------------------------------------------------------------------------
 
 
-async def test_both_recordings_are_written(recording, stem):
-    recording.http.text = HTTP
+def test_both_recordings_are_written(recording, stem):
+    asks(recording)
     recording.commit()
     assert left_in(stem.parent) == ["test_y.ws.jsonl", "test_y.yaml"]
     assert recording.account.written == [str(stem.with_name(name)) for name in left_in(stem.parent)]
-    assert yaml.safe_load(stem.with_name("test_y.yaml").read_text()) == yaml.safe_load(HTTP)
+    [interaction] = read_interactions(stem.with_name("test_y.yaml"))
+    assert (interaction.request.url, interaction.body) == ("https://rest.connex.invalid/time", b"ok")
 
 
-async def test_an_http_recording_no_longer_produced_is_removed(recording, stem):
+def test_an_http_recording_no_longer_produced_is_removed(recording, stem):
     stem.with_name("test_y.yaml").write_text("old")
-    recording.http.attach(Cassette("connex"))
     recording.commit()
     assert left_in(stem.parent) == ["test_y.ws.jsonl"]
     assert recording.account.removed == [str(stem.with_name("test_y.yaml"))]
 
 
-def test_an_http_recording_stays_where_vcr_did_not_run(make, stem):
-    stem.parent.mkdir(parents=True)
-    stem.with_name("test_y.yaml").write_text("old")
-    session = make("record")
-    session.close()
-    session.commit()
-    assert (left_in(stem.parent), session.account.removed) == (["test_y.yaml"], [])
-
-
-def test_an_http_recording_of_a_test_that_scripts_its_answers_is_removed(make, stem):
-    stem.parent.mkdir(parents=True)
-    stem.with_name("test_y.yaml").write_text("old")
-    session = make("record", scripted_http=True)
-    session.close()
-    session.commit()
-    assert left_in(stem.parent) == []
-
-
 def test_a_websocket_recording_no_longer_produced_is_removed(make, recorded, stem):
     session = make("record")
-    session.http.text = HTTP
+    asks(session)
     session.close()
     session.commit()
     assert left_in(stem.parent) == ["test_y.yaml"]
@@ -563,66 +472,58 @@ def test_a_websocket_recording_no_longer_produced_is_removed(make, recorded, ste
 def test_recordings_of_a_test_without_traffic_are_removed(make, recorded, stem):
     stem.with_name("test_y.yaml").write_text("old")
     session = make("record")
-    session.http.attach(Cassette("connex"))
     session.close()
     session.commit()
     assert left_in(stem.parent) == []
 
 
-async def test_a_secret_in_the_http_recording_leaves_both_as_they_were(recording, stem):
+def test_http_that_cannot_be_recorded_leaves_both_as_they_were(recording, stem):
     for name in ("test_y.ws.jsonl", "test_y.yaml"):
         stem.with_name(name).write_text(f"old {name}")
-    recording.http.text = f"connex:\n  interactions: 0\nnote: {SECRET}\n"
-    with pytest.raises(SecretFound) as caught:
+    asks(recording, b"no gzip", ("Content-Encoding", "gzip"))
+    with pytest.raises(CassetteError, match="the body of an answer is") as caught:
         recording.commit()
-    assert (caught.value.path, caught.value.line) == (stem.with_name("test_y.yaml"), 3)
+    assert caught.value is recording.verdict
+    assert caught.value.path == stem.with_name("test_y.yaml")
     assert {entry.name: entry.read_text() for entry in stem.parent.iterdir()} == {
         "test_y.ws.jsonl": "old test_y.ws.jsonl",
         "test_y.yaml": "old test_y.yaml",
     }
-
-
-async def test_a_commit_that_failed_accounts_for_no_file(recording):
-    recording.http.text = f"note: {SECRET}\n"
-    with pytest.raises(SecretFound):
-        recording.commit()
     assert recording.account.written == []
 
 
-async def test_a_secret_in_a_message_is_the_verdict_and_leaves_nothing_behind(make, exchange, stem, monkeypatch):
+def test_a_secret_in_a_message_is_the_verdict_and_leaves_nothing_behind(make, stem, monkeypatch):
     monkeypatch.setattr("pytest_connex.secrets.redaction.Redactor.payload", lambda self, payload: payload)
-    session = make("record", exchange)
-    assert await say(session, exchange.ws_url, f"my secret is {SECRET}") == [f"my secret is {SECRET}"]
+    session = make("record")
+    passes(session, f"my secret is {SECRET}")
     session.close()
     assert type(session.verdict) is SecretFound
     assert (session.verdict.path, session.verdict.line) == (stem.with_name("test_y.ws.jsonl"), 4)
     assert left_in(stem.parent) == []
 
 
-async def test_a_folder_that_cannot_be_written_is_the_verdict_of_the_dial(make, exchange, tmp_path):
+def test_a_folder_that_cannot_be_written_takes_no_recorder(make, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    session = make("record", exchange, stem=tmp_path / "file" / "test_y")
-    with pytest.raises(InvalidStatus) as caught:
-        await session.connect()(exchange.ws_url)
-    assert caught.value.response.body.decode() == str(session.verdict)
-    assert type(session.verdict) is CassetteError
-    assert session.verdict.path == tmp_path / "file" / "test_y.ws.jsonl"
+    session = make("record", stem=tmp_path / "file" / "test_y")
+    with pytest.raises(CassetteError, match="the recording cannot be written: ") as caught:
+        session.recorder()
+    assert caught.value.path == tmp_path / "file" / "test_y.ws.jsonl"
 
 
 def test_a_folder_that_cannot_be_written_fails_the_commit(make, tmp_path):
     (tmp_path / "file").write_text("in the way")
     session = make("record", stem=tmp_path / "file" / "test_y")
-    session.http.text = HTTP
+    asks(session)
     session.close()
     with pytest.raises(CassetteError, match="the recording cannot be written: ") as caught:
         session.commit()
     assert caught.value.path == tmp_path / "file" / "test_y.yaml"
 
 
-async def test_an_http_recording_that_cannot_take_its_place_leaves_the_other_as_it_was(recording, stem):
+def test_an_http_recording_that_cannot_take_its_place_leaves_the_other_as_it_was(recording, stem):
     stem.with_name("test_y.ws.jsonl").write_text("old")
     (stem.with_name("test_y.yaml") / "in-the-way").mkdir(parents=True)
-    recording.http.text = HTTP
+    asks(recording)
     with pytest.raises(CassetteError, match="the recording cannot be written: ") as caught:
         recording.commit()
     assert caught.value.path == stem.with_name("test_y.yaml")
@@ -630,9 +531,9 @@ async def test_an_http_recording_that_cannot_take_its_place_leaves_the_other_as_
     assert left_in(stem.parent) == ["test_y.ws.jsonl", "test_y.yaml"]
 
 
-async def test_a_recording_that_cannot_take_its_place_leaves_nothing_behind(recording, stem):
+def test_a_recording_that_cannot_take_its_place_leaves_nothing_behind(recording, stem):
     (stem.with_name("test_y.ws.jsonl") / "in-the-way").mkdir(parents=True)
-    recording.http.text = HTTP
+    asks(recording)
     with pytest.raises(CassetteError, match="the recording cannot be written: "):
         recording.commit()
     assert left_in(stem.parent) == ["test_y.ws.jsonl"]
@@ -641,14 +542,14 @@ async def test_a_recording_that_cannot_take_its_place_leaves_nothing_behind(reco
 # --- Discard ---------------------------------------------------------------------------------------------
 
 
-async def test_a_discarded_recording_leaves_the_old_one_alone(recording, stem):
+def test_a_discarded_recording_leaves_the_old_one_alone(recording, stem):
     stem.with_name("test_y.ws.jsonl").write_text("old")
     recording.discard()
     assert left_in(stem.parent) == ["test_y.ws.jsonl"]
     assert stem.with_name("test_y.ws.jsonl").read_text() == "old"
 
 
-async def test_discarding_after_the_commit_keeps_what_was_written(recording, stem):
+def test_discarding_after_the_commit_keeps_what_was_written(recording, stem):
     recording.commit()
     recording.discard()
     assert len(Recording(stem.with_name("test_y.ws.jsonl")).connections) == 1

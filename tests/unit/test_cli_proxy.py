@@ -55,7 +55,7 @@ class Process:
 
 
 @contextmanager
-def proxy(*args: str, folder: Path, lines: int = 2, **environ: str) -> Iterator[Process]:
+def proxy(*args: str, folder: Path, lines: int = 4, **environ: str) -> Iterator[Process]:
     popen = subprocess.Popen(
         [*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=environ
     )
@@ -90,7 +90,8 @@ def authentication(key: str, secret: str) -> dict[str, str]:
 def test_what_is_recorded_from_one_program_answers_another(sandbox, tmp_path):
     headers = authentication(sandbox.api_key, sandbox.api_secret)
     with proxy("--record", "tape", folder=tmp_path, **variables(sandbox)) as process:
-        assert list(process.exports) == ["CONNEX_REST_URL", "CONNEX_WS_URL"]  # the keys stay the program's own
+        urls = ["CONNEX_REST_URL", "CONNEX_WS_URL"]
+        assert list(process.exports) == [*urls, "NO_PROXY", "no_proxy"]  # the keys stay the program's own
         status = process.get("/v1/status", **headers)
         frames = process.converse(4)
         code, said = process.stop()
@@ -104,7 +105,7 @@ def test_what_is_recorded_from_one_program_answers_another(sandbox, tmp_path):
         assert sandbox.api_key not in text
         assert sandbox.api_secret not in text
 
-    with proxy("--replay", "tape.ws.jsonl", folder=tmp_path, lines=4) as process:
+    with proxy("--replay", "tape.ws.jsonl", folder=tmp_path, lines=6) as process:
         exports = process.exports
         keys = authentication(exports["CONNEX_API_KEY"], exports["CONNEX_API_SECRET"])
         again = process.get("/v1/status", **keys)
@@ -146,7 +147,7 @@ def test_what_is_not_recorded_is_told_and_the_next_client_is_served(sandbox, tmp
     with proxy("--record", "tape", folder=tmp_path, **variables(sandbox)) as process:
         process.get("/v1/status", **authentication(sandbox.api_key, sandbox.api_secret))
         process.stop()
-    with proxy("--replay", "tape", folder=tmp_path, lines=4) as process:
+    with proxy("--replay", "tape", folder=tmp_path, lines=6) as process:
         missed = process.get("/v1/other")
         with pytest.raises(InvalidStatus) as caught:
             process.converse(1)
@@ -218,7 +219,7 @@ def test_a_real_key_is_not_shown_while_replaying(sandbox, tmp_path):
     with proxy("--record", "tape", folder=tmp_path, **variables(sandbox)) as process:
         process.get("/v1/status", **authentication(sandbox.api_key, sandbox.api_secret))
         process.stop()
-    with proxy("--replay", "tape", folder=tmp_path, lines=4, **variables(sandbox)) as process:
+    with proxy("--replay", "tape", folder=tmp_path, lines=6, **variables(sandbox)) as process:
         missed = process.get(f"/v1/other?key={sandbox.api_key}")
         _, said = process.stop()
     assert missed.status_code == 501

@@ -55,6 +55,18 @@ def test_a_timer_is_not_early_where_the_clock_is_frozen_ahead_meanwhile():
     assert run(main, asyncio.SelectorEventLoop) >= 0.019
 
 
+def test_a_timer_in_steps_counts_time_in_which_nothing_ran_as_one_of_them():
+    async def main() -> float:
+        loop, fired = asyncio.get_running_loop(), asyncio.Event()
+        start = time_of(loop)
+        Timer(loop, 60, fired.set, steps=4)
+        loop.advance(1_000)
+        await fired.wait()
+        return time_of(loop) - start
+
+    assert run(main, VirtualLoop) == pytest.approx(1_000 + 45)
+
+
 @pytest.mark.parametrize("clock", [nullcontext(), freezegun.freeze_time("2020-01-01")], ids=["real", "frozen"])
 def test_a_cancelled_timer_does_not_fire(clock):
     async def main() -> list[str]:

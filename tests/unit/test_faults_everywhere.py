@@ -36,7 +36,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 ASKS_FOR_NONE = frozenset(
     {
-        "accept", "clear",
+        "accept", "clear", "renew",
         "pending", "happened",
         "next_answer", "next_handshake", "connection", "claim", "release", "pace", "chance", "note",
         "add_gate", "remove_gate",

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_connex.errors import CassetteMismatch, ReplayAborted
 from pytest_connex.plugin import driving
-from pytest_connex.plugin.driving import Driven, Tasks, abort, end_tasks, hush
+from pytest_connex.plugin.driving import Closing, Driven, Tasks, abort, hush
 from pytest_connex.virtual import VirtualLoop
 
 VERDICT = CassetteMismatch("other")
@@ -207,7 +207,7 @@ def test_what_is_left_on_a_loop_is_ended_before_it_is_closed(loop, left_behind):
     polite, stubborn = Stubborn(often=0), Stubborn(often=99)
     tasks = [loop.create_task(polite.wait()), loop.create_task(stubborn.wait())]
     loop.run_until_complete(asyncio.sleep(0))
-    end_tasks(loop, 1.0)
+    Closing(loop).end_tasks(1.0)
     assert [task.cancelled() for task in tasks] == [True, False]
     assert (polite.swallowed, stubborn.swallowed) == ([asyncio.CancelledError], [asyncio.CancelledError] * 2)
     assert not asyncio.all_tasks(loop)
@@ -215,8 +215,24 @@ def test_what_is_left_on_a_loop_is_ended_before_it_is_closed(loop, left_behind):
 
 
 def test_a_loop_without_tasks_is_left_alone(loop, left_behind):
-    end_tasks(loop, 1.0)
+    Closing(loop).end_tasks(1.0)
     assert left_behind == []
+
+
+def test_what_swallows_its_cancellation_learns_which_is_the_last(loop):
+    closing, told = Closing(loop), []
+
+    async def work() -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                told.append(closing.at_last)
+
+    task = loop.create_task(work())
+    loop.run_until_complete(asyncio.sleep(0))
+    closing.end_tasks(1.0)
+    assert (told, task.done()) == ([False, True], False)
 
 
 # --- What nobody waited for --------------------------------------------------------------------------------------

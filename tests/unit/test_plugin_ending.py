@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 
-from pytest_connex.cassette import ending as module
 from pytest_connex.errors import CassetteMismatch, ReplayAborted
-from pytest_connex.plugin.ending import Ending
+from pytest_connex.plugin import ending as module
+from pytest_connex.plugin.driving import Driven
+from pytest_connex.plugin.ending import PATIENCE, Ending
+
+from .stopwatch import on_a_virtual_clock
 
 VERDICT = CassetteMismatch("other")
 FOR_EVER = 3600.0
@@ -162,6 +165,63 @@ def test_a_finalizer_is_not_interrupted(ending):
     assert list(map(type, raised)) == [type(None), ReplayAborted]
 
 
+class Guarded:
+    """Has taken something when it is entered, and gives it back when it is left."""
+
+    taken = False
+
+    def __enter__(self) -> None:
+        self.taken = True
+        signal.raise_signal(signal.SIGUSR2)
+
+    def __exit__(self, *_: object) -> None:
+        signal.raise_signal(signal.SIGUSR2)
+        self.taken = False
+
+
+def test_what_is_entered_is_left(ending):
+    guarded = Guarded()
+    with ending.phase(FOR_EVER):
+        ending.begin(VERDICT)
+        with guarded:
+            assert guarded.taken
+    assert not guarded.taken
+
+
+@pytest.mark.parametrize("module", ["importlib._bootstrap", "logging.handlers", "tempfile", "http.cookiejar"])
+def test_what_takes_a_lock_a_moment_before_its_try_is_not_interrupted(ending, module):
+    held = {"__name__": module, "signal": signal}
+    exec("def hold():\n    signal.raise_signal(signal.SIGUSR2)\n    return 'given back'", held)
+    with ending.phase(FOR_EVER):
+        ending.begin(VERDICT)
+        assert held["hold"]() == "given back"
+        assert held["hold"]() == "given back"
+
+
+def test_what_waits_while_it_is_entered_is_interrupted(ending):
+    condition = threading.Condition()
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with condition:
+            held.set()
+            over.wait(FOR_EVER)
+
+    def work() -> None:
+        ending.begin(VERDICT)
+        with condition:
+            raise AssertionError("it is held")
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    try:
+        assert isinstance(ended(ending, work), ReplayAborted)
+    finally:
+        over.set()
+        thread.join()
+
+
 # --- The signal --------------------------------------------------------------------------------------------------
 
 
@@ -277,3 +337,80 @@ def test_tasks_of_others_go_on(ending):
         return "went on" if await task else ""
 
     assert asyncio.run(main()) == "went on"
+
+
+# --- A test that goes on asking ------------------------------------------------------------------------------------
+
+
+def ask(ending: Ending, times: int = 1) -> None:
+    for _ in range(times):
+        ending.asked_again()
+
+
+def test_a_test_that_goes_on_asking_is_borne_with_for_a_while_and_then_aborted(ending):
+    ending.begin(VERDICT)
+    ask(ending, PATIENCE)
+    with pytest.raises(ReplayAborted) as caught:
+        ask(ending)
+    assert str(caught.value) == "the test went on after its verdict: other"
+
+
+def test_an_abort_is_not_caught_by_a_client_that_catches_every_exception(ending):
+    asked = 0
+
+    def stubborn() -> None:
+        nonlocal asked
+        for _ in range(2 * PATIENCE):
+            asked += 1
+            with suppress(Exception):
+                ask(ending)
+
+    ending.begin(VERDICT)
+    with pytest.raises(ReplayAborted):
+        stubborn()
+    assert asked == PATIENCE + 1
+
+
+async def test_a_test_that_waits_for_ever_after_its_verdict_ends_with_it(ending):
+    async def stubborn() -> None:
+        ending.begin(VERDICT)
+        await asyncio.Event().wait()
+
+    with ending.phase(0.0), pytest.raises(CassetteMismatch, match="other"):
+        await asyncio.wait_for(ending.driven(stubborn()), 5)
+
+
+async def test_a_test_that_goes_on_asking_is_not_waited_for(ending):
+    async def stubborn() -> None:
+        ending.begin(VERDICT)
+        ask(ending, PATIENCE)
+        with pytest.raises(ReplayAborted):
+            ask(ending)
+        await asyncio.Event().wait()
+
+    with ending.phase(FOR_EVER), pytest.raises(CassetteMismatch, match="other"):
+        await asyncio.wait_for(ending.driven(stubborn()), 5)
+
+
+@on_a_virtual_clock
+async def test_what_is_cancelled_for_the_last_time_is_borne_with_no_more(ending):
+    asked = []
+    ending.begin(VERDICT)
+
+    async def stubborn() -> None:
+        while True:
+            try:
+                ask(ending)
+                asked.append("borne with")
+            except ReplayAborted:
+                asked.append("aborted")
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    driven = Driven(stubborn(), lambda: VERDICT)
+    with ending.phase(None), ending.pressing(driven):
+        for second in range(1, 4):
+            driven.loop.call_later(second, driven.press)
+        with pytest.raises(CassetteMismatch, match="other"):
+            await driven
+    assert asked == ["borne with", "borne with", "aborted"]

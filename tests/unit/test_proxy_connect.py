@@ -16,21 +16,22 @@ from pytest_connex.proxy.endpoint import Endpoint
 
 from .conftest import URL
 from .desk import Desk
+from .doorway import Doorway, connects
 
 
 def test_it_is_a_websockets_connect():
-    assert issubclass(connector(Desk()), connect)
+    assert issubclass(connects(Desk().behaviour), connect)
 
 
 async def test_it_is_awaited_like_the_original():
-    ws = await connector(Desk())(URL)
-    assert type(ws) is ClientConnection
+    ws = await connects(Desk().behaviour)(URL)
+    assert isinstance(ws, ClientConnection)
     assert await ws.recv() == "you are at /"
     await ws.close()
 
 
 async def test_it_is_entered_like_the_original_and_closes_on_the_way_out():
-    async with connector(Desk())(f"{URL}a?b=1") as ws:
+    async with connects(Desk().behaviour)(f"{URL}a?b=1") as ws:
         assert await ws.recv() == "you are at /a?b=1"
     assert ws.close_code == 1000
 
@@ -38,7 +39,7 @@ async def test_it_is_entered_like_the_original_and_closes_on_the_way_out():
 async def test_it_is_iterated_like_the_original():
     desk = Desk()
     count = 0
-    async for ws in connector(desk)(URL):
+    async for ws in connects(desk.behaviour)(URL):
         count += 1
         assert await ws.recv() == "you are at /"
         if count == 3:
@@ -52,7 +53,7 @@ async def test_it_is_iterated_like_the_original():
     assert desk.dials == [URL] * 3
 
 
-async def test_the_host_is_unchanged_and_tls_and_transport_options_are_dropped():
+async def test_the_proxy_is_dialled_and_tls_and_transport_options_are_dropped():
     desk = Desk()
     options = {
         "ssl": ssl.create_default_context(),
@@ -61,18 +62,20 @@ async def test_the_host_is_unchanged_and_tls_and_transport_options_are_dropped()
         "port": 1,
         "proxy": "http://192.0.2.1:1",
     }
-    async with connector(desk)("wss://user.example:443/x", **options):
+    doorway = Doorway(desk.behaviour)
+    dial = connector(doorway, doorway.open_here)
+    async with dial("wss://user.example:443/x", **options):
         pass
-    async with connector(desk)("wss://user.example:8443/x"):
+    async with dial("wss://user.example:8443/x"):
         pass
-    assert [request.headers["Host"] for request in desk.requests] == ["user.example", "user.example:8443"]
-    assert desk.options[0] == options
-    assert desk.dials[0] == "wss://user.example:443/x"
+    assert [request.headers["Host"] for request in desk.requests] == [f"127.0.0.1:{doorway.address[1]}"] * 2
+    assert (desk.options[0], desk.options[1]) == (options, {})
+    assert desk.dials == ["wss://user.example:443/x", "wss://user.example:8443/x"]
 
 
 async def test_options_of_the_client_apply():
     desk = Desk()
-    async with connector(desk)(
+    async with connects(desk.behaviour)(
         URL,
         user_agent_header="mine/1",
         additional_headers={"X-A": "1"},
@@ -88,22 +91,21 @@ async def test_a_connection_class_of_the_test_s_own_is_used():
     class Mine(ClientConnection):
         pass
 
-    async with connector(Desk())(URL, create_connection=Mine) as ws:
-        assert type(ws) is Mine
+    async with connects(Desk().behaviour)(URL, create_connection=Mine) as ws:
+        assert isinstance(ws, Mine)
 
 
 async def test_redirects_are_followed_and_each_is_a_dial():
     desk = Desk({URL: "/b", f"{URL}b": "wss://other.example/c"})
-    async with connector(desk)(URL) as ws:
+    async with connects(desk.behaviour)(URL) as ws:
         assert await ws.recv() == "you are at /c"
     assert desk.dials == [URL, f"{URL}b", "wss://other.example/c"]
-    assert desk.requests[-1].headers["Host"] == "other.example"
 
 
 async def test_a_circle_of_redirects_ends():
     desk = Desk({URL: URL})
     with pytest.raises(SecurityError, match="more than 10 redirects"):
-        await connector(desk)(URL)
+        await connects(desk.behaviour)(URL)
     assert len(desk.dials) == 10
 
 
@@ -113,17 +115,8 @@ async def test_a_redirect_without_a_location_is_the_error_it_is():
             endpoint.reject(302, {}, "")
 
     with pytest.raises(Exception, match="Location|302") as caught:
-        await connector(Lost())(URL)
+        await connects(Lost().behaviour)(URL)
     assert not isinstance(caught.value, asyncio.TimeoutError)
-
-
-async def test_a_dial_the_dialler_refuses_raises_that():
-    class Closed(Desk):
-        def behaviour(self, url: str, dial: dict[str, object]) -> Desk:
-            raise ConnectionRefusedError(111, "Connection refused")
-
-    with pytest.raises(ConnectionRefusedError):
-        await connector(Closed())(URL)
 
 
 async def test_a_refusal_found_later_is_raised_in_place_of_the_loss_it_looks_like():
@@ -133,7 +126,7 @@ async def test_a_refusal_found_later_is_raised_in_place_of_the_loss_it_looks_lik
             endpoint.abort()
 
     with pytest.raises(TimeoutError, match="Connection timed out") as caught:
-        await connector(Later())(URL)
+        await connects(Later().behaviour)(URL)
     assert caught.value.__cause__ is not None
 
 
@@ -144,7 +137,7 @@ async def test_a_cancelled_dial_leaves_no_socket_behind():
         def dialled(self, endpoint: Endpoint, request: Request) -> None:
             dialled.set()
 
-    task = asyncio.ensure_future(connector(Silent())(URL))
+    task = asyncio.ensure_future(connects(Silent().behaviour)(URL))
     await asyncio.wait_for(dialled.wait(), 5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -157,7 +150,7 @@ async def test_a_cancelled_dial_leaves_no_socket_behind():
 @pytest.mark.parametrize("url", ["https://ws.connex.invalid/", "nonsense"])
 async def test_what_is_no_websocket_url_is_the_original_s_error(url):
     with pytest.raises(InvalidURI):
-        await connector(Desk())(url)
+        await connects(Desk().behaviour)(url)
     for _ in range(3):
         await asyncio.sleep(0)
 
@@ -168,4 +161,4 @@ async def test_a_rejection_is_the_original_s_error():
             endpoint.reject(403, {}, "no")
 
     with pytest.raises(InvalidStatus):
-        await connector(No())(URL)
+        await connects(No().behaviour)(URL)

@@ -21,48 +21,38 @@ from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.recorder import Recorder
 from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteError, CassetteMismatch
-from pytest_connex.proxy.connect import Dialler
 from pytest_connex.proxy.connect_sync import sync_connector
-from pytest_connex.proxy.endpoint import Endpoint
 from pytest_connex.proxy.relay import RelayDialler
 from pytest_connex.proxy.replay import ReplayDialler
 from pytest_connex.secrets.redaction import Redactor
 
 from .conftest import URL, Tape, write_tape
 from .desk import Desk
+from .doorway import Answers, Doorway
 
 Talk = Callable[[ServerConnection], Awaitable[None]]
 Connect = Callable[..., ClientConnection]
+Answered = Callable[[Answers], Connect]
 
 
-class Stage:
-    """A connect for threads, and the other ends of its connections."""
-
-    def __init__(self, background: BackgroundLoop) -> None:
-        self.background = background
-        self.endpoints: list[Endpoint] = []
-        self.dials: list[dict[str, object]] = []
-
-    def connector(self, dialler: Dialler) -> Connect:
-        return sync_connector(dialler, self.background, self.endpoints.append)
-
-
-class Studio(Stage):
+class Studio:
     """Records what passes between a client and a real server into a list."""
 
-    def __init__(self, background: BackgroundLoop, talk: Talk, **options: object) -> None:
-        super().__init__(background)
+    def __init__(self, background: BackgroundLoop, answered_by: Answered, talk: Talk, **options: object) -> None:
+        self.background = background
         self.events: list[Event] = []
         self.server = background.run(_listen(talk, options))
         self.url = f"ws://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/"
         self.recorder = Recorder(
             self.events.append, self.events.extend, Redactor({}), lambda url: url.replace(self.url, URL)
         )
-        self.connect = self.connector(RelayDialler(self.recorder))
+        self.dialler = RelayDialler(self.recorder)
+        self.connect = answered_by(self.dialler.behaviour)
 
     def stop(self) -> list[Event]:
         """Close the server, and return what was recorded."""
         self.background.run(_close(self.server))
+        self.background.run(self.dialler.stop_here())
         self.recorder.finish()
         return self.events
 
@@ -76,14 +66,13 @@ async def _close(server: Server) -> None:
     await server.wait_closed()
 
 
-class Stand(Stage):
+class Stand:
     """Replays a file."""
 
-    def __init__(self, background: BackgroundLoop, path: Path, strict: bool = False) -> None:
-        super().__init__(background)
+    def __init__(self, answered_by: Answered, path: Path, strict: bool = False) -> None:
         self.verdicts: list[CassetteError] = []
         self.player = Player(Recording(path), Rules((), Redactor({}), strict=strict))
-        self.connect = self.connector(ReplayDialler(self.player, 5, self.verdicts.append))
+        self.connect = answered_by(ReplayDialler(self.player, 5, self.verdicts.append).behaviour)
 
 
 Record = Callable[..., Studio]
@@ -91,11 +80,26 @@ Play = Callable[..., Stand]
 
 
 @pytest.fixture
-def studio(background: BackgroundLoop) -> Iterator[Record]:
+def answered_by(background: BackgroundLoop) -> Iterator[Answered]:
+    """Return a connect whose dials are answered in the background."""
+    doorways: list[Doorway] = []
+
+    def make(answers: Answers) -> Connect:
+        doorways.append(Doorway(answers))
+        background.run(doorways[-1].open())
+        return sync_connector(doorways[-1], lambda: None)
+
+    yield make
+    for doorway in doorways:
+        background.run(doorway.close())
+
+
+@pytest.fixture
+def studio(background: BackgroundLoop, answered_by: Answered) -> Iterator[Record]:
     made: list[Studio] = []
 
     def make(talk: Talk, **options: object) -> Studio:
-        made.append(Studio(background, talk, **options))
+        made.append(Studio(background, answered_by, talk, **options))
         return made[-1]
 
     yield make
@@ -104,14 +108,14 @@ def studio(background: BackgroundLoop) -> Iterator[Record]:
 
 
 @pytest.fixture
-def play(background: BackgroundLoop, tmp_path: Path) -> Play:
+def play(answered_by: Answered, tmp_path: Path) -> Play:
     """Replay events, or what a tape holds."""
 
     def make(events: list[Event] | Tape, strict: bool = False) -> Stand:
         tape = events if isinstance(events, Tape) else Tape()
         if isinstance(events, list):
             tape.events = events
-        return Stand(background, write_tape(tmp_path / "tape.ws.jsonl", tape), strict)
+        return Stand(answered_by, write_tape(tmp_path / "tape.ws.jsonl", tape), strict)
 
     return make
 
@@ -151,11 +155,10 @@ def test_a_conversation_is_recorded_and_replays(studio, play):
     assert (replay.verdicts, replay.player.unplayed()) == ([], None)
 
 
-def test_the_client_is_the_original_s_and_its_other_end_is_handed_over(studio):
+def test_the_client_is_the_original_s(studio):
     live = studio(echo)
     with live.connect(live.url, ping_interval=None) as ws:
-        assert type(ws) is ClientConnection
-        assert len(live.endpoints) == 1
+        assert isinstance(ws, ClientConnection)
         ws.send(["one ", "two"])
         assert ws.recv(timeout=5) == "one two"
     assert live.stop()[-1] == Closed(1, live.events[-1].at, "client", 1000)
@@ -195,7 +198,9 @@ def test_a_rejected_handshake_is_recorded_and_replays_with_its_body(studio, play
     live = studio(echo, process_request=reject)
     assert refused(live.connect, live.url) == (429, "2", b'{"error": "slow down"}')
     events = live.stop()
-    assert events[1:] == [Rejected(1, events[1].at, 429, {"Retry-After": "2"}, '{"error": "slow down"}')]
+    assert events[1:] == [
+        Rejected(1, events[1].at, 429, {"Retry-After": "2"}, '{"error": "slow down"}', reason=events[1].reason)
+    ]
 
     replay = play(events)
     assert refused(replay.connect, URL) == (429, "2", b'{"error": "slow down"}')
@@ -314,16 +319,16 @@ def test_the_client_s_limits_apply(studio):
 
 
 @pytest.fixture
-def dial(background: BackgroundLoop) -> Callable[..., ClientConnection]:
-    return lambda desk, url, **options: Stage(background).connector(desk)(url, **options)
+def dial(answered_by: Answered) -> Callable[..., ClientConnection]:
+    return lambda desk, url, **options: answered_by(desk.behaviour)(url, **options)
 
 
-def test_the_host_is_unchanged_and_tls_and_the_way_to_the_server_are_dropped(dial):
+def test_the_proxy_is_dialled_and_tls_and_the_way_to_the_server_are_dropped(dial):
     desk = Desk()
     options = {"address": ("192.0.2.1", 1), "source_address": ("192.0.2.2", 0), "timeout": 0.001, "proxy": None}
     with dial(desk, "wss://user.example:443/x", server_hostname="y", **options) as ws:
         assert ws.recv(timeout=5) == "you are at /x"
-    assert desk.requests[0].headers["Host"] == "user.example"
+    assert desk.dials == ["wss://user.example:443/x"]
     assert desk.options == [{"server_hostname": "y", "proxy": None}]
 
 

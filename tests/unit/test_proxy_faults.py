@@ -323,7 +323,6 @@ def test_a_scripted_answer_is_one_in_three_ways_and_the_next_is_the_servers(stag
 @pytest.mark.parametrize(
     ("client", "error"),
     [
-        # VCR, which is in between where a test records or plays, reads answers for requests to their end.
         ("requests", (requests.exceptions.ChunkedEncodingError, requests.ConnectionError)),
         ("http.client", http.client.IncompleteRead),
         ("aiohttp", aiohttp.ClientPayloadError),

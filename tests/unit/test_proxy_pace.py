@@ -427,36 +427,6 @@ def test_a_writer_may_write_on_as_it_is_told_to():
     assert told == ["pause", "resume", "pause", "resume"]
 
 
-# --- An answer that is cut -------------------------------------------------------------------------------
-
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"
-
-
-@pytest.mark.parametrize(
-    ("pieces", "length", "passed"),
-    [
-        ((HEAD + b"abcdef",), 0, HEAD),
-        ((HEAD + b"abcdef",), 4, HEAD + b"abcd"),
-        ((HEAD, b"abc", b"def"), 4, HEAD + b"abcd"),
-        ((HEAD + b"ab", b"cdef", b"g"), 4, HEAD + b"abcd"),
-        ((HEAD, b"abcdef"), 6, HEAD + b"abcdef"),
-        ((HEAD, b"abcdef"), 100, HEAD + b"abcdef"),
-        ((HEAD[:10], HEAD), 0, HEAD[:10] + HEAD),
-    ],
-)
-@pytest.mark.parametrize("pace", [Pacing(), SLOW])
-def test_a_cut_lets_so_many_bytes_of_the_body_pass(pieces, length, passed, pace):
-    async def script(wire: Wire, line: Line, end: End) -> None:
-        wire.cut(length)
-        for piece in pieces:
-            wire.write(piece)
-        wire.close()
-
-    events, _ = on_the_wire(script, pace)
-    assert b"".join(what for _, what in events[:-1]) == passed
-    assert events[-1][1] == "close"
-
-
 # --- As a transport --------------------------------------------------------------------------------------
 
 

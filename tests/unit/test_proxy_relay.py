@@ -20,12 +20,12 @@ from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.recorder import Recorder
 from pytest_connex.cassette.store import Recording
 from pytest_connex.cassette.writing import CassetteWriter
-from pytest_connex.proxy.connect import connector
 from pytest_connex.proxy.relay import RelayDialler
 from pytest_connex.proxy.replay import ReplayDialler
 from pytest_connex.secrets.redaction import Redactor
 
 from .conftest import HEADER
+from .doorway import connects
 
 KEY = "AKfYcbwXYZ0123456789abcd"
 
@@ -41,7 +41,7 @@ class Studio:
             self.events.append, self.events.extend, redactor, lambda url: url.replace(self.url, "wss://h/")
         )
         self.dialler = RelayDialler(self.recorder)
-        self.connect = connector(self.dialler)
+        self.connect = connects(self.dialler.behaviour)
 
     def payloads(self, kind: type[Sent] | type[Received]) -> list[Payload]:
         return [event.payload for event in self.events if type(event) is kind]
@@ -339,7 +339,7 @@ async def test_what_the_relay_recorded_replays(tmp_path: Path):
 
     player = Player(Recording(path), Rules((), Redactor({}), strict=True))
     verdicts: list[object] = []
-    assert await session(connector(ReplayDialler(player, 5, verdicts.append)), "wss://h/") == recorded
+    assert await session(connects(ReplayDialler(player, 5, verdicts.append).behaviour), "wss://h/") == recorded
     assert (verdicts, player.unplayed()) == ([], None)
 
 

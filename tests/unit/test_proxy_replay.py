@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,12 +14,12 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Conne
 from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteError, CassetteExhausted, CassetteMismatch
-from pytest_connex.proxy.connect import connector
 from pytest_connex.proxy.replay import EXHAUSTED_CODE, MISMATCH_CODE, ReplayDialler, Verdict
 from pytest_connex.secrets.redaction import Redactor
 from pytest_connex.virtual import VirtualLoop
 
 from .conftest import URL, Tape, Write
+from .doorway import connects
 from .stopwatch import Stopwatch, on_a_virtual_clock
 
 
@@ -28,7 +29,7 @@ class Stage:
     def __init__(self, player: Player, timeout: float, pace: float) -> None:
         self.verdicts: list[CassetteError] = []
         self.player = player
-        self.connect = connector(ReplayDialler(player, timeout, self.verdicts.append, pace))
+        self.connect = connects(ReplayDialler(player, timeout, self.verdicts.append, pace).behaviour)
 
 
 @pytest.fixture
@@ -302,23 +303,31 @@ async def test_a_client_that_closes_in_time_is_not_exhausted(tape, stage):
 
 
 @on_a_virtual_clock
-async def test_the_recorded_gap_before_the_client_s_next_message_is_allowed_for(tape, stage):
-    loop = asyncio.get_running_loop()
+@pytest.mark.parametrize(("seconds", "verdicts"), [(30.01, []), (30.03, [CassetteExhausted])])
+async def test_the_recorded_gap_before_the_client_s_next_message_is_allowed_for(tape, stage, seconds, verdicts):
     conn = tape.dial()
     tape.opened(conn).received(conn, "1")
     tape.at = lambda: 30.0
     tape.sent(conn, "a").closed(conn)
     on = stage(tape, timeout=0.02)
-    due: list[float] = []
-    call_later = loop.call_later
-    loop.call_later = lambda delay, *rest: due.append(delay) or call_later(delay, *rest)
-    try:
-        async with on.connect(URL) as ws:
-            await ws.recv()
+    async with on.connect(URL) as ws:
+        await ws.recv()
+        await asyncio.sleep(seconds)
+        with suppress(ConnectionClosedError):
             await ws.send("a")
-    finally:
-        del loop.call_later
-    assert pytest.approx(30.0 - 0.001 + 0.02) in due
+    assert list(map(type, on.verdicts)) == verdicts
+
+
+@on_a_virtual_clock
+async def test_a_client_that_the_machine_did_not_run_for_a_while_still_gets_its_turn(tape, stage):
+    on = stage(tape.connection(("sent", "a"), ("received", "1")))
+    async with on.connect(URL) as ws:
+        asyncio.get_running_loop().advance(60)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await ws.send("a")
+        assert await ws.recv() == "1"
+    assert on.verdicts == []
 
 
 async def test_the_client_s_own_limit_of_message_size_applies(tape, stage):

@@ -16,7 +16,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 from pytest_connex.proxy.proxy import Proxy
 
 from .loopback import SHORT
-from .upstream import PATIENCE, Stage, tell
+from .upstream import PATIENCE, Stage, port_of, tell
 
 Talk = Callable[[ServerConnection], None]
 
@@ -61,7 +61,7 @@ def dialled(proxy: Proxy, path: str, *lines: str, host: str = "") -> str:
     """Return the answer to a handshake that is not accepted, in small letters."""
     host = host or proxy.ws_url.removeprefix("ws://").partition("/")[0]
     raw = "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *HANDSHAKE, *lines, "", ""])
-    return tell(proxy, raw.encode()).decode().lower()
+    return tell(proxy, raw.encode(), proxy.ws_url).decode().lower()
 
 
 def in_each(stage: Stage, actions: tuple[str, ...], talk: Talk, use: Callable[[Proxy], object], **options) -> list:
@@ -334,10 +334,12 @@ def test_a_redirection_elsewhere_is_the_clients_to_follow(stage):
 @pytest.mark.parametrize("lines", [(), ("Origin: http://evil.example",), ("Sec-Fetch-Site: same-origin",)])
 def test_a_page_that_has_its_name_lead_here_is_refused(stage, lines):
     with server(echo) as url, stage.proxy("pass", rest=url.replace("ws", "http"), ws=url) as proxy:
-        host = f"evil.example:{proxy.rest_url.rpartition(':')[2]}"
+        host = f"evil.example:{port_of(proxy)}"
         asked = "\r\n".join(["GET / HTTP/1.1", f"Host: {host}", *lines, "Connection: close", "", ""])
         assert tell(proxy, asked.encode()).startswith(b"HTTP/1.1 421 ")
-        assert dialled(proxy, "/", *lines, "Connection: close", host=host).startswith("http/1.1 421 ")
+        assert dialled(
+            proxy, "/", *lines, "Connection: close", host=f"evil.example:{port_of(proxy, proxy.ws_url)}"
+        ).startswith("http/1.1 421 ")
 
 
 @pytest.mark.parametrize("mark", ["Origin: http://evil.example", "Sec-Fetch-Site: cross-site"])

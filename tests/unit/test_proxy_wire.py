@@ -12,7 +12,7 @@ import pytest
 
 from pytest_connex.proxy.proxy import Proxy
 
-from .upstream import PATIENCE, Stage, Upstream, ask, connected, ok, received, says
+from .upstream import PATIENCE, Stage, Upstream, ask, connected, ok, port_of, received, says
 
 HEAD = b"Host: localhost\r\nConnection: close\r\n"
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -78,11 +78,15 @@ def is_served(proxy: Proxy) -> bool:
     return ask(proxy, "/good").endswith(b"\r\n\r\nfine")
 
 
+@pytest.fixture
+def stage(tmp_path) -> Stage:
+    return Stage(tmp_path)
+
+
 @pytest.fixture(params=["pass", "record", "replay"])
-def proxy(request, tmp_path, caplog, capfd) -> Iterator[Proxy]:
+def proxy(request, stage, caplog, capfd) -> Iterator[Proxy]:
     """A proxy that serves its next client when the test is over, stops, and has said nothing."""
     caplog.set_level(logging.WARNING)
-    stage = Stage(tmp_path)
     with Upstream(says(ok(b"fine"))) as upstream:
         if request.param == "replay":
             with stage.proxy("record", upstream.url) as recording:
@@ -139,7 +143,7 @@ def test_a_client_that_falls_silent_in_the_middle_of_a_request_hears_the_proxy_s
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_body_in_bad_chunks_is_answered_with_400_and_no_mismatch(proxy, at_once):
+def test_a_body_in_bad_chunks_is_answered_with_400_and_no_mismatch(stage, proxy, at_once):
     before = proxy.requests
     good = b"POST /a HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"
     bad = b"zz\r\n"
@@ -150,12 +154,12 @@ def test_a_body_in_bad_chunks_is_answered_with_400_and_no_mismatch(proxy, at_onc
         connection.sendall(bad * (not at_once))
         answer = received(connection)
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
-    assert proxy._session.verdict is None
+    assert stage.session.verdict is None
 
 
 @pytest.mark.parametrize(("raw", "problem"), HANDSHAKES.values(), ids=HANDSHAKES)
 def test_a_handshake_is_refused_with_what_is_wrong(proxy, raw, problem):
-    with connected(proxy) as connection:
+    with connected(proxy, proxy.ws_url) as connection:
         connection.sendall(raw)
         answer = received(connection, problem + b"\n").removesuffix(b"\n")
     assert answer.split(b" ")[1] == b"400"
@@ -165,7 +169,7 @@ def test_a_handshake_is_refused_with_what_is_wrong(proxy, raw, problem):
 def test_many_bad_clients_at_once_hinder_nobody(proxy):
     clients = []
     for raw in [*CUT.values(), *GARBAGE.values()] * 3:
-        client = socket.create_connection(("127.0.0.1", proxy._port.number), PATIENCE)
+        client = socket.create_connection(("127.0.0.1", port_of(proxy)), PATIENCE)
         clients.append(client)
         try:
             client.sendall(raw)

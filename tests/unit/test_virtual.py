@@ -259,6 +259,27 @@ def test_bytes_that_the_kernel_holds_back_arrive_before_any_timer(patient):
     assert run(main) == b"held back"
 
 
+@linux
+def test_bytes_that_wait_for_a_receipt_arrive_before_any_timer(patient):
+    async def main() -> list[bytes]:
+        async with connection() as (near, far):
+            recv = asyncio.get_running_loop().sock_recv
+            said = []
+            for _ in range(3):  # who answers does not send receipts at once
+                near.send(b"question")
+                said.append(await recv(far, 10))
+                far.send(b"answer")
+                said.append(await recv(near, 10))
+            near.send(b"one")
+            said.append(await recv(far, 10))
+            near.send(b"two")
+            async with asyncio.timeout(5):
+                said.append(await recv(far, 10))
+            return said
+
+    assert run(main) == [b"question", b"answer"] * 3 + [b"one", b"two"]
+
+
 @pytest.fixture
 def given_up(monkeypatch: pytest.MonkeyPatch) -> list[dict[int, int]]:
     """What a loop waited for in vain."""

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +16,12 @@ from urllib.parse import urlsplit
 import yaml
 
 from pytest_connex.background import BackgroundLoop
-from pytest_connex.cassette.session import Action, CassetteSession, Plan
+from pytest_connex.cassette.session import Action, CassetteSession, Plan, Settings
 from pytest_connex.config import ConnexConfig, recorded_config
+from pytest_connex.errors import CassetteError
 from pytest_connex.protocol import Dialect
 from pytest_connex.proxy.proxy import Proxy
+from pytest_connex.upstreams import all_upstreams
 
 KEY, SECRET = "AKfYcbwXYZ0123456789abcd", "s3cr3t/with+special=chars=="
 PATIENCE = 10
@@ -144,6 +146,16 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
     return Asked(method, target, headers, body, reader)
 
 
+class Lenient:
+    """A judge that ends nothing: there is no test to end."""
+
+    def begin(self, verdict: CassetteError) -> None:
+        """The session keeps it."""
+
+    def asked_again(self) -> None:
+        """The next client hears it."""
+
+
 class Stage:
     """One test's recordings, and what a proxy makes of them."""
 
@@ -156,21 +168,19 @@ class Stage:
         return yaml.safe_load(self.stem.with_suffix(".yaml").read_text("utf-8"))["interactions"]
 
     @contextmanager
-    def proxy(self, action: Action, rest: str = "", ws: str = "", seen: str = "") -> Iterator[Proxy]:
+    def proxy(self, action: Action, rest: str = "", ws: str = "") -> Iterator[Proxy]:
         """Run a proxy; what it records is written at the end, where there is no verdict."""
         config = (
             recorded_config()
             if action == "replay"
             else ConnexConfig(rest_url=rest, ws_url=ws, api_key=KEY, api_secret=SECRET)
         )
+        settings = Settings(config, Dialect(), all_upstreams(config, {}))
         plan = Plan(action, "tests/test_x.py::test_y", self.stem, "sandbox", "made by hand", again="run it --again")
-        self.session = session = CassetteSession(plan, lambda: (config, Dialect()))
+        self.session = session = CassetteSession(plan, lambda: settings, Lenient())
         session.open()
-        with ExitStack() as stack:
-            if session.http is not None:
-                stack.enter_context(session.http.alone())
-            with Proxy(session, config) as proxy:
-                yield proxy
+        with Proxy(lambda: session, config) as proxy:
+            yield proxy
         session.close()
         if session.verdict is None:
             session.commit()
@@ -178,14 +188,14 @@ class Stage:
 
 
 @contextmanager
-def connected(proxy: Proxy) -> Iterator[socket.socket]:
-    """Connect to a proxy, with no client library in between."""
-    with socket.create_connection(("127.0.0.1", port_of(proxy)), PATIENCE) as connection:
+def connected(proxy: Proxy, url: str = "") -> Iterator[socket.socket]:
+    """Connect to a proxy, where it has REST or at another of its URLs, with no client library in between."""
+    with socket.create_connection(("127.0.0.1", port_of(proxy, url)), PATIENCE) as connection:
         yield connection
 
 
-def port_of(proxy: Proxy) -> int:
-    port = urlsplit(proxy.rest_url).port
+def port_of(proxy: Proxy, url: str = "") -> int:
+    port = urlsplit(url or proxy.rest_url).port
     assert port is not None
     return port
 
@@ -222,9 +232,9 @@ def ending(proxy: Proxy, raw: bytes) -> tuple[bytes, str]:
         return ends(connection)
 
 
-def tell(proxy: Proxy, raw: bytes) -> bytes:
+def tell(proxy: Proxy, raw: bytes, url: str = "") -> bytes:
     """Say ``raw`` on a connection of its own, and return everything that is answered."""
-    with connected(proxy) as connection:
+    with connected(proxy, url) as connection:
         connection.sendall(raw)
         return received(connection)
 

@@ -1,0 +1,254 @@
+"""Fixtures of wider scopes that ask HTTP and dial a WebSocket: recorded once, played in any order, by any worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import Project
+
+CLIENT = """
+import json
+import pytest
+import requests
+from websockets.sync.client import connect
+
+
+class Client:
+    def __init__(self, config, ws, name):
+        self.url, self.ws, self.name = config.rest_url, ws, name
+
+    def say(self, text):
+        self.ws.send(json.dumps({"action": "ping", "id": 1, "note": f"{self.name} {text}"}))
+        while "heartbeat" in (answer := self.ws.recv(timeout=20)):
+            pass
+        assert "pong" in answer
+
+    def ask(self, text):
+        assert requests.get(f"{self.url}/v1/status?of={self.name}&text={text}").status_code == 401
+
+
+def shared(scope):
+    @pytest.fixture(scope=scope)
+    def client(connex_config):
+        with connect(connex_config.ws_url) as ws:
+            client = Client(connex_config, ws, scope)
+            client.say("hello")
+            client.ask("hello")
+            yield client
+            client.say("bye")
+            client.ask("bye")
+
+    return client
+"""
+
+CONFTEST = f"""{CLIENT}
+of_package, of_session = shared("package"), shared("session")
+"""
+
+TESTS = """
+from conftest import shared
+import pytest
+
+of_class, of_module = shared("class"), shared("module")
+
+class TestA:
+    @pytest.mark.parametrize("number", range(3))
+    def test_it(self, of_class, of_module, of_package, of_session, number):
+        for client in (of_class, of_module, of_package, of_session):
+            client.say(number)
+            client.ask(number)
+
+class TestB:
+    def test_it(self, of_class, of_session):
+        of_session.ask("b")
+        of_class.say("b")
+
+def test_without_a_word(of_module, of_package):
+    pass
+
+def test_plain(connex_config, of_module):
+    of_module.say("plain")
+"""
+
+
+def files(project: Project) -> list[str]:
+    folder = project.path / "cassettes"
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*@*"))
+
+
+@pytest.fixture
+def scoped(project: Project) -> Project:
+    """A project whose fixtures of every scope are recorded."""
+    project.pytester.makeconftest(CONFTEST)
+    project.test_recorded(TESTS)
+    return project
+
+
+def test_each_fixture_has_a_recording_of_its_own(scoped):
+    assert files(scoped) == [
+        "@of_package.ws.jsonl",
+        "@of_package.yaml",
+        "@of_session.ws.jsonl",
+        "@of_session.yaml",
+        "test_it/@of_module.ws.jsonl",
+        "test_it/@of_module.yaml",
+        "test_it/TestA.@of_class.ws.jsonl",
+        "test_it/TestA.@of_class.yaml",
+        "test_it/TestB.@of_class.ws.jsonl",
+        "test_it/TestB.@of_class.yaml",
+    ]
+
+
+def test_what_a_fixture_asks_is_not_in_the_recording_of_a_test(scoped):
+    folder = scoped.path / "cassettes"
+    own = {path.name: path.read_text() for path in folder.rglob("*.*") if "@" not in path.name}
+    assert [name for name, text in own.items() if "hello" in text or "bye" in text] == []
+    for path in folder.rglob("*@*"):
+        text = path.read_text()
+        assert ("hello" in text, "bye" in text, "plain" in text) == (True, True, False)
+
+
+SHUFFLE = """
+import random
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    random.Random({seed}).shuffle(items)
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_they_replay_in_any_order(scoped, seed):
+    (scoped.path / "conftest.py").write_text(CONFTEST + SHUFFLE.format(seed=seed))
+    scoped.run().assert_outcomes(passed=6)
+
+
+def test_they_replay_in_several_workers_and_alone(scoped):
+    pytest.importorskip("xdist")
+    scoped.run_apart("-n", "2").assert_outcomes(passed=6)
+    for only in ("TestB", "plain", "test_it[2]"):
+        result = scoped.run("-k", only)
+        assert (result.ret, result.parseoutcomes()["passed"]) == (0, 1)
+
+
+def test_they_are_recorded_by_several_workers(project):
+    pytest.importorskip("xdist")
+    project.pytester.makeconftest(CONFTEST)
+    project.test(TESTS)
+    project.run_apart("-n", "2", "--connex-sandbox", "--connex-record").assert_outcomes(passed=6)
+    project.run().assert_outcomes(passed=6)
+
+
+def test_a_fixture_that_asks_for_something_else_fails_every_test_that_needs_it(scoped):
+    (scoped.path / "conftest.py").write_text(CONFTEST.replace('client.ask("hello")', 'client.ask("hallo")'))
+    result = scoped.run("-k", "plain or without", "-rf")
+    result.assert_outcomes(failed=2, deselected=4)
+    result.stdout.fnmatch_lines(
+        [
+            "*CassetteMismatch: *@of_module.yaml: GET https://rest.connex.invalid/v1/status[?]of=module&text=hallo "
+            "is not recorded*",
+            "*record it: pytest --connex-sandbox --connex-record=rewrite test_it.py::*",
+        ]
+    )
+
+
+def test_a_fixture_that_sends_something_else_as_it_ends_is_told(scoped):
+    (scoped.path / "conftest.py").write_text(CONFTEST.replace('client.say("bye")', 'client.say("farewell")'))
+    result = scoped.run("-k", "plain")
+    result.assert_outcomes(passed=1, errors=1, deselected=5)
+    result.stdout.fnmatch_lines(["*CassetteMismatch: *@of_module.ws.jsonl:*the client sent another message*"])
+
+
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        ('client.ask("bye")', "*  GET https://rest.connex.invalid/v1/status[?]of=module&text=bye"),
+        ('client.say("bye")', "*never sent*module bye*"),
+    ],
+)
+def test_a_part_that_a_fixture_leaves_unused_is_told(scoped, left, told):
+    (scoped.path / "conftest.py").write_text(CONFTEST.replace(left, "pass"))
+    result = scoped.run("-k", "plain")
+    result.assert_outcomes(passed=1, errors=1, deselected=5)
+    result.stdout.fnmatch_lines(["*CassetteUnplayed: *@of_module.*: the test left a part*", told])
+
+
+def test_a_test_that_sends_something_else_on_the_connection_of_a_fixture_is_told(scoped):
+    scoped.test(TESTS.replace('of_module.say("plain")', 'of_module.say("fancy")'))
+    result = scoped.run("-k", "plain or without", "-rf")
+    assert result.parseoutcomes()["failed"] == 1
+    result.stdout.fnmatch_lines(["*CassetteMismatch: *test_plain.ws.jsonl:*", "*module plain*module fancy*"])
+
+
+def test_a_fixture_without_a_recording_says_how_to_make_it(scoped):
+    for name in ("@of_module.yaml", "@of_module.ws.jsonl"):
+        (scoped.path / "cassettes" / "test_it" / name).unlink()
+    result = scoped.run("-k", "plain")
+    result.assert_outcomes(failed=1, deselected=5)
+    result.stdout.fnmatch_lines(
+        [
+            "*CassetteMissing: *@of_module.ws.jsonl: no WebSocket is recorded *",
+            "*record it: pytest --connex-sandbox --connex-record=rewrite test_it.py::test_plain*",
+        ]
+    )
+
+
+def everything(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*@*")}
+
+
+def test_a_failing_test_keeps_the_recording_of_its_fixtures_unwritten(scoped):
+    before = everything(scoped.path / "cassettes")
+    scoped.test(TESTS + "    assert False\n")
+    scoped.run("--connex-sandbox", "--connex-record=rewrite", "-k", "plain").assert_outcomes(failed=1, deselected=5)
+    assert everything(scoped.path / "cassettes") == before
+    scoped.test(TESTS)
+    scoped.run("--connex-sandbox", "--connex-record=rewrite", "-k", "plain").assert_outcomes(passed=1, deselected=5)
+    assert everything(scoped.path / "cassettes") != before
+
+
+MODULE = """
+import asyncio
+import json
+import pytest
+import requests
+import websockets
+
+async def answer(ws):
+    while "heartbeat" in (text := await ws.recv()):
+        pass
+    return json.loads(text)["event"]
+
+@pytest.fixture(scope="module")
+async def ws(connex_config):
+    async with websockets.connect(connex_config.ws_url) as ws:
+        await ws.send('{"action": "ping", "id": 1}')
+        assert await answer(ws) == "pong"
+        yield ws
+        await ws.send('{"action": "ping", "id": 99}')
+        assert await answer(ws) == "pong"
+
+@pytest.mark.parametrize("number", range(10))
+async def test_it(ws, connex_config, number):
+    first = await asyncio.to_thread(requests.get, f"{connex_config.rest_url}/v1/status?before={number}")
+    await ws.send(json.dumps({"action": "ping", "id": number, "note": f"number {number}"}))
+    assert await answer(ws) == "pong"
+    second = await asyncio.to_thread(requests.get, f"{connex_config.rest_url}/v1/status?after={number}")
+    assert first.status_code == second.status_code == 401
+"""
+LOOPS = "asyncio_default_fixture_loop_scope = module\nasyncio_default_test_loop_scope = module"
+
+
+def test_ten_tests_use_one_connection_with_rest_in_between(project):
+    (project.path / "tox.ini").write_text(f"[pytest]\nasyncio_mode = auto\n{LOOPS}\n")
+    project.test(MODULE)
+    project.record().assert_outcomes(passed=10)
+    project.run().assert_outcomes(passed=10)
+    project.run_apart("-n", "2").assert_outcomes(passed=10)
+    project.run("-k", "test_it[7]").assert_outcomes(passed=1, deselected=9)
+    project.test(MODULE.replace('f"number {number}"', 'f"number {number % 9}"'))
+    result = project.run("-rf")
+    assert result.parseoutcomes()["failed"] == 1
+    result.stdout.fnmatch_lines(["*CassetteMismatch: *test_it[[]9[]].ws.jsonl:*", "*number 9*number 0*"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ _SURROGATE = re.compile(r"\\u[dD][89A-Fa-f]")
 
 _BINARY = re.compile(r'"(body|string)": !!binary "([A-Za-z0-9+/=]*)"')
 _TAG = "!!binary"
+
+_BEGIN, _END = "\ninteractions:\n- ", "\nversion: "
 
 
 class _Ours(msgspec.Struct):
@@ -79,7 +81,9 @@ def read_interactions(path: Path) -> list[Interaction]:
     Raises:
         CassetteError: It cannot be read, is truncated, or lacks something; with file and line.
     """
-    return [interaction_of(document) for document in read_http(path)["interactions"]]
+    documents = read_http(path)["interactions"]
+    documents.reverse()  # so that each can be let go of when it has been read: bodies may be long
+    return [interaction_of(documents.pop()) for _ in range(len(documents))]
 
 
 def interaction_of(document: Mapping[str, Any]) -> Interaction:
@@ -113,20 +117,29 @@ def interaction_of(document: Mapping[str, Any]) -> Interaction:
 
 def _lines_of_json(text: str) -> dict[str, Any] | None:
     """Return the document of a file whose interactions are JSON, each on lines of its own; None for any other."""
-    head, found, rest = text.partition("\ninteractions:\n- {")
-    if not found or UNPRINTABLE.search(text) or _SURROGATE.search(text):
+    begin, end = text.find(_BEGIN), text.rfind(_END)
+    version = text[end + len(_END) :].strip()
+    if begin < 0 or end < begin or not version.isdigit():
         return None
-    body, found, end = rest.rpartition("\nversion: ")
-    if not found or not end.strip().isdigit():
+    if UNPRINTABLE.search(text) or _SURROGATE.search(text):
         return None
     try:
-        interactions = list(map(_decoded, f"{{{body}".split("\n- ")))  # JSON has no line ends within strings
+        interactions = list(map(_decoded, _one_by_one(text, begin + len(_BEGIN), end)))
     except (ValueError, LookupError, TypeError):
         return None
-    facts = yaml.load(head, Loader=_LOADER)  # noqa: S506  (a safe loader)
+    facts = yaml.load(text[:begin], Loader=_LOADER)  # noqa: S506  (a safe loader)
     if not isinstance(facts, dict):
         return None
-    return {**facts, "interactions": interactions, "version": int(end)}
+    return {**facts, "interactions": interactions, "version": int(version)}
+
+
+def _one_by_one(text: str, begin: int, end: int) -> Iterator[str]:
+    """Yield what stands between dashes: JSON has no line ends within strings."""
+    while begin < end:
+        stop = text.find("\n- ", begin, end)
+        stop = end if stop < 0 else stop
+        yield text[begin:stop]
+        begin = stop + len("\n- ")
 
 
 def _decoded(text: str) -> Any:

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
 from typing import Any, NamedTuple
 
 from ..errors import CassetteError
@@ -20,11 +19,9 @@ from .cleaning import Cleaning, encoding_of
 from .exchange import REST, Ending, Fields, HttpRequest, Interaction, Piece, reason_without_answer
 from .http_writing import HttpWriter, encoded
 from .inflation import ENCODINGS, Inflation
+from .spool import Spool
 from .stamps import TapeClock
 from .tally import Requests
-
-_IN_MEMORY = 2**20
-"""So many bytes are kept in memory at most, of each body and of what has ended."""
 
 _BREATH = 0.05
 """Seconds within which a body comes with the head of its answer, unless something else happens on the tape."""
@@ -69,7 +66,7 @@ class HttpRecorder:
         self._problem: CassetteError | None = None
         self._open: set[Conversation] = set()
         self._closed = False
-        self._ended = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (closed by close)
+        self._ended = Spool()
         self._places: list[_Place] = []
         self._lock = threading.RLock()
 
@@ -140,20 +137,16 @@ class HttpRecorder:
         self._fail(problem)
 
     def _keep(self, interaction: Interaction) -> None:
-        offset = self._ended.seek(0, 2)
-        length = sum(map(self._ended.write, encoded(interaction)))
-        self._places.append(_Place(interaction.asked or 0.0, offset, length))
+        offset = self._ended.size
+        for part in encoded(interaction):
+            self._ended.append(part)
+        self._places.append(_Place(interaction.asked or 0.0, offset, self._ended.size - offset))
         self.passed.size += len(interaction.body)
 
     def _written(self) -> Iterator[bytes]:
         """Yield what has ended, in the order in which it was asked."""
         for place in sorted(self._places):
-            self._ended.seek(place.offset)
-            left = place.length
-            while left:
-                part = self._ended.read(min(left, _IN_MEMORY))
-                left -= len(part)
-                yield part
+            yield from self._ended.parts(place.offset, place.length)
 
 
 class Conversation:
@@ -174,15 +167,15 @@ class Conversation:
         self._came = 0
         self._over = False
         self._last = asked
-        self._sent = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (closed by close)
-        self._body = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (closed by close)
+        self._sent = Spool()
+        self._body = Spool()
         self._lock = threading.RLock()
 
     def sent(self, data: bytes) -> None:
         """Note a piece of the body of the request, beyond what it had when it was asked."""
         with self._lock:
             if not self._over:
-                self._sent.write(data)
+                self._sent.append(data)
 
     def answered(self, status: int, reason: str, headers: Fields) -> None:
         """Note the head of the answer."""
@@ -208,7 +201,7 @@ class Conversation:
                 self._refuse(f"the body of an answer is {exc}")
                 return
             if content:
-                self._body.write(content)
+                self._body.append(content)
                 self._note(at, len(content), alone and at - before <= _BREATH)
 
     def ended(self, how: Ending, error: OSError | None = None) -> None:
@@ -255,9 +248,7 @@ class Conversation:
             self._pieces.append(Piece(at, length))
 
     def _interaction(self, how: Ending, error: OSError | None, over: float | None) -> Interaction:
-        self._body.seek(0)
-        self._sent.seek(0)
-        request = replace(self._request, body=self._request.body + self._sent.read())
+        request = replace(self._request, body=self._request.body + self._sent.whole())
         pieces = () if self._at_once and len(self._pieces) < 2 else tuple(self._pieces)
         answered = self._status is not None
         return Interaction(
@@ -265,7 +256,7 @@ class Conversation:
             self._status,
             self._reason if answered else reason_without_answer(how),
             self._headers,
-            self._body.read(),
+            self._body.whole(),
             self.asked,
             self._answered,
             pieces,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 
 from ..cassette.causality import Order
@@ -11,8 +10,6 @@ from ..cassette.http_player import Played
 from ..errors import CassetteExhausted
 from .http import Answering, Asked
 from .messages import Headers
-
-BREATH = float(os.environ.get("BREATH", "0"))
 
 
 class Playing:
@@ -49,7 +46,7 @@ class Playing:
         try:
             await self._play(asked, answering)
         finally:
-            asyncio.get_running_loop().call_later(BREATH, self._played.over)
+            self._played.over()
 
     async def _play(self, asked: Asked, answering: Answering) -> None:
         played = self._played
@@ -57,18 +54,16 @@ class Playing:
             await self._end(asked, answering, 0)
             return
         await self._due(Played.HEAD)
-        if BREATH and self._order._connections:
-            await asyncio.sleep(BREATH)
         headers, whole = self._headed(played.headers), b"".join(piece.data for piece in played.pieces)
         if played.ended == "whole" and len(played.pieces) < 2 and played.due(len(played.pieces)) and not self._pace:
             await answering.whole(played.status, played.reason, headers, whole)
             return
         await answering.head(played.status, played.reason, headers)
-        asyncio.get_running_loop().call_later(BREATH, played.given, Played.HEAD)
+        played.given(Played.HEAD)
         for index, piece in enumerate(played.pieces):
             await self._due(index)
             await answering.write(piece.data)
-            asyncio.get_running_loop().call_later(BREATH, played.given, index)
+            played.given(index)
         await self._end(asked, answering, len(played.pieces))
 
     async def _end(self, asked: Asked, answering: Answering, index: int) -> None:

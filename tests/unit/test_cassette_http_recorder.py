@@ -100,7 +100,7 @@ def test_an_exchange_is_recorded_with_its_times_under_the_canonical_host(deck):
 fields = st.lists(st.tuples(st.sampled_from(["Set-Cookie2", "set-cookie2", "X-N"]), st.text("abü \x80", max_size=3)))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(
     st.sampled_from(["GET", "HEAD", "DELETE"]), st.integers(100, 599), st.text("abcÿ ", max_size=5), fields,
     st.lists(st.binary(min_size=1, max_size=5), max_size=3), st.binary(max_size=5),

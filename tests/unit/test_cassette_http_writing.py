@@ -85,7 +85,7 @@ def no_yaml(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-CHECKS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+CHECKS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 
 
 @CHECKS

@@ -1063,7 +1063,9 @@ def test_a_server_that_says_something_unasked_gets_the_next_request_on_another_c
             connection.sendall(request_of())
             assert received(connection, b"answer").startswith(b"HTTP/1.1 200 ")
             said.set()
-            eventually(lambda: not any(server.is_free for server in proxy._desk._forwards["rest", False]._servers.values()))
+            eventually(
+                lambda: not any(server.is_free for server in proxy._desk._forwards["rest", False]._servers.values())
+            )
             connection.sendall(request_of())
             assert received(connection, b"answer").startswith(b"HTTP/1.1 200 ")
     assert upstream.connections == 2

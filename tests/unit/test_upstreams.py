@@ -44,8 +44,8 @@ def test_a_name_that_cannot_be_used_is_refused_with_what_can(name):
     with pytest.raises(ConfigError) as caught:
         checked({name: "https://venue.example"})
     assert str(caught.value) == (
-        f"an upstream cannot be called {name!r}: use lower-case letters, digits and hyphens, and neither rest nor ws, "
-        "which are Connex"
+        f"an upstream cannot be called {name!r}: use lower-case letters, digits and hyphens, and neither rest nor "
+        "ws, which are Connex"
     )
 
 

@@ -25,7 +25,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from conversation import SUBSCRIBE, URL, frames
 
@@ -61,7 +61,6 @@ class Ours:
         from pytest_connex.cassette.player import Player, Rules
         from pytest_connex.cassette.store import Recording
         from pytest_connex.protocol import Dialect
-        from pytest_connex.proxy.connect import connector
         from pytest_connex.proxy.replay import ReplayDialler
         from pytest_connex.secrets.redaction import Redactor
 
@@ -69,8 +68,8 @@ class Ours:
             raise error
 
         rules = Rules(Dialect().volatile_paths, Redactor({}), echoed=Dialect().echoed_paths)
-        connect = connector(ReplayDialler(Player(Recording(path), rules), 5.0, verdict))
-        async with connect(URL, compression=None) as ws:
+        dialler = ReplayDialler(Player(Recording(path), rules), 5.0, verdict)
+        async with Door(dialler.behaviour) as connect, connect(URL, compression=None) as ws:
             await ws.send(SUBSCRIBE)
             return await read(ws.recv, count)
 
@@ -134,6 +133,64 @@ class Nimax:
                 response = await session.get(URL)
                 await response.extension.send_payload(SUBSCRIBE)
                 return await read(response.extension.next_payload, count)
+
+
+class Lenient:
+    """A judge that ends nothing: there is no test to end."""
+
+    def begin(self, verdict: Exception) -> None:
+        """The session keeps it."""
+
+    def asked_again(self) -> None:
+        """The next client hears it."""
+
+
+class Door:
+    """Answers dials of this process over TCP, on the running loop, as a run does; an asynchronous context manager.
+
+    Args:
+        answers: Returns what answers a dial, from its URL and its arguments.
+    """
+
+    def __init__(self, answers: Callable[[str, dict[str, Any]], Any]) -> None:
+        from pytest_connex.faults import Faults
+        from pytest_connex.proxy.port import Port
+
+        self._answers = answers
+        self._announced: dict[Any, tuple[str, dict[str, Any]]] = {}
+        self._dialled: dict[Any, Any] = {}
+        self._port = Port(_no_http, self._websocket, Faults(0), announced=lambda asked: asked.peer in self._announced)
+
+    async def __aenter__(self) -> Any:
+        from pytest_connex.proxy.connect import connector
+
+        await self._port.start()
+        return connector(self, _at_once)
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._port.stop()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self._port.host, self._port.number
+
+    def announce(self, dialler: Any, url: str, dial: dict[str, Any]) -> None:
+        self._announced[dialler] = url, dial
+
+    def behaviour(self, dialler: Any) -> Any:
+        return self._dialled.pop(dialler, None)
+
+    def _websocket(self, asked: Any) -> Any:
+        behaviour = self._dialled[asked.peer] = self._answers(*self._announced.pop(asked.peer))
+        return behaviour
+
+
+async def _no_http(asked: Any, answering: Any) -> None:
+    answering.cut()
+
+
+async def _at_once() -> None:
+    """Hold no dial up."""
 
 
 T = TypeVar("T")

@@ -19,12 +19,13 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from contenders import peak_memory
+from contenders import Lenient, peak_memory
 
-from pytest_connex.cassette.session import CassetteSession, Plan
+from pytest_connex.cassette.session import CassetteSession, Plan, Settings
 from pytest_connex.config import ConnexConfig
 from pytest_connex.protocol import Dialect
 from pytest_connex.proxy.proxy import Proxy
+from pytest_connex.upstreams import all_upstreams
 
 AT_ONCE = 50
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n" + b'{"status":"ok"}'
@@ -72,9 +73,10 @@ def serve(pipe: Connection) -> None:
 def serve_proxy(pipe: Connection, upstream: int) -> None:
     config = ConnexConfig(rest_url=f"http://127.0.0.1:{upstream}")
     plan = Plan("pass", "bench", Path("unused"), "live", "bench")
-    session = CassetteSession(plan, lambda: (config, Dialect()))
+    settings = Settings(config, Dialect(), all_upstreams(config, {}))
+    session = CassetteSession(plan, lambda: settings, Lenient())
     session.open()
-    with Proxy(session, config) as proxy:
+    with Proxy(lambda: session, config) as proxy:
         pipe.send(int(proxy.rest_url.rpartition(":")[2]))
         while pipe.recv() == "memory":
             pipe.send((resident(), peak_memory()))

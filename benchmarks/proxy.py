@@ -26,17 +26,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from aiohttp import WSMsgType, web
-from contenders import peak_memory
+from contenders import Lenient, peak_memory
 from conversation import frames
 from websockets.asyncio.client import connect
 
 from pytest_connex.cassette.events import FORMAT, VERSION, Closed, Dial, Header, Open, Received, Sent
-from pytest_connex.cassette.session import CassetteSession, Plan
+from pytest_connex.cassette.session import CassetteSession, Plan, Settings
 from pytest_connex.cassette.writing import CassetteWriter
 from pytest_connex.config import RECORDED_WS_URL, recorded_config
 from pytest_connex.protocol import Dialect
 from pytest_connex.proxy.proxy import Proxy
 from pytest_connex.secrets.redaction import Redactor
+from pytest_connex.upstreams import all_upstreams
 
 
 def subscription(client: int) -> str:
@@ -70,7 +71,9 @@ def write_recording(stem: Path, clients: int, count: int) -> None:
 
 
 def session(stem: Path) -> CassetteSession:
-    return CassetteSession(Plan("replay", "bench", stem, "live", "bench"), lambda: (recorded_config(), Dialect()))
+    config = recorded_config()
+    settings = Settings(config, Dialect(), all_upstreams(config, {}))
+    return CassetteSession(Plan("replay", "bench", stem, "live", "bench"), lambda: settings, Lenient())
 
 
 # --- The two servers, each in a process of its own ---------------------------------------------------------------
@@ -79,7 +82,7 @@ def session(stem: Path) -> CassetteSession:
 def serve_proxy(pipe: Connection, stem: Path, clients: int, count: int) -> None:
     recordings = session(stem)
     recordings.open()
-    with Proxy(recordings, recorded_config()) as proxy:
+    with Proxy(lambda: recordings, recorded_config()) as proxy:
         pipe.send(proxy.ws_url)
         pipe.recv()
     pipe.send((peak_memory(), str(recordings.verdict or recordings.unplayed() or "")))
@@ -154,7 +157,8 @@ def start_up(rounds: int) -> None:
     taken = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
-            proxy = Proxy(session(Path(folder) / "none"), recorded_config())
+            recordings = session(Path(folder) / "none")
+            proxy = Proxy(lambda: recordings, recorded_config())  # noqa: B023  (it is stopped within the loop)
             start = time.perf_counter()
             proxy.start()
             proxy.stop()

@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from contenders import Taken, read, timed
+from contenders import Door, Taken, read, timed
 from conversation import SUBSCRIBE, frames
 from websockets.asyncio.server import ServerConnection, serve
 
@@ -32,7 +32,6 @@ from pytest_connex.cassette.recorder import Recorder
 from pytest_connex.cassette.writing import CassetteWriter
 from pytest_connex.config import RECORDED_KEY, RECORDED_SECRET
 from pytest_connex.protocol import Dialect
-from pytest_connex.proxy.connect import connector
 from pytest_connex.proxy.relay import RelayDialler, Unrecorded
 from pytest_connex.secrets.redaction import Redactor
 
@@ -44,7 +43,7 @@ SECRETS = {
 
 async def through_relay(recorder: Any, url: str, count: int) -> None:
     dialler = RelayDialler(recorder)
-    async with connector(dialler)(url, compression=None) as ws:
+    async with Door(dialler.behaviour) as connect, connect(url, compression=None) as ws:
         await ws.send(SUBSCRIBE)
         await read(ws.recv, count)
     dialler.stop()

@@ -19,8 +19,8 @@ from aiohttp import WSCloseCode, WSMsgType, web
 TICK = 0.02
 """Seconds between two updates of a book."""
 
-LATENCY = 0.06
-"""Seconds from an order to its fill."""
+LATENCY = 0.3
+"""Seconds from an order to its fill; long enough that a client on a busy machine has the answer to its order."""
 
 
 class Account:
@@ -195,9 +195,9 @@ async def history(request: web.Request) -> web.StreamResponse:
     await stream.prepare(request)
     for number in range(5):
         await stream.write(json.dumps({"trade": number}).encode() + b"\n")
-        await asyncio.sleep(TICK)
+        await asyncio.sleep(TICK * 5)
         await account.tell("orders", {"event": "exported", "trade": number})
-        await asyncio.sleep(TICK)
+        await asyncio.sleep(TICK * 5)
     await stream.write_eof()
     return stream
 

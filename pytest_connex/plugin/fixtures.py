@@ -300,8 +300,10 @@ def connex_proxy(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Ite
             proxy = request.getfixturevalue("_connex_proxy_of_run")
             proxy.faults.renew(request.config.stash[RUN].options.seed)
             stack.callback(proxy.faults.renew)
-        if wishes(request.node, request.config.stash[RUN].options).tls:
-            stack.callback(setattr, proxy, "secure", proxy.secure)
+        secure = wishes(request.node, request.config.stash[RUN].options).tls
+        stack.callback(setattr, proxy, "secure", proxy.secure)
+        proxy.secure = secure
+        if secure:
             proxy.use_tls(request.getfixturevalue("_connex_certificates"))
         patched = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in proxy.variables().items():

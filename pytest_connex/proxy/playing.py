@@ -12,6 +12,10 @@ from .http import Answering, Asked
 from .messages import Headers
 
 
+import os
+BREATH = float(os.environ.get('BREATH', '0'))
+
+
 class Playing:
     """Plays one answer, on the loop of its client.
 
@@ -43,19 +47,29 @@ class Playing:
         Raises:
             CassetteExhausted: It does not become due, or the client waits for more than was recorded.
         """
+        try:
+            await self._play(asked, answering)
+        finally:
+            asyncio.get_running_loop().call_later(BREATH, self._played.over)
+
+    async def _play(self, asked: Asked, answering: Answering) -> None:
         played = self._played
         if played.status is None:
             await self._end(asked, answering, 0)
             return
         await self._due(Played.HEAD)
+        if BREATH and self._order._connections:
+            await asyncio.sleep(BREATH)
         headers, whole = self._headed(played.headers), b"".join(piece.data for piece in played.pieces)
         if played.ended == "whole" and len(played.pieces) < 2 and played.due(len(played.pieces)) and not self._pace:
             await answering.whole(played.status, played.reason, headers, whole)
             return
         await answering.head(played.status, played.reason, headers)
+        asyncio.get_running_loop().call_later(BREATH, played.given, Played.HEAD)
         for index, piece in enumerate(played.pieces):
             await self._due(index)
             await answering.write(piece.data)
+            asyncio.get_running_loop().call_later(BREATH, played.given, index)
         await self._end(asked, answering, len(played.pieces))
 
     async def _end(self, asked: Asked, answering: Answering, index: int) -> None:

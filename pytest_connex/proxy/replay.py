@@ -96,9 +96,9 @@ class Replay(Manners):
         return self._playback
 
     @property
-    def on_read(self) -> Callable[[], None] | None:
-        """What the client's connection is to call for every message it hands out; None where nobody counts."""
-        return self._playback.read if self._playback.strict else None
+    def on_read(self) -> Callable[[], None]:
+        """What the client's connection is to call for every message it hands out."""
+        return self._note_read
 
     def turn_to(
         self,
@@ -193,6 +193,10 @@ class Replay(Manners):
     def garbled(self, endpoint: Endpoint, wrong: NotText | Broken) -> None:
         """Hold what a server refuses against the recording, like any message: the refusal is recorded."""
         self.received(wrong.frame if isinstance(wrong, Broken) else wrong)
+
+    def _note_read(self) -> None:
+        if self._playback.strict:
+            self._playback.read()
 
     def _nudge(self) -> None:
         if self.step is Step.WAITING and not self._playback.blocked:

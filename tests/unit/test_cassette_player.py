@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_connex.cassette.events import VERSION, Open, Refused, Rejected
 from pytest_connex.cassette.player import Playback, Player, Rules
@@ -702,3 +703,60 @@ def test_a_long_recording_is_read_as_it_is_played(tape, play, tmp_path: Path):
     playback = player.dial(URL)
     batches = iter(lambda: playback.deliver(256), [])
     assert [message for batch in batches for message in batch] == [f"frame {number}" for number in range(3_000)]
+
+
+# --- A connection of a shared fixture ----------------------------------------------------------------------
+
+FEED = "@fixture.session.feed"
+
+
+def joined(tape: Tape, *script: tuple[str, str], number: int = 1) -> Tape:
+    """What a test said and was given on a connection of a fixture."""
+    conn = tape.dial()
+    tape.events[-1] = replace(tape.events[-1], of=FEED, number=number)
+    tape.opened(conn)
+    for kind, message in script:
+        getattr(tape, kind)(conn, message)
+    return tape.closed(conn, "test", 1006)
+
+
+def test_a_test_goes_on_with_a_connection_of_a_fixture(tape, play):
+    player = play(joined(tape, ("sent", "a"), ("received", "1")))
+    playback = player.join(FEED, 1)
+    assert conversation(playback, "a") == ["1"]
+    assert playback.ends_with_test
+    assert player.unplayed() is None
+
+
+@pytest.mark.parametrize(("fixture", "number"), [("@fixture.session.other", 1), (FEED, 2)])
+def test_of_another_connection_nothing_is_recorded(tape, play, fixture, number):
+    assert play(joined(tape)).join(fixture, number) is None
+
+
+def test_it_goes_on_once(tape, play):
+    player = play(joined(tape))
+    assert player.join(FEED, 1) is not None
+    assert player.join(FEED, 1) is None
+
+
+def test_no_dial_becomes_a_connection_of_a_fixture(tape, play):
+    player = play(joined(tape))
+    with pytest.raises(CassetteMismatch, match="no recorded connection is left for"):
+        player.dial(URL)
+
+
+def test_what_a_test_did_not_say_on_it_is_unplayed(tape, play):
+    player = play(joined(tape, ("sent", "a")))
+    assert "connection 1 was never opened" in str(player.unplayed())
+    player.join(FEED, 1)
+    assert "never sent: 'a'" in str(player.unplayed())
+
+
+def test_the_order_of_the_tape_holds_for_it_too(tape, play):
+    own = tape.dial()
+    tape.opened(own).sent(own, "buy")
+    player = play(joined(tape, ("received", "bought")).closed(own))
+    fills = player.join(FEED, 1)
+    assert fills.deliver(MANY) == []
+    assert conversation(player.dial(URL), "buy") == []
+    assert fills.deliver(MANY) == ["bought"]

@@ -259,3 +259,46 @@ def test_the_clock_of_the_tape_orders_what_two_recorders_note(events):
     now[0] = 11.0
     recorder.finish()
     assert [event.at for event in events] == [0.000001, 0.000001, 1.0]
+
+
+# --- A connection of a shared fixture ----------------------------------------------------------------------
+
+
+def test_a_test_goes_on_with_a_connection_of_a_fixture_and_leaves_it_open(recorder, events):
+    conn = recorder.joined(1.0, f"{GATEWAY}?token=abc", "@fixture.session.feed", 2)
+    recorder.sent(conn, 2.0, "a")
+    recorder.received(conn, 3.0, "b")
+    recorder.parted(conn, 4.0)
+    dial, opened, *messages, end = events
+    assert (dial.conn, dial.at, dial.of, dial.number) == (1, 0.0, "@fixture.session.feed", 2)
+    assert dial.url == f"{URL}?token=connex-recorded-token"
+    assert (type(opened), opened.conn) == (Open, 1)
+    assert [message.payload for message in messages] == ["a", "b"]
+    assert end == Closed(1, 3.0, "test", 1006)
+
+
+def test_it_is_numbered_among_the_dials_of_the_test(recorder):
+    assert [recorder.dial(0.0, GATEWAY), recorder.joined(0.1, GATEWAY, "f", 1), recorder.dial(0.2, GATEWAY)] == [
+        1,
+        2,
+        3,
+    ]
+
+
+def test_nothing_is_recorded_of_it_once_the_test_is_over(recorder, events):
+    conn = recorder.joined(1.0, GATEWAY, "f", 1)
+    recorder.parted(conn, 2.0)
+    before = list(events)
+    recorder.sent(conn, 3.0, "late")
+    recorder.received(conn, 3.0, "late")
+    recorder.closed(conn, 4.0, "server", 1000, "")
+    recorder.parted(conn, 5.0)
+    recorder.finish()
+    assert events == before
+
+
+def test_a_connection_that_ended_during_the_test_ends_once(recorder, events):
+    conn = recorder.joined(1.0, GATEWAY, "f", 1)
+    recorder.closed(conn, 2.0, "server", 1012, "restart")
+    recorder.parted(conn, 3.0)
+    assert [event.by for event in events if isinstance(event, Closed)] == ["server"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import ssl
 
 import pytest
@@ -85,6 +86,11 @@ async def test_options_of_the_client_apply():
         assert ws.ping_interval is None
     headers = desk.requests[0].headers
     assert (headers["User-Agent"], headers["X-A"], headers["Origin"]) == ("mine/1", "1", "https://o.example")
+
+
+async def test_nothing_that_is_written_waits_for_a_receipt():
+    async with connects(Desk().behaviour)(URL) as ws:
+        assert ws.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_a_connection_class_of_the_test_s_own_is_used():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -330,6 +331,11 @@ def test_the_proxy_is_dialled_and_tls_and_the_way_to_the_server_are_dropped(dial
         assert ws.recv(timeout=5) == "you are at /x"
     assert desk.dials == ["wss://user.example:443/x"]
     assert desk.options == [{"server_hostname": "y", "proxy": None}]
+
+
+def test_nothing_that_is_written_waits_for_a_receipt(dial):
+    with dial(Desk(), URL) as ws:
+        assert ws.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_redirects_are_followed_and_each_is_a_dial(dial):

@@ -554,7 +554,7 @@ def test_a_client_that_stays_when_the_connection_is_lost_is_not_reset(stage):
 
 def test_a_dial_that_is_refused_is_reset_while_recording_and_on_replay(stage):
     def use(proxy: Proxy) -> str:
-        with connected(proxy) as sock:
+        with connected(proxy, proxy.ws_url) as sock:
             sock.sendall(handshake("/"))
             with pytest.raises(ConnectionResetError):
                 sock.recv(65_536)

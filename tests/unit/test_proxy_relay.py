@@ -20,7 +20,7 @@ from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.recorder import Recorder
 from pytest_connex.cassette.store import Recording
 from pytest_connex.cassette.writing import CassetteWriter
-from pytest_connex.proxy.relay import RelayDialler
+from pytest_connex.proxy.relay import Between, Relay, RelayDialler
 from pytest_connex.proxy.replay import ReplayDialler
 from pytest_connex.secrets.redaction import Redactor
 
@@ -378,3 +378,42 @@ async def test_redirects_to_and_fro_between_origins_end():
         with pytest.raises(SecurityError, match="more than 10 redirects"):
             await here.connect(here.url)
     assert seen == [hosts[1], hosts[0]] * 5
+
+
+# --- Whose tape it is ------------------------------------------------------------------------------------
+
+
+async def test_what_passes_after_a_turn_is_told_somebody_else_by_another_number():
+    relays: list[Relay] = []
+    async with exchange(echo) as studio:
+        other = Studio(studio.url)
+        connect = connects(lambda url, dial: relays.append(studio.dialler.behaviour(url, dial)) or relays[-1])
+        async with connect(studio.url) as ws:
+            await ws.send("one")
+            await ws.recv()
+            conn = [other.recorder.dial(0.0, other.url), other.recorder.joined(0.0, other.url, "f", 1)][-1]
+            relays[0].turn_to(other.recorder, conn)
+            await ws.send("two")
+            await ws.recv()
+        studio.recorder.flush()
+    assert studio.payloads(Sent) == studio.payloads(Received) == ["one"]
+    told = [event for event in other.events if isinstance(event, Sent | Received)]
+    assert [(event.conn, event.payload) for event in told] == [(conn, "two")] * 2
+    assert other.events[-1].by == "client"
+
+
+def test_what_happens_between_two_is_told_the_next_in_order_and_once():
+    used: list[str] = []
+    between, events = Between(lambda: used.append("used")), []
+    recorder = Recorder(events.append, events.extend, Redactor({}), str)
+    conn = recorder.joined(0.0, "wss://h/", "f", 1)
+    between.received(0, 1.0, "tick")
+    assert used == []
+    between.sent(0, 2.0, "a")
+    assert used == ["used"]
+    between.tell(recorder, conn, 5.0)
+    between.tell(recorder, conn, 6.0)
+    recorder.finish()
+    told = [event for event in events if isinstance(event, Sent | Received)]
+    assert told == [Received(conn, told[0].at, "tick"), Sent(conn, told[1].at, "a")]
+    assert round(told[0].at) == round(told[1].at) == 5

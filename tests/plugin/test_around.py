@@ -152,6 +152,13 @@ def test_a_client_that_goes_around_as_its_fixture_ends_is_an_error(project, gate
     result.stdout.fnmatch_lines([f"ERROR test_it.py::test_it - *CassetteError: {TOLD.format('*')}"])
 
 
+def test_a_server_that_is_configured_by_another_name_is_known_too(project, gateway, monkeypatch):
+    monkeypatch.setenv("CONNEX_REST_URL", gateway.rest_url.replace("127.0.0.1", "localhost"))
+    around = f"requests.get({gateway.rest_url!r} + '/v1/status')"
+    project.test(f"{HEAD}\ndef test_it(connex_config):\n    through(connex_config)\n    {around}\n")
+    record(project).stdout.fnmatch_lines([f"FAILED test_it.py::test_it - *CassetteError: {TOLD.format('*')}"])
+
+
 def test_what_went_around_gets_its_answer_and_no_advice_to_record(project, gateway):
     project.test(HEAD + "def test_it(connex_config):\n    ask()\n    print('WENT ON')\n")
     result = record(project, "-rA")

@@ -186,5 +186,6 @@ def test_a_second_server_is_not_to_be_gone_around_either(project, gateway):
         ask = f"requests.get({venue.rest_url!r} + '/v1/status')"
         project.test(f"import requests\n\ndef test_it(connex_config):\n    {ask}\n")
         result = record(project)
+        told = TOLD.format(venue.rest_url.rpartition(":")[2])
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([f"*{TOLD.format(venue.rest_url.rpartition(':')[2])}"])
+    result.stdout.fnmatch_lines([f"*{told}"])

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MARKERS = ("connex", "connex_live", "connex_recorded", "connex_sandbox")
 
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+
 REFUSAL = "connex_refusal"
 """Under this name a worker of a distributed run tells why the run cannot start."""
 
@@ -75,10 +77,15 @@ class Run:
 
     def addresses(self) -> set[str]:
         """Return where the upstreams are, each as ``host:port``; they are known once their fixtures are set up."""
-        from ..config import origin
+        from ..config import is_loopback, origin
 
         urls = (*self.upstreams.values(), self.behind and self.behind.rest_url, self.behind and self.behind.ws_url)
-        return {"{1}:{2}".format(*origin(url)) for url in urls if url}
+        places = [origin(url) for url in urls if url]
+        return {
+            f"{name}:{port}"
+            for _, host, port in places
+            for name in ((*_THIS_MACHINE, host) if is_loopback(host) else (host,))
+        }
 
     @property
     def proxied(self) -> bool:

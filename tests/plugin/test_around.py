@@ -152,6 +152,13 @@ def test_a_client_that_goes_around_as_its_fixture_ends_is_an_error(project, gate
     result.stdout.fnmatch_lines([f"ERROR test_it.py::test_it - *CassetteError: {TOLD.format('*')}"])
 
 
+def test_a_server_that_is_configured_by_another_name_is_known_too(project, gateway, monkeypatch):
+    monkeypatch.setenv("CONNEX_REST_URL", gateway.rest_url.replace("127.0.0.1", "localhost"))
+    around = f"requests.get({gateway.rest_url!r} + '/v1/status')"
+    project.test(f"{HEAD}\ndef test_it(connex_config):\n    through(connex_config)\n    {around}\n")
+    record(project).stdout.fnmatch_lines([f"FAILED test_it.py::test_it - *CassetteError: {TOLD.format('*')}"])
+
+
 def test_what_went_around_gets_its_answer_and_no_advice_to_record(project, gateway):
     project.test(HEAD + "def test_it(connex_config):\n    ask()\n    print('WENT ON')\n")
     result = record(project, "-rA")
@@ -179,5 +186,6 @@ def test_a_second_server_is_not_to_be_gone_around_either(project, gateway):
         ask = f"requests.get({venue.rest_url!r} + '/v1/status')"
         project.test(f"import requests\n\ndef test_it(connex_config):\n    {ask}\n")
         result = record(project)
+        told = TOLD.format(venue.rest_url.rpartition(":")[2])
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([f"*{TOLD.format(venue.rest_url.rpartition(':')[2])}"])
+    result.stdout.fnmatch_lines([f"*{told}"])

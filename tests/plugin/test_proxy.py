@@ -56,13 +56,13 @@ LOOPBACK_ADMITTED = [
 @pytest.mark.parametrize("mode", [(), ("--connex-sandbox",)], ids=["recorded", "sandbox"])
 def test_it_works_where_the_network_is_blocked_and_loopback_is_not(clients, options, mode):
     pytest.importorskip("pytest_socket")
-    result = clients.run_apart(*options, *mode)
+    result = clients.run_apart(*options, *mode, beside=["socket"])
     result.assert_outcomes(passed=3)
 
 
 def test_pytest_socket_alone_forbids_it(clients):
     pytest.importorskip("pytest_socket")
-    result = clients.run_apart("--disable-socket", "-k", "test_rest", "--tb=line")
+    result = clients.run_apart("--disable-socket", "-k", "test_rest", "--tb=line", beside=["socket"])
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*SocketBlockedError*"])
 
@@ -82,7 +82,7 @@ def test_a_block_network_marker_of_the_test_lets_it_pass_and_nothing_else(projec
                 raw.connect(("192.0.2.1", 9))
         """
     )
-    result = project.run_apart("--connex-sandbox")
+    result = project.run("--connex-sandbox")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*Network is disabled*"])
 
@@ -231,7 +231,7 @@ def test_strict_counts_what_was_delivered(project):
 
 def test_many_tests_in_two_workers(clients):
     pytest.importorskip("xdist")
-    clients.run_apart("-n", "2").assert_outcomes(passed=3)
+    clients.run_distributed().assert_outcomes(passed=3)
 
 
 SCRIPTED = """

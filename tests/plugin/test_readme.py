@@ -16,35 +16,25 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTA
 
 PRELUDE = """
 import json
+import os
 import subprocess
 import pytest
 import requests
 from decimal import Decimal
 from pytest_connex import Dialect, capture_orderbook
 from pytest_connex.client.rest import ConnexRest
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect
 
 
 class MyClient:
-    def __init__(self, url, key, secret, connect):
-        self.url, self.connect = url, connect
+    def __init__(self, url, key, secret):
+        self.url = url
 
     async def best_bid(self, symbol):
-        async with self.connect(self.url) as ws:
+        async with connect(self.url) as ws:
             await ws.send(json.dumps({"action": "subscribe", "channel": "orderbook", "symbol": symbol, "depth": 1}))
             await ws.recv()
             return Decimal(json.loads(await ws.recv())["bids"][0][0])
-
-
-class VendorClient:
-    def __init__(self, url):
-        self.url = url
-
-    def best_bid(self, symbol):
-        with connect(self.url) as ws:
-            ws.send(json.dumps({"action": "subscribe", "channel": "orderbook", "symbol": symbol, "depth": 1}))
-            ws.recv()
-            return Decimal(json.loads(ws.recv())["bids"][0][0])
 
 
 class MyRestClient:
@@ -60,15 +50,22 @@ const answer = await fetch(`${process.env.CONNEX_REST_URL}/v1/symbols`);
 process.exit(answer.status === 401 ? 0 : 1);  // it shows no key
 """
 
-USE = """
+USES = {
+    "MyDialect": """
 def test_the_dialect_of_the_project(connex_dialect):
     assert connex_dialect.status_path == "/v2/status"
     assert connex_dialect.secret_fields[-1] == "otp"
-"""
+""",
+    "connex_upstreams": """
+def test_the_server_besides(connex_proxy):
+    assert os.environ["CONNEX_UPSTREAM_VENUE"] == connex_proxy.url("venue")
+""",
+}
+"""What uses a block that is a fixture, by a word of that block."""
 
 
 def test_there_is_code_to_run():
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 7
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
@@ -77,7 +74,7 @@ def test_a_block_of_the_readme_runs(project, number):
     if "node" in block and shutil.which("node") is None:
         pytest.skip("needs Node.js")
     (project.path / "ticker.mjs").write_text(PROGRAM)
-    project.test(PRELUDE + block + (USE if "MyDialect" in block else ""))
+    project.test(PRELUDE + block + "".join(use for word, use in USES.items() if word in block))
     result = project.run("--connex-sandbox")
     assert result.ret == 0, result.stdout.str()
     assert result.parseoutcomes()["passed"] == max(1, block.count("def test_"))

@@ -127,7 +127,7 @@ def test_they_replay_in_any_order(scoped, seed):
 
 def test_they_replay_in_several_workers_and_alone(scoped):
     pytest.importorskip("xdist")
-    scoped.run_apart("-n", "2").assert_outcomes(passed=6)
+    scoped.run_distributed().assert_outcomes(passed=6)
     for only in ("TestB", "plain", "test_it[2]"):
         result = scoped.run("-k", only)
         assert (result.ret, result.parseoutcomes()["passed"]) == (0, 1)
@@ -137,7 +137,7 @@ def test_they_are_recorded_by_several_workers(project):
     pytest.importorskip("xdist")
     project.pytester.makeconftest(CONFTEST)
     project.test(TESTS)
-    project.run_apart("-n", "2", "--connex-sandbox", "--connex-record").assert_outcomes(passed=6)
+    project.run_distributed("--connex-sandbox", "--connex-record").assert_outcomes(passed=6)
     project.run().assert_outcomes(passed=6)
 
 
@@ -216,6 +216,51 @@ def test_a_failing_test_keeps_the_recording_of_its_fixtures_unwritten(scoped):
     assert everything(scoped.path / "cassettes") != before
 
 
+NESTED = f"""{CLIENT}
+of_session = shared("session")
+
+@pytest.fixture(scope="module")
+def market(of_session):
+    of_session.say("open")
+    of_session.ask("open")
+    yield of_session
+    of_session.say("shut")
+
+def test_a(of_session):
+    of_session.say("a")
+
+def test_b(market):
+    market.say("b")
+
+def test_c(market, of_session):
+    market.ask("c")
+    of_session.say("c")
+
+def test_d(request, connex_config):
+    request.getfixturevalue("market").say("d")
+
+def test_e(connex_config):
+    pass
+"""
+
+
+def test_a_fixture_that_uses_the_connection_of_another_one_has_what_it_sends(project):
+    def play(seed: int, *args: str) -> pytest.RunResult:
+        (project.path / "conftest.py").write_text("import pytest\n" + SHUFFLE.format(seed=seed))
+        return project.run(*args)
+
+    project.test(NESTED)
+    play(0, "--connex-sandbox", "--connex-record").assert_outcomes(passed=5)
+    for seed in (1, 2, 3):
+        play(seed).assert_outcomes(passed=5)
+    for only in "abcd":
+        play(0, "-k", f"test_{only}").assert_outcomes(passed=1, deselected=4)
+    project.test(NESTED.replace('of_session.say("shut")', 'of_session.say("closed")'))
+    result = play(0, "-k", "test_b")
+    result.assert_outcomes(passed=1, errors=1, deselected=4)
+    result.stdout.fnmatch_lines(["*CassetteMismatch: *@market.ws.jsonl:*", "*session shut*session closed*"])
+
+
 MODULE = """
 import asyncio
 import json
@@ -253,7 +298,7 @@ def test_ten_tests_use_one_connection_with_rest_in_between(project):
     project.test(MODULE)
     project.record().assert_outcomes(passed=10)
     project.run().assert_outcomes(passed=10)
-    project.run_apart("-n", "2").assert_outcomes(passed=10)
+    project.run_distributed().assert_outcomes(passed=10)
     project.run("-k", "test_it[7]").assert_outcomes(passed=1, deselected=9)
     project.test(MODULE.replace('f"number {number}"', 'f"number {number % 9}"'))
     result = project.run("-rf")

@@ -85,7 +85,7 @@ def secured(request: pytest.FixtureRequest, project: Project) -> Project:
 def test_clients_are_recorded_and_played_over_tls(secured):
     secured.record("-W", "error").assert_outcomes(passed=COUNT)
     secured.run("-W", "error").assert_outcomes(passed=COUNT)
-    secured.run_apart("-W", "error", "-n", "2").assert_outcomes(passed=COUNT)
+    secured.run_distributed("-W", "error").assert_outcomes(passed=COUNT)
 
 
 def test_a_recording_does_not_tell_that_its_client_insisted(secured):

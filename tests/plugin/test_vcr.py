@@ -88,7 +88,6 @@ def test_each_recording_holds_what_is_its_own(beside):
 @pytest.mark.parametrize("options", [(), ("--block-network",), ("--record-mode=none",)], ids=" ".join)
 def test_both_replay(beside, asked, options):
     beside.run(*options).assert_outcomes(passed=2)
-    beside.run_apart(*options).assert_outcomes(passed=2)
     assert asked == []
 
 

@@ -59,13 +59,14 @@ class Combination:
     refused: str = ""
 
 
+_MISMATCH = "CassetteMismatch"
 _DEV = ("-X", "dev", "-W", "error")
 _SESSION_LOOPS = {
     "asyncio_default_fixture_loop_scope": "session",
     "asyncio_default_test_loop_scope": "session",
 }
 
-KEPT = (
+COMBINATIONS = (
     # No other plugin, run in other ways.
     Combination("alone"),
     Combination("dev", python=_DEV),
@@ -181,11 +182,7 @@ KEPT = (
     Combination("check", ("pytest-check",), tests=1, recordings=1),
     Combination("benchmark", ("pytest-benchmark",), tests=1, recordings=1),
     Combination("describe", ("pytest-describe",), tests=1, recordings=1),
-)
-
-_MISMATCH = "CassetteMismatch"
-
-NEW = (
+    # Who runs tests, and what is made of a failure.
     # It does not work with pytest-asyncio's mode "auto" by itself.
     Combination(
         "trio",
@@ -250,6 +247,7 @@ NEW = (
     ),
     Combination("parallel", ("pytest-parallel", "py"), ("--workers=2",)),
     Combination("parallel-threads", ("pytest-parallel", "py"), ("--tests-per-worker=2",), refused="pytest-parallel"),
-    Combination("looptime", ("looptime",), tests=1, recordings=1),
+    Combination("looptime", ("looptime",), tests=2, recordings=1),
+    Combination("looptime-connected", ("looptime",), refused="the clock of looptime does not wait for connections"),
     Combination("freezer", ("pytest-freezer",), tests=2, recordings=2),
 )

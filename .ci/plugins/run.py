@@ -3,8 +3,7 @@
 A small project is recorded from the sandbox and replayed without a network. Which tests pass, which fail with which
 verdict, and which recordings are written must be exactly as without another plugin.
 
-    python .ci/plugins/run.py                            # what must work; exit code 1 if something falls short
-    python .ci/plugins/run.py --group new                # what is not expected to work yet
+    python .ci/plugins/run.py                            # all; exit code 1 if something falls short
     python .ci/plugins/run.py --only xdist --only html   # some, by name
     python .ci/plugins/run.py --with 'pytest<9'          # all with another release of something
     python .ci/plugins/run.py --keep DIR                 # environments, projects and outputs stay there
@@ -22,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import suite
-from combinations import KEPT, NEW, Combination
+from combinations import COMBINATIONS, Combination
 from environments import Environments, InstallationFailed, version
 from trial import Result, tried, without_network
 
@@ -48,27 +47,21 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--group", choices=["kept", "new", "all"], default="kept")
     parser.add_argument("--only", action="append", default=[], metavar="NAME")
     parser.add_argument("--with", action="append", default=[], dest="beside", metavar="REQUIREMENT")
     parser.add_argument("--keep", type=Path, metavar="DIR")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many combinations are tried at once")
     parser.add_argument("--recording-suite", type=Path, metavar="PATH")
     given = parser.parse_args()
-    unknown = set(given.only) - {combination.name for combination in (*KEPT, *NEW)}
+    names = [combination.name for combination in COMBINATIONS]
+    unknown = set(given.only) - set(names)
     if unknown:
-        parser.error(f"no combination is called {', '.join(sorted(unknown))}; there are: {_names()}")
+        parser.error(f"no combination is called {', '.join(sorted(unknown))}; there are: {', '.join(names)}")
     return given
 
 
-def _names() -> str:
-    return ", ".join(combination.name for combination in (*KEPT, *NEW))
-
-
 def _chosen(given: argparse.Namespace) -> list[Combination]:
-    if given.only:
-        return [combination for combination in (*KEPT, *NEW) if combination.name in given.only]
-    return [*(KEPT if given.group != "new" else ()), *(NEW if given.group != "kept" else ())]
+    return [combination for combination in COMBINATIONS if not given.only or combination.name in given.only]
 
 
 @contextlib.contextmanager

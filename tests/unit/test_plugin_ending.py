@@ -209,6 +209,20 @@ def test_what_takes_a_lock_a_moment_before_its_try_is_not_interrupted(ending, mo
         assert held["hold"]() == "given back"
 
 
+def test_code_that_stands_at_no_line_is_not_interrupted(ending):
+    """Some instructions of the compiler belong to none."""
+
+    def work() -> str:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGUSR2)
+        return "went on"
+
+    work.__code__ = work.__code__.replace(co_linetable=b"")
+    with ending.phase(FOR_EVER):
+        ending.begin(VERDICT)
+        assert work() == "went on"
+
+
 def test_what_waits_while_it_is_entered_is_interrupted(ending):
     condition = threading.Condition()
     held, over = threading.Event(), threading.Event()

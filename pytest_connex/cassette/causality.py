@@ -7,11 +7,12 @@ and request what has happened and what comes next, and answers quickly, however 
 answers a request.
 
 - What the server does on a WebSocket is due when everything that the client did before it, on all connections and
-  over HTTP, has happened: a fill never precedes its order.
+  over HTTP, has happened, and when every part of an answer that came before it has been given: a fill never precedes
+  its order, nor the answer that names the order.
 - An answer of HTTP is due when every dial, every message sent and every message received before it has happened: a
   poll never shows what is not there yet. Requests among themselves have no order: pools and locks take turns as they
   like, and waiting for each other would be a deadlock. So beyond the first request that has not been asked yet,
-  nothing is waited for.
+  nothing is waited for. But answers to requests that have been asked come in the order in which they came.
 - A connection that the replaying client has closed, or on which there is nothing left to say, holds nobody up.
 
 Recordings of version 1 have no common clock. There, a message waits only for what was sent before it on connections
@@ -74,6 +75,7 @@ class Order:
         self._interactions = interactions
         self._actions: _Earliest[Place] = _Earliest()
         self._events: _Earliest[float] = _Earliest()
+        self._answers: _Earliest[float] = _Earliest()
         asked = ((one.asked, index) for index, one in enumerate(interactions) if one.asked is not None)
         self._unasked = sorted(asked) if self._one_clock else []
         self._first_unasked = 0
@@ -122,17 +124,23 @@ class Order:
             self._first_unasked += 1
             self._moved = True
 
+    def answer(self, index: int, at: float | None) -> None:
+        """The next part of the answer to a request that was asked came ``at`` these seconds; None where none is left."""
+        self._moved |= self._answers.put(index, at if self._one_clock else None)
+
     # what is due
 
     def limits(self, connection: RecordedConnection) -> Limits:
         """Return how far a connection may be played."""
         first = self._first_action(connection)
-        return Limits(sys.maxsize if first is None else first[0].line, self._unasked_at)
+        return Limits(sys.maxsize if first is None else first[0].line, min(self._unasked_at, self._ungiven_at))
 
     def is_due(self, at: float | None) -> bool:
         """Tell whether an answer of HTTP, or a piece of it, that came ``at`` these seconds is due."""
+        if at is None:
+            return True
         first = self._events.first
-        return at is None or first is None or first[0] >= min(at, self._unasked_at)
+        return at <= self._ungiven_at and (first is None or first[0] >= min(at, self._unasked_at))
 
     # what is waited for, for messages
 
@@ -142,13 +150,17 @@ class Order:
         if self._unasked_at < min(place.at, math.inf if first is None else first[0].at):
             request = self._interactions[self._unasked[self._first_unasked][1]].request
             return f"the client asks {request.method} {request.url}"
-        return "" if first is None or first[0].line >= place.line else self._said(*first)
+        if first is not None and first[0].line < place.line:
+            return self._said(*first)
+        return self._said_of_answer() if self._ungiven_at < place.at else ""
 
     def awaited_by_answer(self, at: float | None) -> str:
         """Say what has to happen before an answer of HTTP is due; an empty text where nothing has to."""
         first = self._events.first
-        if first is None or self.is_due(at):
+        if self.is_due(at):
             return ""
+        if first is None or self._ungiven_at < first[0]:
+            return self._said_of_answer()
         next_at, number = first
         action = self._actions.of(number)
         if action is not None and action.at <= next_at:
@@ -162,6 +174,11 @@ class Order:
         if self._first_unasked == len(self._unasked):
             return math.inf
         return self._unasked[self._first_unasked][0]
+
+    @property
+    def _ungiven_at(self) -> float:
+        first = self._answers.first
+        return math.inf if first is None else first[0]
 
     def _stand(self, connection: RecordedConnection, action: Place | None, next_at: float | None) -> None:
         before = self._events.first
@@ -177,6 +194,12 @@ class Order:
             if other is not connection and other.overlaps(connection):
                 return place, number
         return None
+
+    def _said_of_answer(self) -> str:
+        if (first := self._answers.first) is None:
+            return ""
+        request = self._interactions[first[1]].request
+        return f"the client takes the answer to {request.method} {request.url} that came at {first[0]:g} s"
 
     def _said(self, action: Place, number: int) -> str:
         connection = self._connections[number - 1]

@@ -59,10 +59,12 @@ class Played:
     HEAD = -1
     """The part of an answer that is its head; its pieces follow, and then its end."""
 
-    def __init__(self, interaction: Interaction, order: Order) -> None:
+    def __init__(self, interaction: Interaction, order: Order, place: int) -> None:
         self.interaction = interaction
         self.pieces = _pieces(interaction)
         self._order = order
+        self._place = place
+        self.given(self.HEAD - 1 if self.status is not None else len(self.pieces) - 1)
 
     @property
     def status(self) -> int | None:
@@ -101,6 +103,18 @@ class Played:
         before = self.interaction.asked if index < 0 or self.status is None else self.at(index - 1)
         at = self.at(index)
         return 0.0 if at is None or before is None else max(0.0, at - before)
+
+    def given(self, index: int) -> None:
+        """Take note that the client has a part: what came after the next one waits for that."""
+        following = index + 1
+        is_last = following > len(self.pieces) or (following == len(self.pieces) and self.ended == "left")
+        with self._order.moving():
+            self._order.answer(self._place, None if is_last else self.at(following))
+
+    def over(self) -> None:
+        """Take note that the client gets no more of it, or has left: nothing waits for it."""
+        with self._order.moving():
+            self._order.answer(self._place, None)
 
     def due(self, index: int) -> bool:
         """Tell whether a part may be given to the client now; the one after the last piece is the end."""
@@ -154,7 +168,7 @@ class HttpPlayer:
                 place = places.popleft()
                 self._played[place] = True
                 self.order.ask(place)
-                return Played(self._interactions[place], self.order)
+                return Played(self._interactions[place], self.order, place)
             raise self._verdict_on(asked)
 
     def unplayed(self) -> CassetteUnplayed | None:

@@ -178,6 +178,7 @@ class _Trial:
                 f"same request asked at {_asked(played.interaction):g} s",
                 self._http_path,
             )
+        played.over()
         self._answers.append(played)
 
     def _deliver(self, playback: Playback) -> None:

@@ -43,6 +43,12 @@ class Playing:
         Raises:
             CassetteExhausted: It does not become due, or the client waits for more than was recorded.
         """
+        try:
+            await self._play(asked, answering)
+        finally:
+            self._played.over()
+
+    async def _play(self, asked: Asked, answering: Answering) -> None:
         played = self._played
         if played.status is None:
             await self._end(asked, answering, 0)
@@ -53,9 +59,11 @@ class Playing:
             await answering.whole(played.status, played.reason, headers, whole)
             return
         await answering.head(played.status, played.reason, headers)
+        played.given(Played.HEAD)
         for index, piece in enumerate(played.pieces):
             await self._due(index)
             await answering.write(piece.data)
+            played.given(index)
         await self._end(asked, answering, len(played.pieces))
 
     async def _end(self, asked: Asked, answering: Answering, index: int) -> None:

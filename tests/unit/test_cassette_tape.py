@@ -158,17 +158,24 @@ class Replaying:
             if part <= len(played.pieces) and Step("part", of, part) in self.tape.steps and played.due(part):
                 self._parts[of] += 1
                 yield Step("part", of, part)
+                played.given(part)
+                if Step("part", of, part + 1) not in self.tape.steps:
+                    played.over()
+
+    def has_asked(self, number: int) -> bool:
+        return any(one.kind == "asked" and one.of == number for one in self.done)
 
     def check(self, step: Step) -> None:
         """Hold the order in which things happen against the tape."""
         before = self.tape.steps[: self.tape.position(step)]
+        missing = [one for one in before if one.kind == "part" and self.has_asked(one.of) and one not in self.done]
         if step.kind in ("received", "closed"):
-            missing = [one for one in before if one.kind in ACTIONS and one not in self.done]
+            missing += [one for one in before if one.kind in ACTIONS and one not in self.done]
         else:
             unasked = [one for one in self.tape.steps if one.kind == "asked" and one not in self.done]
             if unasked:
                 before = before[: min(self.tape.position(one) for one in unasked)]
-            missing = [one for one in before if one.kind in ("dial", "sent", "received") and one not in self.done]
+            missing += [one for one in before if one.kind in ("dial", "sent", "received") and one not in self.done]
         assert missing == [], f"{step} came before {missing}"
 
 

@@ -124,15 +124,15 @@ async def test_cancel_in_time(session, rest, ws_url, same):
 
 
 async def test_batch_of_orders(http, rest, ws_url, same):
-    seen = []
+    placed, fills = [], []
     async with websockets.connect(ws_url) as ws:
         await subscribed(ws, "orders")
-        reader = asyncio.create_task(reading(ws, seen, lambda message: len(seen) == 7))
+        reader = asyncio.create_task(reading(ws, fills, lambda message: len(fills) == 5))
         for number in range(2):
             wanted = [{**BUY, "ref": f"r{number}-{index}"} for index in range(3 - number)]
-            seen.append((await http.post(f"{rest}/orders", json=wanted)).json()["orders"])
+            placed.append((await http.post(f"{rest}/orders", json=wanted)).json()["orders"])
         await reader
-    same(seen)
+    same([placed, fills])
 
 
 async def test_heartbeats_between(http, rest, ws_url, same):
@@ -227,18 +227,18 @@ async def test_two_venues(session, http, connex_proxy, account, rest, ws_url, sa
     same(seen)
 
 
-async def test_two_websockets_in_one_list(http, rest, ws_url, same):
+async def test_two_websockets(http, rest, ws_url, same):
     """Market data on one, orders on the other: an order is placed at the fifth update, and its fill comes then."""
-    seen = []
+    seen, fills = [], []
     async with websockets.connect(ws_url) as market, websockets.connect(ws_url) as own:
         await subscribed(own, "orders")
         await subscribed(market, "book")
-        reader = asyncio.create_task(reading(own, seen, lambda message: True))
+        reader = asyncio.create_task(reading(own, fills, lambda message: True))
         for _ in range(5):
             seen.append(await hear(market))
         seen.append((await http.post(f"{rest}/orders", json=BUY)).json())
         await reader
-    same(seen)
+    same([seen, fills])
 
 
 async def test_sse_beside_a_websocket(session, rest, ws_url, same):
@@ -369,12 +369,12 @@ def test_blocking_websocket_with_requests(rest, ws_url, same):
 
 def test_websocket_client_with_urllib_in_two_threads(rest, ws_url, same):
     """The reader is a thread; the fill that it reads lets the next order be placed."""
-    seen, filled = [], threading.Semaphore(0)
+    told, placed, filled = [], [], threading.Semaphore(0)
     ws = websocket.create_connection(ws_url, timeout=LONG)
 
     def read() -> None:
         for _ in range(4):
-            seen.append(json.loads(ws.recv()))
+            told.append(json.loads(ws.recv()))
             filled.release()
 
     ws.send(json.dumps({"op": "subscribe", "channel": "orders"}))
@@ -385,10 +385,10 @@ def test_websocket_client_with_urllib_in_two_threads(rest, ws_url, same):
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{rest}/orders", json.dumps(order).encode(), headers)
         with urllib.request.urlopen(request, timeout=LONG) as answer:
-            seen.append(json.loads(answer.read()))
+            placed.append(json.loads(answer.read()))
     reader.join(LONG)
     ws.close()
-    same(seen)
+    same([told, placed])
 
 
 async def test_httpx_ws_with_httpx(http, rest, ws_url, same):

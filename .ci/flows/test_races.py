@@ -7,9 +7,13 @@ client reads first is its own affair. They show how much of the recorded order i
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
+import urllib.request
 
+import websocket
 import websockets
-from trading import BUY, SELL, hear, reading, say, subscribed
+from trading import BUY, LONG, SELL, hear, reading, say, subscribed
 
 
 async def test_fill_handler_needs_the_answer(http, rest, ws_url, same):
@@ -69,4 +73,40 @@ async def test_export_in_pieces_beside_a_websocket(http, rest, ws_url, same):
             async for line in answer.aiter_lines():
                 seen.append(line)
         await reader
+    same(seen)
+
+
+async def test_batch_of_orders_in_one_list(http, rest, ws_url, same):
+    seen = []
+    async with websockets.connect(ws_url) as ws:
+        await subscribed(ws, "orders")
+        reader = asyncio.create_task(reading(ws, seen, lambda message: len(seen) == 7))
+        for number in range(2):
+            wanted = [{**BUY, "ref": f"r{number}-{index}"} for index in range(3 - number)]
+            seen.append((await http.post(f"{rest}/orders", json=wanted)).json()["orders"])
+        await reader
+    same(seen)
+
+
+def test_two_threads_with_one_list(rest, ws_url, same):
+    """The reader is a thread; the fill that it reads lets the next order be placed."""
+    seen, filled = [], threading.Semaphore(0)
+    ws = websocket.create_connection(ws_url, timeout=LONG)
+
+    def read() -> None:
+        for _ in range(4):
+            seen.append(json.loads(ws.recv()))
+            filled.release()
+
+    ws.send(json.dumps({"op": "subscribe", "channel": "orders"}))
+    reader = threading.Thread(target=read)
+    reader.start()
+    for order in (BUY, SELL, BUY):
+        assert filled.acquire(timeout=LONG)
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{rest}/orders", json.dumps(order).encode(), headers)
+        with urllib.request.urlopen(request, timeout=LONG) as answer:
+            seen.append(json.loads(answer.read()))
+    reader.join(LONG)
+    ws.close()
     same(seen)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import aiohttp
+import httpx
 import pytest
+from trading import LONG
 
 KEPT = Path(__file__).with_name("seen.json")
 """What each flow saw when it was recorded."""
@@ -44,6 +47,18 @@ def rest(connex_config, account: str) -> str:
 @pytest.fixture
 def ws_url(connex_config, account: str) -> str:
     return f"{connex_config.ws_url.rstrip('/')}/{account}/ws"
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(timeout=LONG) as client:
+        yield client
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 python .ci/flows/run.py --times 100             # exit code 1 if a replay is not what was recorded
 python .ci/flows/run.py --times 100 --jobs 4    # so many replays at once: they are each other's load
 python .ci/flows/run.py -k fill --keep DIR      # some flows; recordings and reports stay there
+python .ci/flows/run.py --races                 # those too whose client races with itself
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
-FILES = ("conftest.py", "pytest.ini", "test_flows.py")
+FILES = ("conftest.py", "pytest.ini", "trading.py", "test_flows.py", "test_races.py")
 UNNEEDED = ("cacheprovider", "randomly", "xdist", "socket", "freezer", "freezegun", "hypothesispytest")
 
 _ROW = "{:<62} {:>8} {:>12} {:>15}"
@@ -33,15 +34,19 @@ def main() -> int:
     with _workplace(given.keep) as folder:
         for name in FILES:
             shutil.copy(HERE / name, folder)
-        select = ["-k", given.only] if given.only else []
+        select = [
+            "test_flows.py",
+            *(["test_races.py"] if given.races else []),
+            *(["-k", given.only] if given.only else []),
+        ]
         with _served() as variables:
             recorded = _pytest(folder, "recording", variables, "--connex-live", "--connex-record=rewrite", *select)
         if recorded.returncode:
             print(recorded.stdout, "the flows could not be recorded", sep="\n")
             return 1
         with ThreadPoolExecutor(given.jobs) as pool:
-            runs = list(pool.map(lambda number: _replay(folder, number, select), range(given.times)))
-        return _print_table(folder, runs)
+            runs = list(pool.map(lambda number: replay(folder, number, select), range(given.times)))
+        return print_table(folder, runs)
 
 
 def _arguments() -> argparse.Namespace:
@@ -49,6 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--times", type=int, default=20, metavar="N", help="how often the flows are replayed")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many replays there are at once")
     parser.add_argument("-k", dest="only", metavar="EXPRESSION", help="which flows, as pytest selects them")
+    parser.add_argument("--races", action="store_true", help="those too whose client may see another order")
     parser.add_argument("--keep", type=Path, metavar="DIR")
     return parser.parse_args()
 
@@ -76,7 +82,7 @@ def _served() -> Iterator[dict[str, str]]:
             server.terminate()
 
 
-def _replay(folder: Path, number: int, select: list[str]) -> subprocess.CompletedProcess[str]:
+def replay(folder: Path, number: int, select: list[str]) -> subprocess.CompletedProcess[str]:
     """Replay the flows, each time in another order."""
     return _pytest(folder, f"replay-{number}", {"FLOWS_SEED": str(number)}, *select)
 
@@ -92,7 +98,7 @@ def _pytest(folder: Path, name: str, variables: dict[str, str], *args: str) -> s
     return done
 
 
-def _print_table(folder: Path, runs: list[subprocess.CompletedProcess[str]]) -> int:
+def print_table(folder: Path, runs: list[subprocess.CompletedProcess[str]]) -> int:
     """Print what became of each flow; return the exit code."""
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     failed: defaultdict[str, list[str]] = defaultdict(list)

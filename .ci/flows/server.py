@@ -1,4 +1,4 @@
-"""A small gateway and a venue behind it, for the flows: orders over REST, fills over WebSocket, and more.
+"""A small gateway, and a venue behind it, for the flows: orders over REST, fills over WebSocket, and the rest.
 
     python server.py    # prints four export lines and serves until it is ended
 

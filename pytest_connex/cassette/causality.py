@@ -125,7 +125,7 @@ class Order:
             self._moved = True
 
     def answer(self, index: int, at: float | None) -> None:
-        """The next part of the answer to an asked request came ``at`` these seconds; for None, it is over."""
+        """The next part of the answer to a request came ``at`` these seconds; None where there is none left."""
         self._moved |= self._answers.put(index, at if self._one_clock else None)
 
     # what is due

@@ -239,3 +239,55 @@ def test_many_connections_and_requests_are_not_looked_at_one_by_one(monkeypatch)
         order.ask(index)
     monkeypatch.setattr(RecordedConnection, "overlaps", None)
     assert order.limits(connections[0]) == Limits(301, 300 / 10 + 0.05)
+
+
+# --- Answers that are under way -------------------------------------------------------------------------------
+
+
+def test_a_message_waits_for_the_answers_before_it():
+    one = connection(1, 2, 99)
+    order = Order(Tape([one]), [request(3.0), request(6.0)])
+    order.stand(one, standing(None))
+    order.ask(0)
+    order.answer(0, 4.0)
+    assert order.limits(one) == Limits(END.line, 4.0)
+    assert order.awaited_by(one, place(50)) == (
+        "the client takes the answer to GET https://rest.connex.invalid/a that came at 4 s"
+    )
+    order.answer(0, 5.0)  # a piece of the same answer
+    assert order.limits(one) == Limits(END.line, 5.0)
+    order.answer(0, None)
+    assert order.limits(one) == Limits(END.line, 6.0)
+    order.ask(1)
+    assert order.limits(one) == END
+
+
+def test_answers_to_requests_that_are_under_way_come_in_their_order():
+    order = Order(None, [request(1.0), request(2.0), request(3.0)])
+    for index, answered in ((0, 9.0), (2, 8.0)):
+        order.ask(index)
+        order.answer(index, answered)
+    assert (order.is_due(9.0), order.is_due(8.0)) == (False, True)
+    assert order.awaited_by_answer(9.0) == (
+        "the client takes the answer to GET https://rest.connex.invalid/a that came at 8 s"
+    )
+    order.answer(2, None)
+    assert order.is_due(9.0)
+
+
+def test_whoever_waits_is_told_that_an_answer_has_been_given():
+    order, told = Order(None, [request(1.0)]), []
+    order.listen(lambda: told.append(True))
+    with order.moving():
+        order.answer(0, 2.0)
+    with order.moving():
+        order.answer(0, None)
+    assert len(told) == 2
+
+
+def test_in_version_1_nothing_waits_for_an_answer():
+    one = connection(1, 2, 10, 4)
+    order = version_1([one])
+    order.answer(0, 2.0)
+    assert order.limits(one) == END
+    assert order.is_due(99.0)

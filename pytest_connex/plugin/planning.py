@@ -26,18 +26,28 @@ _CONFIGURATIONS = ("pytest.toml", "pytest.ini", "pyproject.toml", "tox.ini", "se
 
 def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
     """Return what the run wants of the recordings of a test."""
+    stem = recording_stem(item, run.options)
+    made = _planned(item, run, generator, stem)
+    found = action(item, run, made.exists())
+    if found == "record" and (kept := _kept(_sources(stem), run.options)):
+        return replace(made, kept=kept)
+    if run.options.verify and found == "pass" and made.exists() and not owns_sandbox(item):
+        return aside(made)
+    return replace(made, action=found)
+
+
+def _planned(item: pytest.Item, run: Run, generator: str, stem: Path) -> Plan:
+    """Return what is the same whatever becomes of the recordings at ``stem``."""
     options = run.options
     asked = wishes(item, options)
-    stem = recording_stem(item, options)
-    sources = _sources(stem)
-    made = Plan(
+    return Plan(
         action="pass",
         test=item.nodeid,
         stem=stem,
         source=options.mode,
         generator=generator,
         replay_timeout=options.replay_timeout,
-        again=_recording_command(item, options, set(sources.values())),
+        again=_recording_command(item, options, set(_sources(stem).values())),
         renaming=_renaming(item, stem, options),
         secrets=known_secrets(run),
         max_age=options.max_age,
@@ -46,12 +56,6 @@ def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
         pace=asked.pace,
         volatile=asked.volatile,
     )
-    found = action(item, run, made.exists())
-    if found == "record" and (kept := _kept(sources, options)):
-        return replace(made, kept=kept)
-    if options.verify and found == "pass" and made.exists() and not owns_sandbox(item):
-        return aside(made)
-    return replace(made, action=found)
 
 
 def plan_shared(
@@ -68,14 +72,9 @@ def plan_shared(
     """
     stem = shared_stem(item, fixturedef, request, run.options)
     made = replace(
-        plan(item, run, generator),
+        _planned(item, run, generator, stem),
         test=f"{fixturedef.baseid or '.'}::{fixturedef.argname}",
-        stem=stem,
         renaming="",
-        again=_recording_command(item, run.options, set(_sources(stem).values())),
-        action="pass",
-        baseline=None,
-        kept={},
     )
     found = action(item, run, made.exists())
     if found == "record" and (kept := _kept(_sources(stem), run.options)):

@@ -102,7 +102,7 @@ def test_a_dotenv_file_fills_what_the_environment_lacks(project, configure):
 
 def test_a_recorded_run_does_not_read_the_dotenv_file(project):
     (project.path / ".env").write_text("CONNEX_WS_URL=wss://from-file.example\n")
-    project.test("def test_it(connex_config):\n    assert connex_config.ws_url == 'wss://ws.connex.invalid'")
+    project.test("def test_it(connex_config):\n    assert connex_config.ws_url.startswith('ws://127.0.0.1:')")
     assert project.run().ret == 0
 
 

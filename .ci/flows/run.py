@@ -117,7 +117,7 @@ def print_table(folder: Path, runs: list[subprocess.CompletedProcess[str]]) -> i
         for reason in reasons[:3]:
             print(f"\n{flow}, {reason}")
     ended = [run.returncode for run in runs]
-    print(f"\n{len(seconds)} flows, {len(runs)} replays each, {sum(map(len, failed.values()))} differences")
+    print(f"\n{len(seconds)} flows, {len(runs)} replays, {sum(map(len, failed.values()))} differences")
     if not seconds or any(ended):
         bad = next((number for number, code in enumerate(ended) if code), None)
         print(f"exit codes of pytest: {sorted(set(ended))}; the first that is not 0 is replay {bad}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import threading
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from ..faults import Faults
 from ..upstreams import http_url, is_tls, websocket_url
 from .endpoint import Behaviour
 from .forward import Forward, kept_headers, relocated, target, tls
-from .http import Answering, Asked, BadBody, Refusal, refusal
+from .http import Answering, Asked, Refusal, refusal
 from .listener import Listener
 from .messages import Headers, values
 from .playing import Playing
@@ -179,18 +178,7 @@ class Desk:
         keep = session.plan.action == "record"
         forward = self._forward(name, keep)
         observer = Taping(session.http_recorder(), name, session.fail, self._elsewhere) if keep else None
-        try:
-            await forward.pass_on(asked, answering, self._here(name, asked), observer)
-        except (asyncio.CancelledError, BadBody):
-            if keep and not asked.is_whole:
-                self._fail_broken_off(session, asked)
-            raise
-
-    def _fail_broken_off(self, session: CassetteSession, asked: Asked) -> None:
-        """A request that did not come to its end is asked for in vain: a replay could not tell which it is."""
-        text = f"the client broke off its request {asked.method} {asked.path} within the body, which cannot be played"
-        with suppress(ReplayAborted):  # ends a test; this client has gone
-            session.fail(CassetteError(text, session.plan.http_path, again=False))
+        await forward.pass_on(asked, answering, self._here(name, asked), observer)
 
     async def _play(self, session: CassetteSession, name: str, asked: Asked, answering: Answering) -> None:
         upstream = http_url(self._upstreams[name])

@@ -145,15 +145,6 @@ WAYS: dict[str, tuple[str, str]] = {
         """,
         "cannot be written",
     ),
-    "an_upload_that_breaks_off": (
-        """
-        parts = urlsplit(connex_config.rest_url)
-        with socket.create_connection((parts.hostname, parts.port)) as client:
-            head = f"POST /plain HTTP/1.1\\r\\nHost: {parts.netloc}\\r\\nContent-Length: 100\\r\\n\\r\\n"
-            client.sendall(head.encode() + b"half")
-        """,
-        "the client broke off its request POST /plain within the body, which cannot be played",
-    ),
 }
 
 CONTROL = """

@@ -66,9 +66,11 @@ def test_a_fill_waits_for_its_order_and_a_price_for_the_fill():
     assert fills.expectation() == "the client asks POST https://rest.connex.invalid/v1/orders"
     prices = http.ask(interactions[1].request, "venue")
     assert prices.due(-1)  # beyond a request that was not asked, nothing is waited for
+    prices.given(-1)
     created = http.ask(interactions[0].request)
     assert (created.due(-1), created.status) == (True, 201)
     assert created.headers[2] == ("Set-Cookie", "connex-recorded-set-cookie")
+    created.over()  # the fill came after the answer
     assert not prices.due(0)
     assert fills.deliver(9) == ['{"type": "fill", "order": 17, "price": "2497.90"}', b"\x00\xff"]
     assert prices.due(0)

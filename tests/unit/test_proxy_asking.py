@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -142,18 +143,17 @@ async def test_a_line_that_would_be_two_is_not_written():
             server.ask("GET", "/", [("A", "b\r\nC: d")])
 
 
-async def test_every_address_of_a_server_is_tried(unused_tcp_port_factory):
+async def test_every_address_of_a_server_is_tried(unused_tcp_port_factory, monkeypatch):
     server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    loop = asyncio.get_running_loop()
-    find = loop.getaddrinfo
+    find = socket.getaddrinfo
 
-    async def both(host: str, number: int, **options: int) -> list[object]:
+    def both(host: str, number: int, *args: int, **options: int) -> list[object]:
         if host != "name":
-            return await find(host, number, **options)
-        return [*await find("127.0.0.9", number, **options), *await find("127.0.0.1", number, **options)]
+            return find(host, number, *args, **options)
+        return [*find("127.0.0.9", number, **options), *find("127.0.0.1", number, **options)]
 
-    loop.getaddrinfo = both
+    monkeypatch.setattr(socket, "getaddrinfo", both)
     connection = await dial("name", port, None)
     connection.close()
     server.close()

@@ -87,6 +87,7 @@ def stage(tmp_path) -> Stage:
 def proxy(request, stage, caplog, capfd) -> Iterator[Proxy]:
     """A proxy that serves its next client when the test is over, stops, and has said nothing."""
     caplog.set_level(logging.WARNING)
+    before = set(threading.enumerate())
     with Upstream(says(ok(b"fine"))) as upstream:
         if request.param == "replay":
             with stage.proxy("record", upstream.url) as recording:
@@ -98,7 +99,8 @@ def proxy(request, stage, caplog, capfd) -> Iterator[Proxy]:
     gc.collect()
     assert [record.getMessage() for record in caplog.records] == []
     assert capfd.readouterr().err == ""
-    assert [thread.name for thread in threading.enumerate() if thread.name == "connex-proxy"] == []
+    left = set(threading.enumerate()) - before
+    assert [thread.name for thread in left if thread.name == "connex-proxy"] == []
 
 
 def every(cases: dict[str, bytes]) -> Callable[..., object]:

@@ -340,7 +340,9 @@ def test_the_loop_of_others_is_as_ever():
             raise ValueError
         asyncio.create_task(fail())
         await asyncio.sleep(0)
-    asyncio.run(main())
+    loop = asyncio.new_event_loop()  # asyncio.run would have older releases of pytest-asyncio lose theirs
+    loop.run_until_complete(main())
+    loop.close()
     import gc
     gc.collect()
     assert seen == ["Task exception was never retrieved"]

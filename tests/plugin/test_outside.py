@@ -111,4 +111,4 @@ def test_a_pool_of_connections_may_be_kept(project):
 
 def test_a_run_without_a_test_that_uses_connex_has_no_proxy(project):
     project.test("import threading\ndef test_it(): assert 'connex-proxy' not in str(threading.enumerate())\n")
-    project.run().assert_outcomes(passed=1)
+    project.run_apart().assert_outcomes(passed=1)

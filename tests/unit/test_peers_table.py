@@ -388,7 +388,9 @@ def write_and_finish(writer: CassetteWriter, event: Event) -> None:
 
 def test_unsent_recorded_frames_fail_the_test(recorded: Project) -> None:
     recorded.test(
-        "async def test_ws(connex_config, connex_connect):\n    await connex_connect(connex_config.ws_url)\n"
+        "async def test_ws(connex_config, connex_connect):\n"
+        "    async with connex_connect(connex_config.ws_url):\n"
+        "        pass\n"
     )
     result = recorded.run("-k", "test_ws")
     assert result.ret == pytest.ExitCode.TESTS_FAILED

@@ -125,7 +125,7 @@ def _lines_of_json(text: str) -> dict[str, Any] | None:
         return None
     try:
         interactions = list(map(_decoded, _one_by_one(text, begin + len(_BEGIN), end)))
-    except (ValueError, LookupError, TypeError):
+    except (msgspec.DecodeError, ValueError, LookupError, TypeError):
         return None
     facts = yaml.load(text[:begin], Loader=_LOADER)  # noqa: S506  (a safe loader)
     if not isinstance(facts, dict):

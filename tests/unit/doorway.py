@@ -49,6 +49,7 @@ class Doorway:
         """Listen on the running loop, if that has not begun."""
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve())
+            self._serving._log_destroy_pending = False  # type: ignore[attr-defined]  # a loop may leave its tasks behind
         await self._opened.wait()
 
     async def open(self) -> None:

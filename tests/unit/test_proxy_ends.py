@@ -21,6 +21,7 @@ from typing import Any
 import aiohttp
 import pytest
 import websocket
+import websockets
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
@@ -35,6 +36,9 @@ from .loopback import SHORT, handshake, raw
 from .upstream import PATIENCE, Stage, connected
 
 BOTH = ("record", "replay")
+
+# The synchronous client of websockets 14 sends no pings by itself, and does not know the argument.
+NO_KEEPALIVE: dict[str, Any] = {} if websockets.version.version < "15" else {"ping_interval": None}
 
 
 @pytest.fixture
@@ -216,7 +220,7 @@ def test_a_server_that_answers_pings_until_it_dies_is_noticed_when_it_has(stage)
         line.wait_for_the_end()
 
     def use(proxy: Proxy) -> Any:
-        with connect_sync(proxy.ws_url, close_timeout=SHORT, ping_interval=None) as ws:
+        with connect_sync(proxy.ws_url, close_timeout=SHORT, **NO_KEEPALIVE) as ws:
             answered = [ws.ping().wait(PATIENCE)]
             ws.recv(PATIENCE)
             answered.append(ws.ping().wait(SHORT))
@@ -229,7 +233,7 @@ def test_a_server_that_answers_pings_until_it_dies_is_noticed_when_it_has(stage)
 
 
 def leave(proxy: Proxy) -> Any:
-    with connect_sync(proxy.ws_url, close_timeout=4 * SHORT, ping_interval=None) as ws:
+    with connect_sync(proxy.ws_url, close_timeout=4 * SHORT, **NO_KEEPALIVE) as ws:
         said = ws.recv(PATIENCE)
         ws.close(4000, "enough")
     return said, ws.close_code
@@ -430,7 +434,7 @@ def read_by_websockets(url: str) -> int:
 
 def read_by_websockets_sync(url: str) -> int:
     count = 0
-    with connect_sync(url, ping_interval=None, close_timeout=SHORT) as ws:
+    with connect_sync(url, close_timeout=SHORT, **NO_KEEPALIVE) as ws:
         ws.send("go")
         try:
             while True:

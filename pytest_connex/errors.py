@@ -184,7 +184,7 @@ class SecretFound(CassetteError):
 
 
 class ReplayAborted(BaseException):
-    """Ends a test whose code under test goes on asking after its recording has failed it.
+    """Ends code under test that goes on asking after its recording has failed it, or after its test is over.
 
     Like ``KeyboardInterrupt`` it is no ``Exception``, so that a retry loop with ``except Exception``
     ends too. The verdict that pytest reports is the :class:`CassetteError` that came first.

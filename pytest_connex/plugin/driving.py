@@ -221,6 +221,7 @@ def abort(verdict: BaseException | None) -> NoReturn:
     Raises:
         ReplayAborted: Always.
     """
+    __tracebackhide__ = True
     with suppress(RuntimeError):  # no loop runs here
         if (task := asyncio.current_task()) is not None:
             task.add_done_callback(_retrieve)

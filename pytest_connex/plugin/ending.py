@@ -7,25 +7,29 @@ after a limit presses it to end, until it is over:
 1. The coroutine of the phase is cancelled, twice, with time to clean up after each.
 2. A coroutine that swallows both is left behind: it is not resumed, and its task ends (:mod:`.driving`).
 3. Code without a loop, and a task that never suspends, are interrupted by a signal in the main thread, which raises
-   :class:`~pytest_connex.errors.ReplayAborted` there.
+   :class:`~pytest_connex.errors.ReplayAborted` there, and are cornered when they swallow that (:mod:`.cornering`).
 
 Whatever was begun for a phase looks whether that phase is over before it does anything. Background tasks of the
 test are left to the test and its fixtures; what is left of them when their loop is closed is ended then. Code in
-threads of its own cannot be ended; what it asks after the verdict raises :class:`~pytest_connex.errors.ReplayAborted`
-there.
+threads of its own cannot be ended. :class:`~pytest_connex.errors.ReplayAborted` is raised there where it dials with
+``connex_connect_sync`` after the verdict, or uses ``connex_rest`` after its test; what it asks with any other client
+is taken for the business of the test that runs then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
+from .cornering import corner
 from .driving import Driven, Tasks, abort, hush
 
 _Result = TypeVar("_Result")
@@ -36,11 +40,17 @@ _SIGNAL = signal.SIGUSR2
 _AGAIN = 0.05
 """Seconds between two interruptions, from the third on."""
 
+_SINGLY = 10
+"""How many interruptions may be swallowed before what runs is cornered."""
+
 _PACE = 1.0
 """Seconds between two questions of a thread that cannot be ended."""
 
 _SWALLOWING = frozenset({"__del__", "_remove"})
-"""Functions whose exceptions the interpreter only prints: ``_remove`` is that of weak collections."""
+"""Functions whose exceptions the interpreter only prints: ``_remove`` is that of weak collections.
+
+It does so with all that the module ``weakref`` calls, too.
+"""
 
 _PLUMBING = frozenset(
     {"contextlib", "pluggy", "_pytest", "pytest_asyncio", __name__.partition(".")[0]}
@@ -106,6 +116,8 @@ class _Phase:
         self.tasks: Tasks | None = None
         self.watched = False
         self.over = False
+        self.interruptions = 0
+        self.traced_before: Any = None
         self._spared: tuple[FrameType, int] | None = None
         self._news = threading.Event()
 
@@ -210,6 +222,8 @@ class Ending:
                 yield
             finally:
                 phase.over = True
+                if phase.interruptions > _SINGLY:
+                    sys.settrace(phase.traced_before)
         finally:  # also where an interruption came in the last moment of the phase
             with self._lock:
                 phase.end()
@@ -332,11 +346,23 @@ class Ending:
         if phase is None or phase.over or not phase.watched or phase.spares(frame):
             return
         pressed = phase.pressed_in(_running_loop())
-        if pressed is None:
-            abort(self._verdict)
-        elif not pressed.unanswered:
+        if pressed is not None and not pressed.unanswered:
             pressed.press()
-        elif pressed.in_task():
+        elif pressed is None or pressed.in_task():
+            self._strike(phase, frame)
+
+    def _strike(self, phase: _Phase, frame: FrameType | None) -> None:
+        """Raise what ends a phase where the main thread is, or wherever it goes on from there."""
+        phase.interruptions += 1
+        if phase.interruptions == _SINGLY:
+            phase.traced_before = sys.gettrace()
+        if frame is not None and phase.interruptions > _SINGLY:
+            corner(frame, phase.interruptions - _SINGLY - 1, partial(self._strike_at, phase))
+        abort(self._verdict)
+
+    def _strike_at(self, phase: _Phase, frame: FrameType) -> None:
+        __tracebackhide__ = True
+        if not phase.over and not _is_untouchable(frame):
             abort(self._verdict)
 
 
@@ -348,7 +374,9 @@ def _is_untouchable(frame: FrameType) -> bool:
     module = str(frame.f_globals.get("__name__"))
     if module in _PLUMBING or module.partition(".")[0] in _PLUMBING or frame.f_code.co_name in _ENTERING:
         return True
-    return any(one.f_code.co_name in _SWALLOWING for one in _stack(frame))
+    return any(
+        one.f_code.co_name in _SWALLOWING or one.f_globals.get("__name__") == "weakref" for one in _stack(frame)
+    )
 
 
 def _stack(frame: FrameType | None) -> Iterator[FrameType]:

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 import pytest_asyncio
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ReplayAborted
 from .marker import wishes
 from .run import OUTCOMES, PROXY, RUN, TRIAL, owns_sandbox
 
@@ -234,11 +234,17 @@ def connex_sleep() -> Callable[[float], object]:
 def connex_rest(
     request: pytest.FixtureRequest, connex_dialect: Dialect, connex_sleep: Callable[[float], object]
 ) -> Iterator[ConnexRest]:
-    """A ``requests.Session`` on the REST API, authenticated."""
+    """A ``requests.Session`` on the REST API, authenticated; a thread that uses it after its test is ended."""
     from ..client.rest import ConnexRest
 
     with ConnexRest(_settings(request), connex_dialect, connex_sleep) as client:
         yield client
+    client.get_adapter = _over  # type: ignore[method-assign]
+
+
+def _over(url: str | bytes) -> NoReturn:
+    """Ask nothing more with the client of a test that is over: the proxy would take it for the next test's."""
+    raise ReplayAborted("the test of this client is over")
 
 
 @pytest_asyncio.fixture

@@ -272,6 +272,57 @@ def test_asks_again_in_a_thread_whatever_is_raised(connex_rest):
     thread.join()
 """
 
+SWALLOWING_WITHOUT_A_PAUSE = """
+def test_asks_again(connex_rest):
+    while True:
+        try:
+            connex_rest.get(PATH)
+        except:
+            pass
+
+def test_asks_again_deep_within(connex_config):
+    def insist():
+        while True:
+            try:
+                requests.get(connex_config.rest_url + PATH).raise_for_status()
+            except BaseException:
+                continue
+    insist()
+
+async def test_asks_again_on_a_loop_that_it_never_gives_back(connex_config):
+    while True:
+        try:
+            requests.get(connex_config.rest_url + PATH)
+        except:
+            pass
+
+def test_asks_again_on_a_loop_of_its_own(connex_config):
+    async def main():
+        while True:
+            try:
+                requests.get(connex_config.rest_url + PATH)
+            except:
+                pass
+    asyncio.run(main())
+"""
+
+LEFT_IN_A_THREAD = """
+asks = threading.Event()
+answers = []
+
+def test_leaves_a_thread_that_asks_when_it_is_over(connex_rest):
+    def work():
+        asks.wait()
+        answers.append(connex_rest.get(PATH))
+    test_leaves_a_thread_that_asks_when_it_is_over.thread = threading.Thread(target=work)
+    test_leaves_a_thread_that_asks_when_it_is_over.thread.start()
+
+def test_next(connex_rest):
+    asks.set()
+    test_leaves_a_thread_that_asks_when_it_is_over.thread.join()
+    assert answers == []
+"""
+
 SLOW_TEARDOWN = """
 import asyncio
 import pathlib
@@ -392,7 +443,6 @@ def test_clients_that_swallow_what_does_not_fit_their_recording(recorded):
     mismatched, asking = DIALLING + WAITING + READING, ASKING + SWALLOWING_ALL
     copy_for_each(recorded.ws, mismatched + EXHAUSTED)
     copy_for_each(recorded.http, asking)
-    # What swallows all in a thread of its own goes on after its test, and would ask in the name of the next one.
     assert end(recorded, mismatched + EXHAUSTED + asking) == {
         **dict.fromkeys(names_in(mismatched + asking), "CassetteMismatch"),
         **dict.fromkeys(names_in(EXHAUSTED), "CassetteExhausted"),
@@ -402,6 +452,38 @@ def test_clients_that_swallow_what_does_not_fit_their_recording(recorded):
 def test_clients_that_swallow_a_missing_recording(project):
     clients = DIALLING + ASKING
     assert end(project, clients) == dict.fromkeys(names_in(clients), "CassetteMissing")
+
+
+def test_clients_that_swallow_their_interruption_without_a_pause(project):
+    clients = SWALLOWING_WITHOUT_A_PAUSE
+    assert end(project, clients) == dict.fromkeys(names_in(clients), "CassetteMissing")
+
+
+def test_a_trace_function_is_brought_back(project):
+    project.test(
+        HEAD
+        + SWALLOWING_WITHOUT_A_PAUSE
+        + """
+import sys
+
+@pytest.fixture(autouse=True, scope="module")
+def traced():
+    def nothing(*args):
+        pass
+    sys.settrace(nothing)
+    yield
+    traced_at_last = sys.gettrace()
+    sys.settrace(None)
+    assert traced_at_last is nothing
+"""
+    )
+    project.run_apart("-o", "connex_replay_timeout=0.1", timeout=120).assert_outcomes(failed=4)
+
+
+def test_a_thread_that_goes_on_after_its_test_asks_nothing_in_the_name_of_the_next(project):
+    project.test(HEAD + LEFT_IN_A_THREAD)
+    result = project.run_apart("-rf", timeout=120)
+    result.assert_outcomes(passed=2)
 
 
 def test_a_slow_teardown_after_a_verdict_is_not_cancelled(recorded):

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 _REFRESH = 0.1  # seconds
 
+_LEAVING = 1.0
+"""Seconds that the server has to answer the close; while it sends a burst, the answer is behind all of that."""
+
 
 def capture(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Record into FILE.ws.jsonl.")],
@@ -164,6 +167,7 @@ class _Conversation:
             self._config.ws_url,
             ping_interval=dialect.ping_interval,
             ping_timeout=dialect.ping_timeout,
+            close_timeout=_LEAVING,
             max_size=None,
             logger=SILENT,
         )

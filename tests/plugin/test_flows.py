@@ -19,11 +19,11 @@ def run(*args: str) -> subprocess.CompletedProcess[str]:
 def test_every_flow_is_replayed_as_it_was_recorded():
     for package in ("aiohttp", "httpx_ws", "websocket"):
         pytest.importorskip(package)
-    ran = run("--times", "3")
+    ran = run("--times", "1")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     last = ran.stdout.splitlines()[-1].split()
     assert int(last[0]) >= 20
-    assert last[1:] == ["flows,", "3", "replays,", "0", "differences"]
+    assert last[1:] == ["flows,", "1", "replays,", "0", "differences"]
 
 
 def test_a_replay_that_is_not_what_was_recorded_is_told(tmp_path):

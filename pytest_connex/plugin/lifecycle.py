@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import copy
 import threading
+import unittest
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -31,8 +32,33 @@ from .verdict import failed_call, judged, raise_verdict
 _UNDONE = pytest.StashKey[ExitStack]()
 """What is undone when a test is over."""
 
-_HELD = pytest.StashKey[tuple[pytest.CallInfo[None], pytest.TestReport]]()
-"""A call that passed, while its recording is not used up: what is left may be for the fixtures that end."""
+
+class _Held(NamedTuple):
+    """A call that passed, while its recording is not used up: what is left may be for the fixtures that end.
+
+    Attributes:
+        call: The call.
+        report: Its report.
+        shown: What stands for the report until then.
+    """
+
+    call: pytest.CallInfo[None]
+    report: pytest.TestReport
+    shown: pytest.TestReport
+
+
+class _Told:
+    """Knows the last report that the other plugins were told of."""
+
+    last: pytest.TestReport | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.last = report
+
+
+_HELD: pytest.StashKey[_Held | None] = pytest.StashKey()
+_TOLD = pytest.StashKey[_Told]()
 
 _Hook = Callable[[threading.ExceptHookArgs], Any]
 _EXCEPTHOOK = pytest.StashKey[_Hook]()
@@ -51,6 +77,7 @@ def begin(item: pytest.Item, known: dict[str, Any]) -> Trial:
     trial = Trial(CassetteSession(planned, lambda: settings_of(run, known), ending, run.now), ending)
     item.stash[TRIAL] = trial
     item.stash[OUTCOMES] = []
+    item.stash[_HELD] = None
     item.stash[_UNDONE] = ExitStack()
     item.config.stash[ACTIVE] = trial
     ending.open()
@@ -116,6 +143,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     try:
         with trial.ending.phase(trial.ending.patience), driven_test(item, trial, allow_uvloop):
             result = yield
+        trial.returned = True
         if (proxy := item.config.stash.get(PROXY, None)) is not None:
             proxy.hear()
         session.check_recorded()
@@ -146,12 +174,12 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
         verifying.compare(item, session, item.config.stash[RUN].options.cassette_dir)
         if session.verdict is not None and session.verdict is not known:
             raise session.verdict
-        _settle(item, session)
+        _settle(item, trial)
     except ReplayAborted:
         raise session.verdict or AssertionError("interrupted without a verdict") from None
     finally:
-        if _HELD in item.stash:
-            item.ihook.pytest_runtest_logreport(report=item.stash[_HELD][1])
+        if (held := item.stash[_HELD]) is not None:
+            _release(item, held)
         session.close()
         session.discard()
         trial.ending.close()
@@ -160,19 +188,37 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
     return None
 
 
-def _settle(item: pytest.Item, session: CassetteSession) -> None:
+def _settle(item: pytest.Item, trial: Trial) -> None:
     """Write what a passed test recorded, or fail it for what it left unused."""
-    if item.stash[OUTCOMES] and "failed" not in item.stash[OUTCOMES] and session.plan.baseline is None:
+    session = trial.session
+    if _passed(item, trial) and session.plan.baseline is None:
         session.commit()
-    if _HELD in item.stash and (error := session.unplayed()):
+    if (held := item.stash[_HELD]) is not None and (error := session.unplayed()):
         error.advise(session.plan.again)
         session.verdict = error
-        call, _ = item.stash[_HELD]
-        item.stash[_HELD] = call, failed_call(item, call, error)
+        item.stash[_HELD] = held._replace(report=failed_call(item, held.call, error))
+
+
+def _passed(item: pytest.Item, trial: Trial) -> bool:
+    outcomes = item.stash[OUTCOMES]
+    if outcomes:
+        return "failed" not in outcomes
+    # A plugin has called it again, and makes a report of its own. What unittest calls returns also when it fails.
+    return trial.returned and not issubclass(getattr(item, "cls", None) or object, unittest.TestCase)
+
+
+def _release(item: pytest.Item, held: _Held) -> None:
+    """Have a report be known at last: told, or, where nobody is told yet, in the place of what stands for it."""
+    if item.config.stash[_TOLD].last is held.shown:
+        item.ihook.pytest_runtest_logreport(report=held.report)
+    else:
+        vars(held.shown).update(vars(held.report))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep threads that were ended from being reported: that follows from the verdict."""
+    """Know which reports are told, and have threads not reported that were ended: that follows from the verdict."""
+    told = config.stash[_TOLD] = _Told()
+    config.pluginmanager.register(told)
     before = config.stash[_EXCEPTHOOK] = threading.excepthook
 
     def report(args: threading.ExceptHookArgs) -> None:
@@ -258,10 +304,11 @@ def pytest_runtest_makereport(
     if report.failed:
         item.config.stash[RUN].failures += 1
         report.sections += _faults(item)
-    if report.when == "call" and not trial.called and _HELD not in item.stash and _is_held(item, session):
-        item.stash[_HELD] = call, report
-        report = copy.copy(report)
-        report.when = "setup"  # nobody takes note of a set-up that passed
+    if report.when == "call" and not trial.called and item.stash[_HELD] is None and _is_held(item, session):
+        shown = copy.copy(report)
+        shown.when = "setup"  # nobody takes note of a set-up that passed
+        item.stash[_HELD] = _Held(call, report, shown)
+        return shown
     return report
 
 

@@ -23,11 +23,13 @@ class Trial:
         session: Its recordings.
         ending: Ends it where it goes on after its verdict.
         called: Whether its call is under way.
+        returned: Whether its call has returned, and raised nothing.
     """
 
     session: CassetteSession
     ending: Ending
     called: bool = False
+    returned: bool = False
 
     @property
     def verdict(self) -> CassetteError | None:

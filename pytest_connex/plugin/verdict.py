@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).parent
 
+_CALLS_AGAIN = "pytest_retry.retry_plugin"
+"""A plugin that calls a test again within the hook that makes the report of its failure."""
+
 
 def raise_verdict(item: pytest.Item, session: CassetteSession, cause: BaseException | None) -> None:
     """Raise the verdict on a test, if there is one; where nothing is recorded, the ini may ask to skip instead.
@@ -90,7 +93,10 @@ def failed_call(item: pytest.Item, call: pytest.CallInfo[None], verdict: Cassett
 
     failed = pytest.CallInfo.from_call(reveal, "call")
     failed.start, failed.stop, failed.duration = call.start, call.stop, call.duration
-    report: pytest.TestReport = item.ihook.pytest_runtest_makereport(item=item, call=failed)
+    manager = item.config.pluginmanager
+    calling_again = [plugin for plugin in manager.get_plugins() if getattr(plugin, "__name__", "") == _CALLS_AGAIN]
+    make = manager.subset_hook_caller("pytest_runtest_makereport", calling_again)
+    report: pytest.TestReport = make(item=item, call=failed)
     return report
 
 

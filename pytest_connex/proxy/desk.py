@@ -100,7 +100,7 @@ class Desk:
         for served in list(self._served):
             await served.stop()
         for forward in self._forwards.values():
-            await forward.stop()
+            forward.stop()
 
     # whose the connections are
 

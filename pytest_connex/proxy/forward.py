@@ -95,7 +95,7 @@ class Unobserved:
 
 
 class Forward:
-    """Passes requests on to ``upstream``, within the running event loop.
+    """Passes requests on to ``upstream``, each within the event loop of its client.
 
     Args:
         upstream: Base URL of the server.
@@ -117,10 +117,12 @@ class Forward:
         self._note = note
         self._servers: dict[asyncio.Future[None], Asking] = {}
 
-    async def stop(self) -> None:
-        """Close the connections to the server."""
-        for server in list(self._servers.values()):
-            server.close()
+    def stop(self) -> None:
+        """Close the connections to the server that are on the running loop; others serve clients of theirs."""
+        here = asyncio.get_running_loop()
+        for gone, server in list(self._servers.items()):
+            if gone.get_loop() is here:
+                server.close()
 
     async def pass_on(self, asked: Asked, answering: Answering, here: str, observer: Observer | None = None) -> None:
         """Pass on a request, and its answer as it comes.

@@ -676,6 +676,20 @@ def test_a_proxy_stops_while_a_server_is_silent(stage, action):
             assert silence.went.wait(PATIENCE)
 
 
+def test_a_loop_that_ends_leaves_the_clients_of_other_loops_connected(stage):
+    async def begin_and_end(proxy: Proxy) -> None:
+        on_this_loop = proxy.stand_ins()[port_of(proxy)]()
+        await on_this_loop.start()
+        await on_this_loop.stop()
+
+    with Upstream(says(ok())) as upstream, stage.proxy("pass", upstream.url) as proxy, connected(proxy) as connection:
+        for _ in range(2):
+            connection.sendall(request_of())
+            received(connection, b"ok")
+            asyncio.run(begin_and_end(proxy))
+    assert (len(upstream.asked), upstream.connections) == (2, 1)
+
+
 def test_a_client_that_leaves_in_the_middle_of_a_long_answer_is_no_fault_of_the_server(stage):
     began, left = threading.Event(), threading.Event()
 
@@ -892,7 +906,7 @@ def observed(url: str) -> Iterator[tuple[socket.socket, Noted]]:
 
     async def stop() -> None:
         await port.stop()
-        await forward.stop()
+        forward.stop()
 
     port = Port(http, lambda asked: refusal(404, ""), Faults())
     background = BackgroundLoop("observed")

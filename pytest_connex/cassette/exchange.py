@@ -21,9 +21,9 @@ Ending: TypeAlias = Literal["whole", "cut", "left", "reset", "refused", "unanswe
 ``whole``       the answer came to its end
 ``cut``         the server ended or reset the connection within the answer
 ``left``        the client gave up, before the answer or within it
-``reset``       the server ended or reset the connection instead of answering
+``reset``       the connection broke before an answer, as by a reset
 ``refused``     there was no connection to the server
-``unanswered``  anything else came instead of an answer, such as what is no HTTP
+``unanswered``  the server closed the connection, or said what is no answer
 =============== ==============================================================
 """
 

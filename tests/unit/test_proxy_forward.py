@@ -20,12 +20,13 @@ import pytest
 import requests
 
 from pytest_connex.background import BackgroundLoop
+from pytest_connex.cassette.exchange import Ending
 from pytest_connex.cassette.http_file import read_interactions
 from pytest_connex.cassette.http_matching import Matching
 from pytest_connex.config import RECORDED_KEY
 from pytest_connex.errors import CassetteMismatch, CassetteMissing
 from pytest_connex.faults import Faults
-from pytest_connex.proxy.forward import End, Forward
+from pytest_connex.proxy.forward import Forward
 from pytest_connex.proxy.http import Answering, refusal
 from pytest_connex.proxy.http import Asked as HttpAsked
 from pytest_connex.proxy.messages import Headers
@@ -890,7 +891,7 @@ class Noted:
     def piece(self, data: bytes) -> None:
         self.told.append(("piece", data))
 
-    def ended(self, how: End, error: OSError | None) -> None:
+    def ended(self, how: Ending, error: OSError | None) -> None:
         self.told.append(("ended", how, type(error)))
         self.has_ended.set()
 
@@ -1024,7 +1025,7 @@ def test_a_client_that_leaves_while_the_server_is_dialled_is_told_too(monkeypatc
     assert noted.told[-1] == ("ended", "left", type(None))
 
 
-def test_a_body_in_bad_chunks_is_the_clients_fault_and_the_server_is_left(monkeypatch):
+def test_a_body_in_bad_chunks_is_the_clients_fault_and_the_server_is_left():
     async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heard.append(await reader.read())
 

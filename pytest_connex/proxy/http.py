@@ -71,6 +71,7 @@ class Asked:
         gone: Done when the connection of this request is over for HTTP, whoever ended it. Requests that came on one
             connection have the same.
         trailers: What came after the body, once that has been read.
+        waiting: How many bytes of the body have come and have not been read.
     """
 
     def __init__(

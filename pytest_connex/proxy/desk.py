@@ -208,7 +208,12 @@ class Desk:
         return self._forwards[name, keep]
 
     def _tls(self, url: str) -> ssl.SSLContext | None:
-        return self._verified if is_tls(url) else None
+        """Return how the certificate of a server is verified; None where it speaks no TLS."""
+        if not is_tls(url):
+            return None
+        if self._verified is None:
+            self.trust()
+        return self._verified
 
     def _elsewhere(self, work: Callable[[], None]) -> None:
         """Look into something large in a thread of its own."""

@@ -93,7 +93,7 @@ class Forward:
     Args:
         upstream: Base URL of the server.
         readable: Whether answers must come in an encoding that can be searched for secrets.
-        verified: How the server's certificate is verified; None where there is none.
+        verified: How the server's certificate is verified; None where it speaks no TLS.
         note: Told in words why a client got no answer, without what was asked or said: either may be secret.
     """
 
@@ -157,10 +157,7 @@ class Forward:
         else:
             server.close()
         parts = urlsplit(self._upstream)
-        if parts.scheme == "https" and self._verified is None:
-            self._verified = tls()
-        verified = self._verified if parts.scheme == "https" else None
-        server = await dial(parts.hostname or "", parts.port or _PORTS[parts.scheme], verified)
+        server = await dial(parts.hostname or "", parts.port or _PORTS[parts.scheme], self._verified)
         self._servers[asked.gone] = server
         return server
 

@@ -241,7 +241,6 @@ class Port:
         endpoint.on_lost = lambda: self._forget(endpoint)
         self._endpoints.add(endpoint)
         transport, rest = answering.hand_over()
-        transport.set_protocol(endpoint)
         transport.resume_reading()
         endpoint.connection_made(transport)
         endpoint.disturb(self._faults.connection())

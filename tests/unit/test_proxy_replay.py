@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Conne
 from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteError, CassetteExhausted, CassetteMismatch
-from pytest_connex.proxy.replay import EXHAUSTED_CODE, MISMATCH_CODE, ReplayDialler, Verdict
+from pytest_connex.proxy.replay import EXHAUSTED_CODE, MISMATCH_CODE, Replay, ReplayDialler, Verdict
 from pytest_connex.secrets.redaction import Redactor
 
 from .conftest import URL, Tape, Write
@@ -373,6 +373,20 @@ async def test_a_message_on_another_connection_lets_go_what_waited_for_it(tape, 
         await orders.send("buy")
         assert await waiting == "bought"
     assert (on.verdicts, on.player.unplayed()) == ([], None)
+
+
+@on_a_virtual_clock
+async def test_a_connection_that_is_gone_is_not_told_what_happens_on_others(tape, stage, monkeypatch):
+    told: list[Replay] = []
+    monkeypatch.setattr(Replay, "nudge_soon", lambda replay: told.append(replay))
+    on = stage(tape.connection(("sent", "one")).connection(("sent", "two"), ("sent", "three")))
+    for messages in (["one"], ["two", "three"]):
+        told.clear()
+        async with on.connect(URL) as ws:
+            for message in messages:
+                await ws.send(message)
+        await asyncio.sleep(1)
+    assert len(set(told)) == 1
 
 
 @on_a_virtual_clock

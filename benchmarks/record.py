@@ -46,7 +46,7 @@ async def through_relay(recorder: Any, url: str, count: int) -> None:
     async with Door(dialler.behaviour) as connect, connect(url, compression=None) as ws:
         await ws.send(SUBSCRIBE)
         await read(ws.recv, count)
-    dialler.stop()
+    await dialler.stop_here()
 
 
 async def recorded(folder: Path, url: str, count: int) -> None:

@@ -74,7 +74,7 @@ class Connections:
     """The connections of an event loop, as far as its selector has seen them.
 
     Attributes:
-        dialling: The sockets of the loop whose dials are under way, by a key of the loop's.
+        dialling: The sockets of the loop whose dials are under way.
     """
 
     def __init__(self) -> None:

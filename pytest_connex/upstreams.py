@@ -13,10 +13,14 @@ from .config import ConnexConfig, canonical_url, origin
 from .errors import ConfigError
 
 REST = "rest"
+"""The upstream that is Connex's own REST."""
+
 WEBSOCKET = "ws"
+"""The upstream that is Connex's own WebSocket."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
-_SCHEMES = {"https": "wss", "http": "ws"}
+_OF_WEBSOCKET = {"https": "wss", "http": "ws"}
+_OF_HTTP = {"wss": "https", "ws": "http"}
 
 
 def all_upstreams(config: ConnexConfig, named: Mapping[str, str]) -> dict[str, str]:
@@ -43,20 +47,20 @@ def checked(named: object) -> dict[str, str]:
     return dict(named)
 
 
-def recorded_upstream(name: str, url: str) -> str:
-    """Return the URL that recordings carry in the place of an upstream's."""
+def recorded_upstream(name: str, url: str = "") -> str:
+    """Return the URL that recordings carry in the place of an upstream's ``url``; without one, that of its HTTP."""
     scheme = "wss" if urlsplit(url).scheme in ("ws", "wss") else "https"
     return f"{scheme}://{name}.connex.invalid"
 
 
 def http_url(url: str) -> str:
     """Return the URL of the HTTP of a server."""
-    return _with(url, {websocket: http for http, websocket in _SCHEMES.items()})
+    return _with(url, _OF_HTTP)
 
 
 def websocket_url(url: str) -> str:
     """Return the URL of the WebSockets of a server."""
-    return _with(url, _SCHEMES)
+    return _with(url, _OF_WEBSOCKET)
 
 
 def is_tls(url: str) -> bool:
@@ -69,7 +73,7 @@ def canonical_websocket(url: str, upstreams: Mapping[str, str]) -> str:
     for name in sorted(upstreams, key=lambda name: name != WEBSOCKET):
         base = websocket_url(upstreams[name])
         if base and origin(url) == origin(base):
-            return canonical_url(url, base, websocket_url(recorded_upstream(name, base)))
+            return canonical_url(url, base, recorded_upstream(name, base))
     return url
 
 

@@ -16,7 +16,8 @@ from urllib.parse import urljoin
 from ..config import canonical_url, origin
 from ..errors import CassetteError, SecretFound
 from ..secrets.redaction import Redactor
-from .exchange import Fields, HttpRequest, Interaction, Piece, upstream_url
+from ..upstreams import recorded_upstream
+from .exchange import Fields, HttpRequest, Interaction, Piece
 from .inflation import ENCODINGS, inflated
 
 _LOCATIONS = frozenset({"location", "content-location"})
@@ -70,7 +71,7 @@ class Cleaning:
         Raises:
             CassetteError: Its body cannot be looked into.
         """
-        url = canonical_url(_as_text(asked.url), self._base(upstream), upstream_url(upstream))
+        url = canonical_url(_as_text(asked.url), self._base(upstream), recorded_upstream(upstream))
         content = self._readable(asked)
         body = self._redactor.binary(content)
         headers = [
@@ -120,7 +121,7 @@ class Cleaning:
             if "://" in value:
                 return self._canonical(value)
             if value.startswith("/") and not value.startswith("//"):
-                base, recorded = self._base(upstream), upstream_url(upstream)
+                base, recorded = self._base(upstream), recorded_upstream(upstream)
                 return canonical_url(urljoin(base, value), base, recorded).removeprefix(recorded)
         return value
 
@@ -128,11 +129,11 @@ class Cleaning:
         """Return a URL with the host that recordings carry, whichever upstream it leads to."""
         for name, base in self._upstreams.items():
             if origin(url) == origin(base):
-                return canonical_url(url, base, upstream_url(name))
+                return canonical_url(url, base, recorded_upstream(name))
         return url
 
     def _base(self, upstream: str) -> str:
-        return self._upstreams.get(upstream) or upstream_url(upstream)
+        return self._upstreams.get(upstream) or recorded_upstream(upstream)
 
     def _moved(self, before: bytes, after: bytes, pieces: Iterable[Piece]) -> Iterator[Piece]:
         """Yield pieces with the lengths that they have after redaction; those that share a secret are one."""

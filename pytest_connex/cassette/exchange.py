@@ -11,6 +11,8 @@ import os
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
+from ..upstreams import REST
+
 Fields: TypeAlias = list[tuple[str, str]]
 """Headers one by one, as they were written: repeated ones are repeated."""
 
@@ -21,14 +23,11 @@ Ending: TypeAlias = Literal["whole", "cut", "left", "reset", "refused", "unanswe
 ``whole``       the answer came to its end
 ``cut``         the server ended or reset the connection within the answer
 ``left``        the client gave up, before the answer or within it
-``reset``       the server ended or reset the connection instead of answering
+``reset``       the connection broke before an answer, as by a reset
 ``refused``     there was no connection to the server
-``unanswered``  anything else came instead of an answer, such as what is no HTTP
+``unanswered``  the server closed the connection, or said what is no answer
 =============== ==============================================================
 """
-
-REST = "rest"
-"""The upstream that is Connex's own REST."""
 
 NOT_ANSWERED = 504
 """The status that other readers of a recording see where nothing was answered."""
@@ -102,11 +101,6 @@ class Interaction:
         if self.errno is None:
             return kind(self.error)
         return kind(self.errno, os.strerror(self.errno))
-
-
-def upstream_url(name: str) -> str:
-    """Return the base URL that recordings have for an upstream."""
-    return f"https://{name}.connex.invalid"
 
 
 def reason_without_answer(ended: Ending) -> str:

@@ -16,7 +16,8 @@ import msgspec
 import yaml
 
 from ..errors import CassetteError
-from .exchange import REST, Ending, Fields, HttpRequest, Interaction, Piece
+from ..upstreams import REST
+from .exchange import Ending, Fields, HttpRequest, Interaction, Piece
 
 _MEMBERS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "request": {"method": str, "uri": str, "headers": dict, "body": (str, bytes, type(None))},

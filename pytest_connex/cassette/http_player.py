@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from ..errors import CassetteError, CassetteMismatch, CassetteMissing, CassetteUnplayed
 from ..secrets.redaction import Redactor
+from ..upstreams import REST
 from .causality import Order
 from .cleaning import Cleaning
-from .exchange import REST, Ending, Fields, HttpRequest, Interaction
+from .exchange import Ending, Fields, HttpRequest, Interaction
 from .http_matching import Matching, Miss
 
 _LISTED = 50

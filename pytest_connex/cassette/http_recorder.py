@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 from ..errors import CassetteError
 from ..secrets.redaction import Redactor
+from ..upstreams import REST
 from .cleaning import Cleaning, encoding_of
-from .exchange import REST, Ending, Fields, HttpRequest, Interaction, Piece, reason_without_answer
+from .exchange import Ending, Fields, HttpRequest, Interaction, Piece, reason_without_answer
 from .http_writing import HttpWriter, encoded
 from .inflation import ENCODINGS, Inflation
 from .spool import Spool

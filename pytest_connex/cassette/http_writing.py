@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..secrets.redaction import Redactor
+from ..upstreams import REST
 from .events import VERSION
-from .exchange import NOT_ANSWERED, REST, Fields, Interaction
+from .exchange import NOT_ANSWERED, Fields, Interaction
 from .http_file import UNPRINTABLE
 from .writing import Writer
 

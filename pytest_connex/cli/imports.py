@@ -13,7 +13,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from ..cassette.events import FORMAT, VERSION, Header
-from ..cassette.exchange import REST, HttpRequest
+from ..cassette.exchange import HttpRequest
 from ..cassette.http_recorder import HttpRecorder
 from ..cassette.recorder import Recorder
 from ..cassette.stamps import TapeClock
@@ -38,6 +38,7 @@ from ..foreign.lines import looks_like_lines, read_lines
 from ..foreign.mitmproxy import flows, looks_like_flows, read_flows
 from ..foreign.traffic import Exchange, Traffic
 from ..foreign.transcription import Transcription
+from ..upstreams import REST
 from .recording import SUFFIXES, beside, counted, facts, redactor_of, refuse_to_replace, stem_of
 
 _HEAD = 4096

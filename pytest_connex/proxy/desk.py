@@ -22,12 +22,14 @@ from .listener import Listener
 from .messages import Headers, values
 from .playing import Playing
 from .port import Port
-from .replay import Verdict
+from .replay import VERDICT_STATUS, Verdict
 from .served import Served
 from .taping import Taping
 
 _NOBODY = "no test that uses Connex is running, so that this belongs to nobody: who asks has been left behind"
-_NOT_FOR_THE_SERVER = frozenset({"host", "connection", "upgrade", "origin", "user-agent"})
+
+_ARGUMENTS = frozenset({"origin", "user-agent"})
+"""Headers of a handshake for which ``websockets.connect`` has an argument of their own."""
 
 Address = tuple[str, int]
 
@@ -61,7 +63,7 @@ class Desk:
         self._proxy_here = here
         self._note = note
         self._forwards: dict[tuple[str, bool], Forward] = {}
-        self._served: list[Served] = []
+        self._served: dict[CassetteSession, Served] = {}
         self._visiting: CassetteSession | None = None
         self._uses: Callable[[CassetteSession], bool] = lambda fixture: True
         self._announced: dict[Address, tuple[str, dict[str, Any]]] = {}
@@ -97,10 +99,10 @@ class Desk:
 
     async def stop(self) -> None:
         """Give up the connections to upstreams that are on the running loop."""
-        for served in list(self._served):
+        for served in list(self._served.values()):
             await served.stop()
         for forward in self._forwards.values():
-            await forward.stop()
+            forward.stop()
 
     # whose the connections are
 
@@ -122,32 +124,29 @@ class Desk:
 
     def take_back(self, session: CassetteSession) -> None:
         """A shared fixture is about to end: its connections are its own again."""
-        for served in self._served:
-            if served.session is session:
-                served.take_back()
+        if session in self._served:
+            self._served[session].take_back()
 
     async def leave(self, session: CassetteSession) -> Callable[[Behaviour], bool]:
         """Give up what a test, or a fixture, has left open at upstreams; return which connections those are."""
         if session is self._visiting:
             self._visiting = None
-        for other in self._served:
-            if other.session is not session:
-                other.part(session)
-        served = next((served for served in self._served if served.session is session), None)
+        served = self._served.pop(session, None)
+        for other in list(self._served.values()):
+            other.part(session)
         if served is None:
             return lambda behaviour: False
-        self._served.remove(served)
         await served.stop()
         return served.has
 
     def _turn(self, before: CassetteSession | None, after: CassetteSession | None) -> None:
-        for served in self._served:
+        for served in list(self._served.values()):
             served.turn(before, after)
 
     def _settle(self) -> None:
         """Give the test what it uses of the connections that nobody has."""
-        for served in self._served:
-            if self._visiting is not None and self._uses(served.session):
+        for session, served in list(self._served.items()):
+            if self._visiting is not None and self._uses(session):
                 served.turn(None, self._visiting)
 
     # dials that were announced
@@ -168,7 +167,7 @@ class Desk:
         if session is None:
             answering.refuse(refusal(503, _NOBODY))
         elif (verdict := session.final_verdict()) is not None:
-            answering.refuse(refusal(501, str(verdict)))
+            answering.refuse(refusal(VERDICT_STATUS, str(verdict)))
         elif session.plan.action == "replay":
             await self._play(session, name, asked, answering)
         else:
@@ -199,7 +198,7 @@ class Desk:
         if answering.began:
             answering.cut()
         else:
-            answering.refuse(refusal(501, str(session.verdict)))
+            answering.refuse(refusal(VERDICT_STATUS, str(session.verdict)))
 
     def _forward(self, name: str, keep: bool) -> Forward:
         if (name, keep) not in self._forwards:
@@ -208,7 +207,12 @@ class Desk:
         return self._forwards[name, keep]
 
     def _tls(self, url: str) -> ssl.SSLContext | None:
-        return self._verified if is_tls(url) else None
+        """Return how the certificate of a server is verified; None where it speaks no TLS."""
+        if not is_tls(url):
+            return None
+        if self._verified is None:
+            self.trust()
+        return self._verified
 
     def _elsewhere(self, work: Callable[[], None]) -> None:
         """Look into something large in a thread of its own."""
@@ -245,7 +249,7 @@ class Desk:
             self._dialled[peer] = behaviour
             return behaviour
         if (verdict := session.final_verdict()) is not None:
-            return refusal(501, str(verdict))
+            return refusal(VERDICT_STATUS, str(verdict))
         if not self._upstreams[name]:
             return refusal(502, "no upstream for WebSocket is configured")
         url = target(websocket_url(self._upstreams[name]), asked.target)
@@ -257,10 +261,7 @@ class Desk:
         return self._dial(session, url, dial)
 
     def _dial(self, session: CassetteSession, url: str, dial: dict[str, Any]) -> Behaviour:
-        served = next((served for served in self._served if served.session is session), None)
-        if served is None:
-            served = Served(session, self._owner)
-            self._served.append(served)
+        served = self._served.setdefault(session, Served(session, self._owner))
         with suppress(ReplayAborted):  # ends a test; here it is said by the verdict
             return served.dial(url, dial)
         return Verdict(session.verdict or CassetteError("the test has ended"))
@@ -273,8 +274,8 @@ def _headed(upstream: str, here: str, headers: Headers) -> Headers:
 
 def _origin(url: str) -> str:
     """Return what a browser calls the origin of the page that a server is on."""
-    parts = urlsplit(url)
-    return f"{'https' if parts.scheme in ('https', 'wss') else 'http'}://{parts.netloc}"
+    parts = urlsplit(http_url(url))
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _dial(asked: Asked) -> dict[str, Any]:
@@ -295,5 +296,5 @@ def _dial_headers(asked: Asked) -> Headers:
     return [
         (name, value)
         for name, value in kept_headers(asked.headers)
-        if name.lower() not in _NOT_FOR_THE_SERVER and not name.lower().startswith("sec-websocket-")
+        if name.lower() not in _ARGUMENTS and not name.lower().startswith("sec-websocket-")
     ]

@@ -17,7 +17,6 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from enum import Enum
-from http import HTTPStatus
 from typing import Any, Protocol, assert_never, cast
 
 from websockets.datastructures import Headers
@@ -31,9 +30,10 @@ from ..cassette.events import Headers as Recorded
 from ..clock import Timer
 from ..faults import Ending, Trouble
 from .frames import Broken, Control, FrameReader, Head, close_payload, frame_head
+from .messages import phrase
 from .wire import Wire, reset, unread
 
-SILENT = logging.Logger("pytest_connex.cassette")
+SILENT = logging.Logger("pytest_connex.proxy")
 """A logger that says nothing, for whatever insists on having one."""
 SILENT.disabled = True
 
@@ -309,7 +309,7 @@ class Endpoint(asyncio.Protocol):
             answer["Location"] = self.relocated(location)
         answer["Content-Length"] = str(len(encoded))
         answer["Connection"] = "close"
-        self._handshake.send_response(Response(status, reason or _phrase(status), answer, encoded))
+        self._handshake.send_response(Response(status, reason or phrase(status) or "Unknown", answer, encoded))
         self.state = State.CLOSED
         self._flush()
         self._part()
@@ -561,13 +561,6 @@ class Endpoint(asyncio.Protocol):
     def _flush(self) -> None:
         """Write what the handshake says; its end of the stream is up to this class."""
         self._stream.write(b"".join(self._handshake.data_to_send()))
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
 
 
 def _encoded(text: str) -> bytes:

@@ -13,11 +13,12 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
 import h11
 
+from ..cassette.exchange import Ending
 from ..config import origin
 from ..errors import ConfigError
 from .asking import Asking, dial
@@ -43,14 +44,6 @@ _LOCATIONS = frozenset({"location", "content-location"})
 _ABSOLUTE = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*(?P<path>.*)", re.DOTALL)
 _PORTS = {"http": 80, "https": 443}
 
-End = Literal["whole", "cut", "left", "reset", "refused", "unanswered"]
-"""How a request ended.
-
-``whole``: with its answer; ``cut``: the server broke off the answer; ``left``: the client left before its end;
-``reset``: the server reset the connection before an answer; ``refused``: the server could not be reached;
-``unanswered``: the server closed the connection, or said what is no answer.
-"""
-
 
 class Observer(Protocol):
     """Is told what passes. Called on the loop of the port, in this order; ``ended`` is the last, and comes always.
@@ -71,7 +64,7 @@ class Observer(Protocol):
     def piece(self, data: bytes) -> None:
         """A piece of its body has come."""
 
-    def ended(self, how: End, error: OSError | None) -> None:
+    def ended(self, how: Ending, error: OSError | None) -> None:
         """Nothing more will come of this request; ``error`` is what broke its connection."""
 
 
@@ -90,17 +83,17 @@ class Unobserved:
     def piece(self, data: bytes) -> None:
         """Do nothing."""
 
-    def ended(self, how: End, error: OSError | None) -> None:
+    def ended(self, how: Ending, error: OSError | None) -> None:
         """Do nothing."""
 
 
 class Forward:
-    """Passes requests on to ``upstream``, within the running event loop.
+    """Passes requests on to ``upstream``, each within the event loop of its client.
 
     Args:
         upstream: Base URL of the server.
         readable: Whether answers must come in an encoding that can be searched for secrets.
-        verified: How the server's certificate is verified; None where there is none.
+        verified: How the server's certificate is verified; None where it speaks no TLS.
         note: Told in words why a client got no answer, without what was asked or said: either may be secret.
     """
 
@@ -117,10 +110,12 @@ class Forward:
         self._note = note
         self._servers: dict[asyncio.Future[None], Asking] = {}
 
-    async def stop(self) -> None:
-        """Close the connections to the server."""
-        for server in list(self._servers.values()):
-            server.close()
+    def stop(self) -> None:
+        """Close the connections to the server that are on the running loop; others serve clients of theirs."""
+        here = asyncio.get_running_loop()
+        for gone, server in list(self._servers.items()):
+            if gone.get_loop() is here:
+                server.close()
 
     async def pass_on(self, asked: Asked, answering: Answering, here: str, observer: Observer | None = None) -> None:
         """Pass on a request, and its answer as it comes.
@@ -162,10 +157,7 @@ class Forward:
         else:
             server.close()
         parts = urlsplit(self._upstream)
-        if parts.scheme == "https" and self._verified is None:
-            self._verified = tls()
-        verified = self._verified if parts.scheme == "https" else None
-        server = await dial(parts.hostname or "", parts.port or _PORTS[parts.scheme], verified)
+        server = await dial(parts.hostname or "", parts.port or _PORTS[parts.scheme], self._verified)
         self._servers[asked.gone] = server
         return server
 
@@ -209,7 +201,7 @@ class _Passage:
         """Tell that something is asked."""
         self._observer.asked(self._asked.method, url, kept_headers(headers))
 
-    def end(self, how: End, error: OSError | None = None) -> None:
+    def end(self, how: Ending, error: OSError | None = None) -> None:
         """Tell how it ended, once."""
         if not self._has_ended:
             self._has_ended = True
@@ -289,7 +281,7 @@ class _Passage:
         if is_last and (self._sending is None or self._sending.done()):
             self.end("whole")
 
-    def _broken(self, how: End, error: OSError | None) -> None:
+    def _broken(self, how: Ending, error: OSError | None) -> None:
         """Let the client see how the server ended the connection."""
         if self._answering.began:
             self.end("cut", error)
@@ -311,8 +303,7 @@ class _Passage:
 
 def relocated(name: str, value: str, upstream: str, here: str) -> str:
     """Return the value of a header; a redirection that stays on the ``upstream`` stays ``here``."""
-    match = _ABSOLUTE.fullmatch(value)
-    if match is None or name.lower() not in _LOCATIONS:
+    if name.lower() not in _LOCATIONS or (match := _ABSOLUTE.fullmatch(value)) is None:
         return value
     try:
         stays = origin(urljoin(upstream, value)) == origin(upstream)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import cast
+from typing import Any, cast
 
 import h11
 
@@ -71,6 +71,7 @@ class Asked:
         gone: Done when the connection of this request is over for HTTP, whoever ended it. Requests that came on one
             connection have the same.
         trailers: What came after the body, once that has been read.
+        waiting: How many bytes of the body have come and have not been read.
     """
 
     def __init__(
@@ -324,7 +325,7 @@ class _Phase(Enum):
     OVER = auto()
 
 
-Http = Callable[[Asked, Answering], Awaitable[None]]
+Http = Callable[[Asked, Answering], Coroutine[Any, Any, None]]
 """Answers a request. It is cancelled when the client leaves."""
 
 
@@ -339,7 +340,7 @@ class HttpConnection(asyncio.Protocol):
         task: The handler that is under way, if there is one.
     """
 
-    def __init__(self, handle: Http, on_over: Callable[[HttpConnection], None] = lambda connection: None) -> None:
+    def __init__(self, handle: Http, on_over: Callable[[HttpConnection], None]) -> None:
         self._handle = handle
         self._on_over = on_over
         self._flow = Flow()
@@ -464,7 +465,7 @@ class HttpConnection(asyncio.Protocol):
         self._asked = Asked(event, self._wire.get_extra_info("peername"), self._gone, self._wanted)
         self._answering = Answering(self, self._asked)
         self._phase = _Phase.ANSWER
-        self.task = self._loop.create_task(self._run(self._asked, self._answering))
+        self.task = self._loop.create_task(self._handle(self._asked, self._answering))
         self.task.add_done_callback(self._done)
 
     def _request_is_whole(self, event: h11.EndOfMessage) -> None:
@@ -515,9 +516,6 @@ class HttpConnection(asyncio.Protocol):
         self._finish_connection()
 
     # inside: answering
-
-    async def _run(self, asked: Asked, answering: Answering) -> None:
-        await self._handle(asked, answering)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self.task = None

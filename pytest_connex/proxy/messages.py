@@ -86,11 +86,6 @@ class Body:
         self.left = length
         self._chunked = chunked
 
-    @property
-    def chunked(self) -> bool:
-        """Whether it is written in chunks."""
-        return self._chunked
-
     def piece(self, data: bytes) -> bytes:
         """Return how a piece is written; what goes beyond the announced length is left out."""
         if self.left is not None:

@@ -54,8 +54,9 @@ class Playing:
             await self._end(asked, answering, 0)
             return
         await self._due(Played.HEAD)
-        headers, whole = self._headed(played.headers), b"".join(piece.data for piece in played.pieces)
+        headers = self._headed(played.headers)
         if played.ended == "whole" and len(played.pieces) < 2 and played.due(len(played.pieces)) and not self._pace:
+            whole = b"".join(piece.data for piece in played.pieces)
             await answering.whole(played.status, played.reason, headers, whole)
             return
         await answering.head(played.status, played.reason, headers)

@@ -13,7 +13,7 @@ import math
 import random
 import threading
 from collections.abc import Callable, Collection
-from typing import Any, assert_never, cast
+from typing import assert_never, cast
 
 from ..errors import ConfigError
 from ..faults import Answer, Cut, Faults, Pace
@@ -241,7 +241,6 @@ class Port:
         endpoint.on_lost = lambda: self._forget(endpoint)
         self._endpoints.add(endpoint)
         transport, rest = answering.hand_over()
-        transport.set_protocol(endpoint)
         transport.resume_reading()
         endpoint.connection_made(transport)
         endpoint.disturb(self._faults.connection())
@@ -269,20 +268,12 @@ class _Arrival(asyncio.Protocol):
         self._connection.connection_made(wire)
 
 
-def fault_body(fault: Answer) -> dict[str, Any]:
-    """Return the body of a scripted error answer."""
-    return {"error": "fault", "message": "a scripted fault", "code": fault.status, "details": {}}
-
-
-def retry_after(fault: Answer) -> dict[str, str]:
-    """Return the header that says how long to wait, in seconds, if the fault has one."""
-    return {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-
-
 def faulty(fault: Answer) -> Refusal:
-    """Return a scripted error answer."""
-    headers = [*retry_after(fault).items(), ("Content-Type", "application/json; charset=utf-8")]
-    return Refusal(fault.status, json.dumps(fault_body(fault)), headers)
+    """Return a scripted error answer; it says how long to wait, in seconds, where the fault does."""
+    wait = [] if fault.retry_after is None else [("Retry-After", str(fault.retry_after))]
+    headers = [*wait, ("Content-Type", "application/json; charset=utf-8")]
+    body = {"error": "fault", "message": "a scripted fault", "code": fault.status, "details": {}}
+    return Refusal(fault.status, json.dumps(body), headers)
 
 
 def _handshake_problem(asked: Asked) -> str:

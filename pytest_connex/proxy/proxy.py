@@ -125,10 +125,6 @@ class Proxy:
         scheme = "ws" if parts.scheme in ("ws", "wss") else "http"
         return f"{scheme}{self._s}://{self._authority(name)}{parts.path}" + (f"?{parts.query}" if parts.query else "")
 
-    def urls(self) -> list[str]:
-        """Return the URL of every upstream."""
-        return [self.url(name) for name in self._upstreams]
-
     def env(self) -> dict[str, str]:
         """Return the environment of a subprocess that is to use this proxy: the own one, changed."""
         return {name: value for name, value in (os.environ | self.variables()).items() if value is not None}

@@ -149,7 +149,7 @@ class Relay:
         url: Of the server.
         dial: The options of the client's dial.
         reach: Connects to the server.
-        now: The clock of the recording, in seconds; that of the loop where there is none.
+        now: The clock of the recording, in seconds.
 
     Attributes:
         stage: Where the connection stands.
@@ -163,15 +163,15 @@ class Relay:
         conn: int,
         url: str,
         dial: dict[str, Any],
-        reach: Reach = reach,
-        now: Callable[[], float] | None = None,
+        reach: Reach,
+        now: Callable[[], float],
     ) -> None:
         self.refusal: BaseException | None = None
         self.stage = Stage.DIALLING
         self._recorder = recorder
         self._conn = conn
         self._loop = asyncio.get_running_loop()
-        self._clock = now or partial(time_of, self._loop)
+        self._clock = now
         self._upstream = Upstream(self, url, dial)
         self._reach = partial(reach, lambda: self._upstream, url, dial)
         self._dialling: asyncio.Task[None] | None = None
@@ -268,17 +268,10 @@ class Relay:
         if self.stage is Stage.LEFT:
             self._left_over(hung_up=False)
 
-    def stop(self) -> None:
-        """Give up the connection to the real server at once."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._give_up)
-
     def stop_here(self) -> None:
-        """Do that now, if this is the loop of the connection."""
-        if self._loop is asyncio.get_running_loop():
-            self._give_up()
-
-    def _give_up(self) -> None:
+        """Give up the connection to the real server at once, if the running loop is that of the connection."""
+        if self._loop is not asyncio.get_running_loop():
+            return
         if self._dialling is not None:
             self._dialling.cancel()
         self._upstream.give_up()
@@ -418,16 +411,11 @@ class RelayDialler:
             dial: The keyword arguments of ``websockets.connect``.
         """
         headers = [(name, str(value)) for name, value in Headers(dial.get("additional_headers") or {}).raw_items()]
-        now = self._now() if self._now else time_of(asyncio.get_running_loop())
-        conn = self._recorder.dial(now, url, dial.get("subprotocols") or (), headers)
-        relay = Relay(self._recorder, conn, url, dial, self._reach, self._now)
+        now = self._now or partial(time_of, asyncio.get_running_loop())
+        conn = self._recorder.dial(now(), url, dial.get("subprotocols") or (), headers)
+        relay = Relay(self._recorder, conn, url, dial, self._reach, now)
         self._relays.add(relay)
         return relay
-
-    def stop(self) -> None:
-        """Give up what is still open, from whichever thread."""
-        for relay in list(self._relays):
-            relay.stop()
 
     async def stop_here(self) -> None:
         """Give up what is still open on the running loop, and see it closed."""

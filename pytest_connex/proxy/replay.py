@@ -73,6 +73,7 @@ class Replay(Manners):
 
     Attributes:
         step: Where it stands.
+        on_gone: Called when the connection with the client is no more.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Replay(Manners):
         self._gates_passed = 0
         self._used: Callable[[], None] = lambda: None
         self.step = Step.PLAYING
+        self.on_gone: Callable[[], None] = lambda: None
 
     @property
     def playback(self) -> Playback:
@@ -193,6 +195,10 @@ class Replay(Manners):
     def garbled(self, endpoint: Endpoint, wrong: NotText | Broken) -> None:
         """Hold what a server refuses against the recording, like any message: the refusal is recorded."""
         self.received(wrong.frame if isinstance(wrong, Broken) else wrong)
+
+    def gone(self) -> None:
+        """Tell that nothing can be delivered any more."""
+        self.on_gone()
 
     def _note_read(self) -> None:
         if self._playback.strict:
@@ -379,8 +385,6 @@ class ReplayDialler:
         self._timeout = timeout
         self._verdict = verdict
         self._pace = pace
-        self._replays: list[Replay] = []
-        player.order.listen(self._nudge)
 
     def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
         """Claim a recorded connection."""
@@ -390,12 +394,8 @@ class ReplayDialler:
             self._verdict(exc)
             return Verdict(exc)
         replay = Replay(playback, self._timeout, self._verdict, self._pace)
-        self._replays.append(replay)
+        replay.on_gone = self.player.order.listen(replay.nudge_soon)
         return replay
-
-    def _nudge(self) -> None:
-        for replay in tuple(self._replays):
-            replay.nudge_soon()
 
 
 def _refusal(refused: Refused) -> OSError:

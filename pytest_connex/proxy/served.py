@@ -28,7 +28,7 @@ class Served:
     """
 
     def __init__(self, session: CassetteSession, owner: Whose) -> None:
-        self.session = session
+        self._session = session
         self._owner = owner
         self._dialler: RelayDialler | ReplayDialler | None = None
         self._connections: list[_Connection] = []
@@ -42,7 +42,7 @@ class Served:
         """
         behaviour = self._answer(url, dial)
         number = len(self._connections) + 1
-        self._connections.append(_Connection(url, number, behaviour, self.session, self._owner))
+        self._connections.append(_Connection(url, number, behaviour, self._session, self._owner))
         return behaviour
 
     def has(self, behaviour: Behaviour) -> bool:
@@ -63,7 +63,7 @@ class Served:
     def take_back(self) -> None:
         """Have all connections be on the tape of whoever dialled them."""
         for connection in self._connections:
-            connection.turn_to(self.session)
+            connection.turn_to(self._session)
 
     async def stop(self) -> None:
         """Give up the connections to servers."""
@@ -71,18 +71,18 @@ class Served:
             await self._dialler.stop_here()
 
     def _answer(self, url: str, dial: dict[str, Any]) -> Behaviour:
-        if self.session.verdict is not None:
-            return Verdict(self.session.verdict)
+        if self._session.verdict is not None:
+            return Verdict(self._session.verdict)
         try:
             if self._dialler is None:
                 self._dialler = self._made_dialler()
             return self._dialler.behaviour(url, dial)
         except CassetteError as exc:
-            self.session.fail(exc)
+            self._session.fail(exc)
             return Verdict(exc)
 
     def _made_dialler(self) -> RelayDialler | ReplayDialler:
-        session, plan = self.session, self.session.plan
+        session, plan = self._session, self._session.plan
         match plan.action:
             case "replay":
                 return ReplayDialler(session.player(), plan.replay_timeout, session.fail, plan.pace)

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from ..cassette.exchange import HttpRequest
+from ..cassette.exchange import Ending, HttpRequest
 from ..cassette.http_recorder import Conversation, HttpRecorder
 from ..errors import CassetteError, ReplayAborted
-from .forward import End
 from .messages import Headers
 
 _LARGE = 1_048_576
@@ -62,7 +61,7 @@ class Taping:
             self._size += len(data)
             self._conversation.piece(data)
 
-    def ended(self, how: End, error: OSError | None) -> None:
+    def ended(self, how: Ending, error: OSError | None) -> None:
         """Record how it ended."""
         if self._conversation is None:
             return
@@ -75,7 +74,7 @@ class Taping:
         else:
             self._elsewhere(partial(self._end, self._conversation, how, error))
 
-    def _end(self, conversation: Conversation, how: End, error: OSError | None) -> None:
+    def _end(self, conversation: Conversation, how: Ending, error: OSError | None) -> None:
         with suppress(ReplayAborted):  # ends a test; the client has its answer
             try:
                 conversation.ended(how, error)

@@ -42,7 +42,7 @@ TRANSPORT_OPTIONS = (
 )
 """Beginnings of the options of ``websockets.connect`` that concern the way to the real server only."""
 
-_NOT_FOR_THE_LOOP = frozenset({"proxy", "unix"})
+_NOT_FOR_THE_LOOP = ("proxy", "unix")
 
 _LINGER = 5.0
 """Seconds that the server gets to end a connection whose client is gone."""
@@ -288,7 +288,7 @@ async def reach(make: Callable[[], asyncio.Protocol], url: str, options: dict[st
     way = {
         name: value
         for name, value in options.items()
-        if name.startswith(TRANSPORT_OPTIONS) and not name.startswith(tuple(_NOT_FOR_THE_LOOP))
+        if name.startswith(TRANSPORT_OPTIONS) and not name.startswith(_NOT_FOR_THE_LOOP)
     }
     if uri.secure:
         way.setdefault("server_hostname", uri.host)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from websockets.http11 import Request
 
 from ..cassette.events import Payload
-from ..faults import Faults
 from ..proxy.endpoint import Endpoint, Manners
-from ..proxy.port import fault_body, retry_after
 from .exchange import Close, Exchange, Send
 
 _HEARTBEAT_CHECK = 1.0
@@ -25,31 +21,22 @@ class Seat(Manners):
     Args:
         exchange: Answers.
         interval: Seconds between two updates of a subscription.
-        faults: What goes wrong, where nobody else sees to it.
     """
 
     refusal: BaseException | None = None
     on_read: Callable[[], None] | None = None
 
-    def __init__(self, exchange: Exchange, interval: float, faults: Faults | None = None) -> None:
+    def __init__(self, exchange: Exchange, interval: float) -> None:
         self._exchange = exchange
         self._interval = interval
-        self._faults = faults
         self._loop = asyncio.get_running_loop()
         self._epoch_ms = time.time_ns() // 1_000_000 - round(self._loop.time() * 1000)
         self._over = False
         self._timer: asyncio.TimerHandle | None = None
-        self._endpoint: Endpoint | None = None
 
     def dialled(self, endpoint: Endpoint, request: Request) -> None:
-        """Take the client, unless a fault refuses it."""
+        """Take the client."""
         self._endpoint = endpoint
-        if self._faults is not None:
-            if fault := self._faults.next_handshake(urlsplit(request.path).path):
-                headers = {"Content-Type": "application/json", **retry_after(fault)}
-                endpoint.reject(fault.status, headers, json.dumps(fault_body(fault)))
-                return
-            endpoint.disturb(self._faults.connection())
         self._session = self._exchange.open_session(self._now_ms())
         endpoint.accept(None, {})
         self._schedule()
@@ -70,12 +57,6 @@ class Seat(Manners):
         """The client is gone."""
         self._stop()
 
-    def drop(self) -> None:
-        """End the connection without a close frame."""
-        self._stop()
-        if self._endpoint is not None:
-            self._endpoint.hang_up()
-
     def _now_ms(self) -> int:
         return self._epoch_ms + round(self._loop.time() * 1000)
 
@@ -91,7 +72,7 @@ class Seat(Manners):
 
     def _say(self, messages: list[Send | Close]) -> None:
         for message in messages:
-            if self._over or self._endpoint is None:
+            if self._over:
                 return
             if isinstance(message, Close):
                 self._stop()

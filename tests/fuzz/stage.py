@@ -330,7 +330,7 @@ def record(
             async with way(dialler.behaviour, client_sizes) as connect:
                 return await session(connect)
         finally:
-            dialler.stop()
+            await dialler.stop_here()
             recorder.finish()
             await asyncio.sleep(SETTLED)
 

@@ -290,9 +290,9 @@ def test_what_the_server_says_before_it_answers_a_close_reaches_the_client_and_i
         line.wait_for_the_end()
 
     with server(answers_late) as url, stage.proxy("record", ws=url) as proxy, raw(proxy.ws_url) as sock:
-        sock.sendall(client_frame(Opcode.CLOSE, b"\x03\xe8"))
         expected = b"\x81\x05hello\x81\x08one more\x88\x02\x03\xe8"
-        said = b""
+        said = sock.recv(65_536)  # the client closes once it has heard something
+        sock.sendall(client_frame(Opcode.CLOSE, b"\x03\xe8"))
         while len(said) < len(expected) and (data := sock.recv(65_536)):
             said += data
     assert said == expected

@@ -20,12 +20,13 @@ import pytest
 import requests
 
 from pytest_connex.background import BackgroundLoop
+from pytest_connex.cassette.exchange import Ending
 from pytest_connex.cassette.http_file import read_interactions
 from pytest_connex.cassette.http_matching import Matching
 from pytest_connex.config import RECORDED_KEY
 from pytest_connex.errors import CassetteMismatch, CassetteMissing
 from pytest_connex.faults import Faults
-from pytest_connex.proxy.forward import End, Forward
+from pytest_connex.proxy.forward import Forward
 from pytest_connex.proxy.http import Answering, refusal
 from pytest_connex.proxy.http import Asked as HttpAsked
 from pytest_connex.proxy.messages import Headers
@@ -676,6 +677,20 @@ def test_a_proxy_stops_while_a_server_is_silent(stage, action):
             assert silence.went.wait(PATIENCE)
 
 
+def test_a_loop_that_ends_leaves_the_clients_of_other_loops_connected(stage):
+    async def begin_and_end(proxy: Proxy) -> None:
+        on_this_loop = proxy.stand_ins()[port_of(proxy)]()
+        await on_this_loop.start()
+        await on_this_loop.stop()
+
+    with Upstream(says(ok())) as upstream, stage.proxy("pass", upstream.url) as proxy, connected(proxy) as connection:
+        for _ in range(2):
+            connection.sendall(request_of())
+            received(connection, b"ok")
+            asyncio.run(begin_and_end(proxy))
+    assert (len(upstream.asked), upstream.connections) == (2, 1)
+
+
 def test_a_client_that_leaves_in_the_middle_of_a_long_answer_is_no_fault_of_the_server(stage):
     began, left = threading.Event(), threading.Event()
 
@@ -876,7 +891,7 @@ class Noted:
     def piece(self, data: bytes) -> None:
         self.told.append(("piece", data))
 
-    def ended(self, how: End, error: OSError | None) -> None:
+    def ended(self, how: Ending, error: OSError | None) -> None:
         self.told.append(("ended", how, type(error)))
         self.has_ended.set()
 
@@ -892,7 +907,7 @@ def observed(url: str) -> Iterator[tuple[socket.socket, Noted]]:
 
     async def stop() -> None:
         await port.stop()
-        await forward.stop()
+        forward.stop()
 
     port = Port(http, lambda asked: refusal(404, ""), Faults())
     background = BackgroundLoop("observed")
@@ -1010,7 +1025,7 @@ def test_a_client_that_leaves_while_the_server_is_dialled_is_told_too(monkeypatc
     assert noted.told[-1] == ("ended", "left", type(None))
 
 
-def test_a_body_in_bad_chunks_is_the_clients_fault_and_the_server_is_left(monkeypatch):
+def test_a_body_in_bad_chunks_is_the_clients_fault_and_the_server_is_left():
     async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heard.append(await reader.read())
 

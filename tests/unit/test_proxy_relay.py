@@ -64,13 +64,22 @@ async def exchange(talk: Talk, **options: object):
         try:
             yield studio
         finally:
-            studio.dialler.stop()
-            await asyncio.sleep(0)
+            await studio.dialler.stop_here()
 
 
 async def echo(ws: ServerConnection) -> None:
     async for message in ws:
         await ws.send(message)
+
+
+def silent_until(gone: asyncio.Event) -> Talk:
+    """Say nothing, and tell when the connection has ended."""
+
+    async def talk(ws: ServerConnection) -> None:
+        await ws.wait_closed()
+        gone.set()
+
+    return talk
 
 
 @pytest.mark.parametrize("message", ["text", "", "é鍵", b"\x00\xff", b"", "x" * (1 << 20), b"\x01" * (1 << 20)])
@@ -167,12 +176,7 @@ async def test_messages_sent_just_before_the_close_reach_the_server():
 
 async def test_a_client_that_vanishes_takes_its_connection_to_the_server_along():
     gone = asyncio.Event()
-
-    async def talk(ws: ServerConnection) -> None:
-        await ws.wait_closed()
-        gone.set()
-
-    async with exchange(talk) as studio:
+    async with exchange(silent_until(gone)) as studio:
         ws = await studio.connect(studio.url)
         ws.transport.abort()
         await asyncio.wait_for(gone.wait(), 5)
@@ -294,14 +298,9 @@ async def test_a_slow_reader_holds_the_server_back_and_gets_everything():
 
 async def test_stopping_gives_up_what_is_open_at_once():
     gone = asyncio.Event()
-
-    async def talk(ws: ServerConnection) -> None:
-        await ws.wait_closed()
-        gone.set()
-
-    async with exchange(talk) as studio:
+    async with exchange(silent_until(gone)) as studio:
         ws = await studio.connect(studio.url)
-        studio.dialler.stop()
+        await studio.dialler.stop_here()
         await asyncio.wait_for(gone.wait(), 5)
         studio.recorder.finish()
         ws.transport.abort()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidStatus
@@ -14,9 +13,8 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Conne
 from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteError, CassetteExhausted, CassetteMismatch
-from pytest_connex.proxy.replay import EXHAUSTED_CODE, MISMATCH_CODE, ReplayDialler, Verdict
+from pytest_connex.proxy.replay import EXHAUSTED_CODE, MISMATCH_CODE, Replay, ReplayDialler, Verdict
 from pytest_connex.secrets.redaction import Redactor
-from pytest_connex.virtual import VirtualLoop
 
 from .conftest import URL, Tape, Write
 from .doorway import connects
@@ -378,6 +376,20 @@ async def test_a_message_on_another_connection_lets_go_what_waited_for_it(tape, 
 
 
 @on_a_virtual_clock
+async def test_a_connection_that_is_gone_is_not_told_what_happens_on_others(tape, stage, monkeypatch):
+    told: list[Replay] = []
+    monkeypatch.setattr(Replay, "nudge_soon", lambda replay: told.append(replay))
+    on = stage(tape.connection(("sent", "one")).connection(("sent", "two"), ("sent", "three")))
+    for messages in (["one"], ["two", "three"]):
+        told.clear()
+        async with on.connect(URL) as ws:
+            for message in messages:
+                await ws.send(message)
+        await asyncio.sleep(1)
+    assert len(set(told)) == 1
+
+
+@on_a_virtual_clock
 async def test_a_wait_for_another_connection_that_lasts_too_long_names_it(tape, stage):
     on = stage(trading(tape), timeout=0.02)
     async with on.connect(URL) as fills, on.connect(URL):
@@ -475,11 +487,6 @@ async def test_a_strict_test_that_reads_everything_passes(tape, stage):
 # --- Time, on a virtual clock ----------------------------------------------------------------------------
 
 
-def on_virtual(main: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(main())
-
-
 def at(tape: Tape, seconds: float) -> Tape:
     """Let what is put on the tape next happen at this time."""
     tape.at = lambda: seconds
@@ -498,155 +505,125 @@ def timed(tape: Tape) -> Tape:
 
 
 @pytest.mark.parametrize("size", [10, 4_000])
-def test_a_client_whose_buffers_are_full_closes_at_once(tape, stage, size):
+@on_a_virtual_clock
+async def test_a_client_whose_buffers_are_full_closes_at_once(tape, stage, size):
     on = stage(tape.connection(*[("received", "x" * size) for _ in range(60)]))
-
-    async def main() -> None:
-        watch = Stopwatch()
-        async with on.connect(URL) as ws:
-            await ws.recv()
-        assert watch.seconds == 0
-
-    on_virtual(main)
+    watch = Stopwatch()
+    async with on.connect(URL) as ws:
+        await ws.recv()
+    assert watch.seconds == 0
     assert on.verdicts == []
 
 
 @pytest.mark.parametrize("pace", [1.0, 0.5])
-def test_what_arrives_arrives_when_it_did(tape, stage, pace):
+@on_a_virtual_clock
+async def test_what_arrives_arrives_when_it_did(tape, stage, pace):
     on = stage(timed(tape), pace=pace)
-
-    async def main() -> None:
-        watch, seen = Stopwatch(), []
-        async with on.connect(URL) as ws:
-            seen.append(("open", watch.seconds))
-            for _ in range(2):
-                seen.append((await ws.recv(), watch.seconds))
-            await ws.send("go")
+    watch, seen = Stopwatch(), []
+    async with on.connect(URL) as ws:
+        seen.append(("open", watch.seconds))
+        for _ in range(2):
             seen.append((await ws.recv(), watch.seconds))
-            with pytest.raises(ConnectionClosed):
-                await ws.recv()
-            seen.append(("closed", watch.seconds))
-        happened = [("open", 2), ("one", 3), ("two", 7), ("gone", 9), ("closed", 10)]
-        assert seen == [(what, seconds * pace) for what, seconds in happened]
-
-    on_virtual(main)
+        await ws.send("go")
+        seen.append((await ws.recv(), watch.seconds))
+        with pytest.raises(ConnectionClosed):
+            await ws.recv()
+        seen.append(("closed", watch.seconds))
+    happened = [("open", 2), ("one", 3), ("two", 7), ("gone", 9), ("closed", 10)]
+    assert seen == [(what, seconds * pace) for what, seconds in happened]
     assert (on.verdicts, on.player.unplayed()) == ([], None)
 
 
 @pytest.mark.parametrize(("sends_at", "gone_at"), [(20, 22), (5, 9), (2, 9)])
-def test_an_answer_comes_as_long_after_its_question_as_it_did_and_not_before_what_came_before(
+@on_a_virtual_clock
+async def test_an_answer_comes_as_long_after_its_question_as_it_did_and_not_before_what_came_before(
     tape, stage, sends_at, gone_at
 ):
     on = stage(timed(tape), timeout=60, pace=1.0)
-
-    async def main() -> None:
-        watch = Stopwatch()
-        async with on.connect(URL) as ws:
-            await asyncio.sleep(sends_at - watch.seconds)
-            await ws.send("go")
-            assert [await ws.recv() for _ in range(3)] == ["one", "two", "gone"]
-            assert watch.seconds == gone_at
-
-    on_virtual(main)
+    watch = Stopwatch()
+    async with on.connect(URL) as ws:
+        await asyncio.sleep(sends_at - watch.seconds)
+        await ws.send("go")
+        assert [await ws.recv() for _ in range(3)] == ["one", "two", "gone"]
+        assert watch.seconds == gone_at
 
 
 @pytest.mark.parametrize("pace", [1.0, 0.5])
-def test_a_handshake_is_rejected_when_it_was(tape, stage, pace):
+@on_a_virtual_clock
+async def test_a_handshake_is_rejected_when_it_was(tape, stage, pace):
     conn = at(tape, 0).dial()
     on = stage(at(tape, 4).rejected(conn, 503, {}, "busy"), pace=pace)
-
-    async def main() -> None:
-        watch = Stopwatch()
-        with pytest.raises(InvalidStatus):
-            await on.connect(URL)
-        assert watch.seconds == 4 * pace
-
-    on_virtual(main)
+    watch = Stopwatch()
+    with pytest.raises(InvalidStatus):
+        await on.connect(URL)
+    assert watch.seconds == 4 * pace
 
 
 @pytest.mark.parametrize("pace", [1.0, 0.5])
-def test_a_dial_is_refused_when_it_was(tape, stage, pace):
+@on_a_virtual_clock
+async def test_a_dial_is_refused_when_it_was(tape, stage, pace):
     conn = at(tape, 0).dial()
     on = stage(at(tape, 4).refused(conn), pace=pace)
-
-    async def main() -> None:
-        watch = Stopwatch()
-        with pytest.raises(ConnectionRefusedError):
-            await on.connect(URL)
-        assert watch.seconds == 4 * pace
-
-    on_virtual(main)
+    watch = Stopwatch()
+    with pytest.raises(ConnectionRefusedError):
+        await on.connect(URL)
+    assert watch.seconds == 4 * pace
 
 
 @pytest.mark.parametrize("pace", [1.0, 0.5])
-def test_a_connection_is_lost_when_it_was(tape, stage, pace):
+@on_a_virtual_clock
+async def test_a_connection_is_lost_when_it_was(tape, stage, pace):
     conn = at(tape, 0).dial()
     at(tape, 0).opened(conn)
     on = stage(at(tape, 30).closed(conn, "network", 1006), pace=pace)
-
-    async def main() -> None:
-        watch = Stopwatch()
-        async with on.connect(URL, ping_interval=None) as ws:
-            with pytest.raises(ConnectionClosedError):
-                await ws.recv()
-            assert watch.seconds == 30 * pace
-
-    on_virtual(main)
+    watch = Stopwatch()
+    async with on.connect(URL, ping_interval=None) as ws:
+        with pytest.raises(ConnectionClosedError):
+            await ws.recv()
+        assert watch.seconds == 30 * pace
 
 
-def test_without_a_pace_everything_that_is_due_is_there_at_once(tape, stage):
+@on_a_virtual_clock
+async def test_without_a_pace_everything_that_is_due_is_there_at_once(tape, stage):
     on = stage(timed(tape))
-
-    async def main() -> None:
-        watch = Stopwatch()
-        async with on.connect(URL) as ws:
-            await ws.send("go")
-            assert [await ws.recv() for _ in range(3)] == ["one", "two", "gone"]
-            assert watch.seconds == 0
-
-    on_virtual(main)
+    watch = Stopwatch()
+    async with on.connect(URL) as ws:
+        await ws.send("go")
+        assert [await ws.recv() for _ in range(3)] == ["one", "two", "gone"]
+        assert watch.seconds == 0
 
 
-def test_at_a_pace_a_mismatch_is_told_at_once(tape, stage):
+@on_a_virtual_clock
+async def test_at_a_pace_a_mismatch_is_told_at_once(tape, stage):
     on = stage(timed(tape), pace=1.0)
-
-    async def main() -> None:
-        watch = Stopwatch()
-        async with on.connect(URL) as ws:
-            await ws.send("stop")
-            with pytest.raises(ConnectionClosedError):
-                await ws.recv()
-            assert watch.seconds == 2
-
-    on_virtual(main)
+    watch = Stopwatch()
+    async with on.connect(URL) as ws:
+        await ws.send("stop")
+        with pytest.raises(ConnectionClosedError):
+            await ws.recv()
+        assert watch.seconds == 2
     assert [type(verdict) for verdict in on.verdicts] == [CassetteMismatch]
 
 
-def test_at_a_pace_a_client_may_leave_before_the_next_message(tape, stage):
+@on_a_virtual_clock
+async def test_at_a_pace_a_client_may_leave_before_the_next_message(tape, stage):
     on = stage(timed(tape), pace=1.0)
-
-    async def main() -> None:
-        async with on.connect(URL) as ws:
-            await ws.send("go")
-        await asyncio.sleep(60)
-
-    on_virtual(main)
+    async with on.connect(URL) as ws:
+        await ws.send("go")
+    await asyncio.sleep(60)
     assert (on.verdicts, on.player.unplayed()) == ([], None)
 
 
-def test_at_a_pace_a_client_that_waits_for_more_is_told_after_gap_and_time_out(tape, stage):
+@on_a_virtual_clock
+async def test_at_a_pace_a_client_that_waits_for_more_is_told_after_gap_and_time_out(tape, stage):
     conn = at(tape, 0).dial()
     at(tape, 0).opened(conn)
     at(tape, 1).received(conn, "one")
     on = stage(at(tape, 4).closed(conn), pace=1.0)
-
-    async def main() -> None:
-        watch = Stopwatch()
-        async with on.connect(URL) as ws:
+    watch = Stopwatch()
+    async with on.connect(URL) as ws:
+        await ws.recv()
+        with pytest.raises(ConnectionClosedError):
             await ws.recv()
-            with pytest.raises(ConnectionClosedError):
-                await ws.recv()
-            assert watch.seconds == 1 + 3 + 5
-
-    on_virtual(main)
+        assert watch.seconds == 1 + 3 + 5
     assert [type(verdict) for verdict in on.verdicts] == [CassetteExhausted]

@@ -70,6 +70,10 @@ def test_recordings_carry_hosts_that_cannot_exist(name, url, expected):
     assert recorded_upstream(name, url) == expected
 
 
+def test_what_is_recorded_of_http_needs_no_url():
+    assert recorded_upstream("venue") == "https://venue.connex.invalid"
+
+
 @pytest.mark.parametrize(
     ("url", "http", "websocket"),
     [

@@ -74,6 +74,7 @@ class Proxy:
             for number, name in enumerate(self._upstreams)
         }
         self._desk: Desk | None = None
+        self._visit: tuple[CassetteSession, Callable[[CassetteSession], bool]] | None = None
         self._ports: dict[str, Port] = {}
         self._background = BackgroundLoop("connex-proxy")
 
@@ -207,6 +208,7 @@ class Proxy:
             uses: Tells whether it uses the fixture with these recordings. Of others it has what it sends, and what
                 comes from then on.
         """
+        self._visit = session, uses
         self._on_loop(lambda desk: desk.visit(session, uses))
 
     def pause(self) -> None:
@@ -223,6 +225,8 @@ class Proxy:
 
     def leave(self, session: CassetteSession) -> None:
         """Hear what the clients of a test, or of a fixture, have sent, then end what they left open."""
+        if self._visit is not None and self._visit[0] is session:
+            self._visit = None
         self._on_loop(lambda desk: self._leave(desk, session))
 
     async def _leave(self, desk: Desk, session: CassetteSession) -> None:
@@ -290,6 +294,8 @@ class Proxy:
                 lambda name: f"http{self._s}://{self._authority(name)}",
                 self.notes.append,
             )
+            if self._visit is not None:  # a test began before there was any client
+                self._desk.visit(*self._visit)
         return self._desk
 
     def _prepare(self) -> None:

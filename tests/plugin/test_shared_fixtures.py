@@ -304,3 +304,31 @@ def test_ten_tests_use_one_connection_with_rest_in_between(project):
     result = project.run("-rf")
     assert result.parseoutcomes()["failed"] == 1
     result.stdout.fnmatch_lines(["*CassetteMismatch: *test_it[[]9[]].ws.jsonl:*", "*number 9*number 0*"])
+
+
+LISTENING = """
+import json
+import pytest
+from websockets.sync.client import connect
+
+@pytest.fixture(scope="module")
+def feed(connex_config):
+    with connect(connex_config.ws_url) as ws:
+        market = {"channel": "orderbook", "symbol": "ETH/USDT", "depth": 3}
+        ws.send(json.dumps({"action": "subscribe", **market}))
+        assert "subscribed" in ws.recv(timeout=20)
+        yield ws
+
+@pytest.mark.parametrize("number", range(2))
+def test_it(feed, number):
+    for _ in range(2):
+        assert "bids" in feed.recv(timeout=5)
+"""
+
+
+def test_the_first_test_of_a_run_has_what_comes_before_it_has_sent_anything(project):
+    project.test(LISTENING)
+    project.record("--connex-sandbox-interval=0.01")
+    for order in ([], ["-k", "1"]):
+        result = project.run_apart(*order)
+        assert result.ret == 0, result.stdout.str()

@@ -134,10 +134,7 @@ class _Conversation:
             tape.rejected(conn, _now(), response.status_code, dict(response.headers.raw_items()), body)
             return f"no connection to {config.ws_url}: {exc}"
         except (OSError, InvalidHandshake, EOFError) as exc:
-            refused = (
-                exc if isinstance(exc, OSError) else ConnectionAbortedError(None, f"{type(exc).__name__}: {exc}")
-            )
-            tape.refused(conn, _now(), refused)
+            tape.refused(conn, _now(), _refusal(exc))
             return f"no connection to {config.ws_url}: {exc}"
         headers = dict(connection.response.headers.raw_items()) if connection.response else {}
         tape.opened(conn, _now(), connection.subprotocol, headers)

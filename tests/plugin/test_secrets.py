@@ -192,10 +192,8 @@ def test_a_module_or_a_conftest_that_cannot_be_imported_shows_no_secret(secretiv
 
 
 def test_the_header_shows_no_secret(secretive, monkeypatch):
-    key = "k3y-in-the-path"
-    live_at(
-        monkeypatch, f"https://connex.example/{key}/", f"wss://connex.example/ws?key={key}", key, "s3cr3t-not-there"
-    )
+    key, place = "k3y-in-the-path", "connex.example"
+    live_at(monkeypatch, f"https://{place}/{key}/", f"wss://{place}/ws?key={key}", key, "s3cr3t-not-there")
     secretive.test("def test_it(): pass\n")
     result = secretive.run("--connex-live")
     result.assert_outcomes(passed=1)

@@ -26,28 +26,13 @@ from websockets.sync.server import ServerConnection, serve
 
 from pytest_connex.cassette.events import Closed, Open, Received
 from pytest_connex.cassette.store import Recording
-from pytest_connex.sandbox.server import Sandbox
 
-from .commands import run
+from .commands import run, variables
 from .replaying import replay
 
 COMMAND = [sys.executable, "-c", "from pytest_connex.cli import app; app()"]
 BOOK = '{"type":"update","bids":[["1.10","2"]],"asks":[]}'
 OPEN = ("--no-credentials", "--timeout", "20")
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as exchange:
-        yield exchange
-
-
-def variables(sandbox: Sandbox) -> dict[str, str]:
-    return {
-        "CONNEX_WS_URL": sandbox.ws_url,
-        "CONNEX_API_KEY": sandbox.api_key,
-        "CONNEX_API_SECRET": sandbox.api_secret,
-    }
 
 
 @contextmanager

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .protocol import Dialect
 
 __version__ = "0.1.0"
+GENERATOR = f"pytest-connex {__version__}"
+"""What recordings say they were made by."""
 
 _HOMES = {
     "CaptureResult": ".client.capture",

@@ -209,7 +209,7 @@ class Order:
 
 
 class _Earliest(Generic[_Key]):
-    """What comes next on each of many connections, and which of it is the first."""
+    """What comes next of each of many connections, or of many answers, and which of it is the first."""
 
     def __init__(self) -> None:
         self._keys: dict[int, _Key] = {}
@@ -217,15 +217,15 @@ class _Earliest(Generic[_Key]):
 
     @property
     def first(self) -> tuple[_Key, int] | None:
-        """What comes first, and the number of the connection."""
+        """What comes first, and the number of its connection or answer."""
         return self._ordered[0] if self._ordered else None
 
     def of(self, number: int) -> _Key | None:
-        """Return what comes next on a connection."""
+        """Return what comes next of a connection or an answer."""
         return self._keys.get(number)
 
     def put(self, number: int, key: _Key | None) -> bool:
-        """Note what comes next on a connection, None where nothing does; tell whether that is news."""
+        """Note what comes next of a connection or an answer, None where nothing does; tell whether that is news."""
         known = self._keys.get(number)
         if known == key:
             return False

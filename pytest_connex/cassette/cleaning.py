@@ -84,25 +84,16 @@ class Cleaning:
         )
 
     def _readable(self, asked: HttpRequest) -> bytes:
-        encoding = encoding_of(asked.headers)
-        if not asked.body or encoding in ("", "identity"):
+        encoding = self._compression("a request body", asked.body, asked.headers)
+        if not encoding:
             return asked.body
-        if encoding not in ENCODINGS:
-            raise CassetteError(
-                f"a request body is encoded with {encoding}, which cannot be searched for secrets", self._path
-            )
         try:
             return inflated(asked.body, encoding)
         except ValueError as exc:
             raise CassetteError(f"the body of a request is {exc}", self._path) from exc
 
     def _answer(self, passed: Interaction, came: int) -> tuple[Fields, bytes, tuple[Piece, ...]]:
-        encoding = encoding_of(passed.headers)
-        if passed.body and encoding not in ("", "identity") and encoding not in ENCODINGS:
-            raise CassetteError(
-                f"the answer is encoded with {encoding}, which cannot be searched for secrets", self._path
-            )
-        unpacked = passed.body and encoding in ENCODINGS
+        unpacked = self._compression("the answer", passed.body, passed.headers)
         headers = [
             (_as_text(name), self._redactor.header(name, self._location(name, _as_text(value), passed.upstream)))
             for name, value in passed.headers
@@ -113,6 +104,17 @@ class Cleaning:
         if pieces and body != passed.body:
             pieces = tuple(self._moved(passed.body, body, pieces))
         return _adapted(headers, came, len(body)), body, pieces
+
+    def _compression(self, what: str, body: bytes, headers: Fields) -> str:
+        """Return how a body is, or was, compressed; an empty text where it was not."""
+        encoding = encoding_of(headers)
+        if not body or encoding in ("", "identity"):
+            return ""
+        if encoding not in ENCODINGS:
+            raise CassetteError(
+                f"{what} is encoded with {encoding}, which cannot be searched for secrets", self._path
+            )
+        return encoding
 
     def _location(self, name: str, value: str, upstream: str) -> str:
         if name.lower() not in _LOCATIONS:

@@ -98,6 +98,11 @@ class Rejected(_Event, frozen=True, tag="rejected"):
     reason: str = ""
 
     @property
+    def payload(self) -> Payload:
+        """The body: text, or the bytes of what is none."""
+        return self.body if self.binary is None else self.binary
+
+    @property
     def content(self) -> bytes:
         """The body, as bytes."""
         return self.body.encode() if self.binary is None else self.binary

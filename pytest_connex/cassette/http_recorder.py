@@ -161,6 +161,7 @@ class Conversation:
         self._status: int | None = None
         self._reason = ""
         self._headers: Fields = []
+        self._length_is_declared = False
         self._answered: float | None = None
         self._pieces: list[Piece] = []
         self._at_once = True
@@ -184,6 +185,7 @@ class Conversation:
             if self._over:
                 return
             self._status, self._reason, self._headers = status, reason, headers
+            self._length_is_declared = any(name.lower() == "content-length" for name, _ in headers)
             self._answered, _ = self._moment()
             if (encoding := encoding_of(headers)) in ENCODINGS:
                 self._inflation = Inflation(encoding)
@@ -242,8 +244,7 @@ class Conversation:
     def _note(self, at: float, length: int, in_a_breath: bool) -> None:
         """Add a piece; where the length of the body was declared, what comes in a breath is one."""
         self._at_once = self._at_once and in_a_breath
-        declared = any(name.lower() == "content-length" for name, _ in self._headers)
-        if self._pieces and in_a_breath and declared:
+        if self._pieces and in_a_breath and self._length_is_declared:
             self._pieces[-1] = Piece(at, self._pieces[-1].length + length)
         else:
             self._pieces.append(Piece(at, length))

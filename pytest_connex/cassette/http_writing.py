@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..secrets.redaction import Redactor
 from ..upstreams import REST
 from .events import VERSION
@@ -144,8 +146,6 @@ class HttpWriter(Writer):
             SecretFound: What the recording says of itself carries a secret.
             CassetteError: The disk does not take it.
         """
-        import yaml
-
         head = yaml.safe_dump({"connex": self._facts}, width=float("inf"), allow_unicode=True)
         for line in head.rstrip("\n").split("\n"):
             self.write_line(line.encode())

@@ -180,8 +180,7 @@ def _described(event: Event) -> str:
         case Late():
             return f"-> {_shown(event.payload)} (too late: the connection had ended)"
         case Rejected():
-            body = event.body if event.binary is None else _shown(event.binary)
-            return f"rejected with {event.status} {body}".rstrip()
+            return f"rejected with {event.status} {_shown(event.payload)}".rstrip()
         case Left():
             return "left before it was answered"
         case Refused():

@@ -47,7 +47,6 @@ class Player:
         self._claims: dict[Playback, Track] = {}
         self.order = order or Order(recording)
         self._fingerprints: dict[int, Hashable] = {}
-        self.lock = self.order.lock
 
     def dial(self, url: str, subprotocols: Collection[str] = ()) -> Playback:
         """Answer a dial of ``url``, with the host that recordings carry.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from heapq import merge
 from pathlib import Path
 from typing import TypeAlias
 
@@ -138,17 +139,9 @@ class _Trial:
         return self._found
 
     def _actions(self) -> Iterator[_Action]:
-        """Yield what the client did, in the order of the tape."""
-        asked = iter(sorted(self._interactions, key=_asked))
-        coming = next(asked, None)
-        for event in self._recording.actions() if self._recording else ():
-            while coming is not None and _asked(coming) < event.at:
-                yield coming
-                coming = next(asked, None)
-            yield event
-        if coming is not None:
-            yield coming
-            yield from asked
+        """Return what the client did, in the order of the tape: of what has the same time, WebSockets come first."""
+        actions = self._recording.actions() if self._recording else ()
+        return merge(actions, sorted(self._interactions, key=_asked), key=_moment)
 
     def _dial(self, dial: Dial) -> None:
         if self._player is None:
@@ -200,6 +193,10 @@ class _Trial:
             raise CassetteError(
                 f"connection {number} would wait for ever, until {playback.expectation()}", self._path
             )
+
+
+def _moment(action: _Action) -> float:
+    return _asked(action) if isinstance(action, Interaction) else action.at
 
 
 def _asked(interaction: Interaction) -> float:

@@ -185,11 +185,11 @@ class Recorder:
             if self._states.get(conn) is _State.OPEN:
                 self._unanswered_pings.setdefault(conn, self._clock.elapsed(now))
 
-    def ponged(self, conn: int, now: float) -> None:
-        """Note a pong of the server."""
+    def ponged(self, conn: int, now: float, count: int = 1) -> None:
+        """Note a pong of the server, or that it had answered ``count`` pings by now."""
         with self._lock:
             if self._unanswered_pings.pop(conn, None) is not None:
-                self._pongs[conn] = self._pongs.get(conn, 0) + 1
+                self._pongs[conn] = self._pongs.get(conn, 0) + count
 
     # how it ends
 

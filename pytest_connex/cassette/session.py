@@ -196,9 +196,7 @@ class CassetteSession:
     def open(self) -> None:
         """Read what is there, before the test starts; a recording that cannot be read is the verdict."""
         self.account.kept = {str(path): source for path, source in self.plan.kept.items()}
-        if self.plan.action == "pass":
-            return
-        if self.plan.action == "record":
+        if self.plan.action != "replay":
             return
         paths = self.plan.files()
         self.account.read += map(str, paths)
@@ -257,7 +255,9 @@ class CassetteSession:
             if self._recording is None:
                 raise CassetteMissing("no WebSocket is recorded for this test", self.plan.websocket_path)
             if self._player is None:
-                self._player = self._made_player(self._recording)
+                from .player import Player
+
+                self._player = Player(self._recording, self._rules(), self._order_of_tape())
             return self._player
 
     def recorder(self) -> Recorder:
@@ -275,7 +275,10 @@ class CassetteSession:
         """Return what plays the HTTP recording."""
         with self._lock:
             if self._http_player is None:
-                self._http_player = self._made_http_player()
+                from .http_player import HttpPlayer
+
+                rules, order = self._http_rules(), self._order_of_tape()
+                self._http_player = HttpPlayer(self.plan.http_path, self._interactions, rules, order)
             return self._http_player
 
     def http_recorder(self) -> HttpRecorder:
@@ -284,9 +287,9 @@ class CassetteSession:
             if self._http_recorder is None:
                 from .http_recorder import HttpRecorder
 
-                upstreams = self._settings().upstreams
+                upstreams = _as_http(self._settings().upstreams)
                 self._http_recorder = HttpRecorder(
-                    self.plan.http_path, self._all_settings()[1], _as_http(upstreams), self.clock, self.fail
+                    self.plan.http_path, self._known_redactor(), upstreams, self.clock, self.fail
                 )
             return self._http_recorder
 
@@ -350,6 +353,8 @@ class CassetteSession:
         Raises:
             CassetteError: It is not what passed, or cannot be played.
         """
+        if not writers:
+            return
         from .proof import Proof
 
         proof = Proof(self._rules(), self._http_rules())
@@ -358,8 +363,7 @@ class CassetteSession:
                 proof.messages(writer.finished, writer.path, self.recorder().passed)
             else:
                 proof.requests(writer.finished, writer.path, self.http_recorder().passed)
-        if writers:
-            proof.check()
+        proof.check()
 
     def discard(self) -> None:
         """Throw away what was recorded: the test did not pass."""
@@ -391,22 +395,29 @@ class CassetteSession:
             "test": self.plan.test,
         }
 
-    def _all_settings(self) -> tuple[Dialect, Redactor]:
-        config, dialect, _ = self._settings()
+    def _known_redactor(self) -> Redactor:
+        """Return what replaces the secrets of the test, which are known from its first request on."""
         if self._redactor is None:
-            values = dict.fromkeys(self.plan.secrets, "connex-recorded-value")
-            if self.plan.action == "record":
-                if any(0 < len(value or "") < MIN_SECRET for value in (config.api_key, config.api_secret)):
-                    self.fail(
-                        CassetteError(
-                            f"a key or secret has fewer than {MIN_SECRET} characters and cannot be kept out of the "
-                            "recording; record with longer ones"
-                        )
-                    )
-                values[config.api_key or ""] = RECORDED_KEY
-                values[config.api_secret or ""] = RECORDED_SECRET
-            self._redactor = Redactor(values, dialect.secret_fields, (dialect.key_header, dialect.secret_header))
-        return dialect, self._redactor
+            config, dialect, _ = self._settings()
+            headers = (dialect.key_header, dialect.secret_header)
+            self._redactor = Redactor(self._placeholders(config), dialect.secret_fields, headers)
+        return self._redactor
+
+    def _placeholders(self, config: ConnexConfig) -> dict[str, str]:
+        """Return the secrets of the test, and what stands in the place of each."""
+        values = dict.fromkeys(self.plan.secrets, "connex-recorded-value")
+        if self.plan.action != "record":
+            return values
+        if any(0 < len(value or "") < MIN_SECRET for value in (config.api_key, config.api_secret)):
+            self.fail(
+                CassetteError(
+                    f"a key or secret has fewer than {MIN_SECRET} characters and cannot be kept out of the "
+                    "recording; record with longer ones"
+                )
+            )
+        values[config.api_key or ""] = RECORDED_KEY
+        values[config.api_secret or ""] = RECORDED_SECRET
+        return values
 
     def _order_of_tape(self) -> Order:
         if self._order is None:
@@ -415,47 +426,32 @@ class CassetteSession:
             self._order = Order(self._recording, self._interactions)
         return self._order
 
-    def _made_player(self, recording: Recording) -> Player:
-        from .player import Player
-
-        return Player(recording, self._rules(), self._order_of_tape())
-
     def _rules(self) -> Rules:
         from .playback import Rules
 
-        dialect, redactor = self._all_settings()
+        dialect = self._settings().dialect
         return Rules(
             volatile=(*dialect.volatile_paths, *self.plan.volatile),
-            redactor=redactor,
+            redactor=self._known_redactor(),
             strict=self.plan.strict,
             again=self.plan.again,
             echoed=(*dialect.echoed_paths, *self.plan.volatile),
         )
 
-    def _made_http_player(self) -> HttpPlayer:
-        from .http_player import HttpPlayer
-
-        return HttpPlayer(self.plan.http_path, self._interactions, self._http_rules(), self._order_of_tape())
-
     def _http_rules(self) -> HttpRules:
         from .http_matching import Matching
         from .http_player import HttpRules
 
-        dialect, redactor = self._all_settings()
-        return HttpRules(
-            Matching(dialect.volatile_query, dialect.volatile_body),
-            redactor,
-            _as_http(self._settings().upstreams),
-            self.plan.again,
-        )
+        _, dialect, upstreams = self._settings()
+        matching = Matching(dialect.volatile_query, dialect.volatile_body)
+        return HttpRules(matching, self._known_redactor(), _as_http(upstreams), self.plan.again)
 
     def _made_recorder(self) -> Recorder:
         from .events import FORMAT, VERSION, Header
         from .recorder import Recorder
         from .writing import CassetteWriter
 
-        redactor = self._all_settings()[1]
-        upstreams = self._settings().upstreams
+        redactor, upstreams = self._known_redactor(), self._settings().upstreams
         self._writer = CassetteWriter(self.plan.websocket_path, Header(FORMAT, VERSION, **self._facts()), redactor)
         return Recorder(
             self._record,

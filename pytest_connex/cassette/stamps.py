@@ -30,8 +30,8 @@ class TapeClock:
         self._earliest = 0
         self._lock = threading.Lock()
 
-    def frame(self, now: float | None = None) -> float:
-        """Return the stamp of something on a WebSocket, which happened at ``now``, or just now."""
+    def frame(self, now: float) -> float:
+        """Return the stamp of something on a WebSocket, which happened at ``now``."""
         with self._lock:
             ticks = self._ticks(now)
             if ticks < self._earliest:
@@ -39,15 +39,15 @@ class TapeClock:
             self._last = self._earliest = ticks
         return ticks / _TICKS
 
-    def moment(self, now: float | None = None) -> float:
-        """Return the stamp of something of HTTP, which happened at ``now``, or just now."""
-        return self.next_moment(-1.0, now)[0]
+    def moment(self) -> float:
+        """Return the stamp of something of HTTP that happened just now."""
+        return self.next_moment(-1.0)[0]
 
-    def next_moment(self, after: float, now: float | None = None) -> tuple[float, bool]:
+    def next_moment(self, after: float) -> tuple[float, bool]:
         """Return the same, and whether nothing else got a stamp since the stamp ``after`` was given."""
         with self._lock:
             alone = self._last / _TICKS == after
-            ticks = max(self._ticks(now), self._earliest, self._last + 1)
+            ticks = max(self._ticks(self.now()), self._earliest, self._last + 1)
             self._last, self._earliest = ticks, ticks + 1
         return ticks / _TICKS, alone
 
@@ -56,14 +56,7 @@ class TapeClock:
         with self._lock:
             return max(self._ticks(now), 0) / _TICKS
 
-    @property
-    def last(self) -> float:
-        """The latest stamp that was given; negative before the first."""
-        return self._last / _TICKS
-
-    def _ticks(self, now: float | None) -> int:
-        if now is None:
-            now = self.now()
+    def _ticks(self, now: float) -> int:
         if self._start is None:
             self._start = now
         return int((now - self._start) * _TICKS + 0.5)  # quicker than round(), and the same for what counts

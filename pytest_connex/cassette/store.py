@@ -1,7 +1,8 @@
 """Reading WebSocket recordings in a stream.
 
-It goes twice over a file. The first pass checks every line and remembers where each connection's lines
-are; the second reads one connection as it is played. Neither keeps more than a stretch of lines in memory.
+It goes over a file once, checks every line, and remembers where each connection's lines are. The events at the
+beginning of a file are kept in memory, so that short recordings are decoded once; those of a long file that follow
+are read a second time, a stretch of lines at a time, as their connection is played.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .. import __version__
+from .. import GENERATOR
 from .book import app as book
 from .capture import capture
 from .cassettes import app as cassettes
@@ -31,7 +31,7 @@ app.add_typer(schema, name="schema")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"pytest-connex {__version__}")
+        typer.echo(GENERATOR)
         raise typer.Exit
 
 

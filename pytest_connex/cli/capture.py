@@ -134,15 +134,12 @@ class _Conversation:
         except InvalidStatus as exc:
             response = exc.response
             body = (response.body or b"").decode("utf-8", "replace")
-            tape.rejected(conn, _now(), response.status_code, dict(response.headers.raw_items()), body)
+            tape.rejected(conn, _now(), response.status_code, response.headers.raw_items(), body)
             return f"no connection to {config.ws_url}: {exc}"
         except (OSError, InvalidHandshake, EOFError) as exc:
-            refused = (
-                exc if isinstance(exc, OSError) else ConnectionAbortedError(None, f"{type(exc).__name__}: {exc}")
-            )
-            tape.refused(conn, _now(), refused)
+            tape.refused(conn, _now(), _refusal(exc))
             return f"no connection to {config.ws_url}: {exc}"
-        headers = dict(connection.response.headers.raw_items()) if connection.response else {}
+        headers = connection.response.headers.raw_items() if connection.response else ()
         tape.opened(conn, _now(), connection.subprotocol, headers)
         try:
             await self._speak(connection, tape, conn)

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from .. import GENERATOR
 from ..config import live_config, read_environment
 from ..errors import CassetteError, ConfigError
-from .recording import GENERATOR, SUFFIXES, beside, counted, redactor_of, refuse_to_replace, stem_of
+from .recording import SUFFIXES, beside, counted, redactor_of, refuse_to_replace, stem_of
 
 
 def export(

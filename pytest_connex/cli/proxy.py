@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import __version__
+from .. import GENERATOR
 from ..cassette.session import Action, CassetteSession, Plan, Settings
 from ..config import (
     API_KEY,
@@ -97,7 +97,7 @@ def proxy(
             test="connex proxy",
             stem=stem.absolute(),
             source="proxy",
-            generator=f"pytest-connex {__version__}",
+            generator=GENERATOR,
             secrets=secrets,
             again=f"record it: connex proxy --record {shlex.quote(str(stem))} --rewrite",
             volatile=tuple(volatile or ()),

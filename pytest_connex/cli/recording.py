@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from .. import __version__
+from .. import GENERATOR
 from ..config import API_KEY, API_SECRET, MIN_SECRET, RECORDED_KEY, RECORDED_SECRET, ConnexConfig
 from ..errors import ConfigError
 from ..protocol import Dialect
@@ -20,7 +20,6 @@ from ..protocol import Dialect
 if TYPE_CHECKING:
     from ..secrets.redaction import Redactor
 
-GENERATOR = f"pytest-connex {__version__}"
 SUFFIXES = (".ws.jsonl", ".yaml")
 
 

@@ -386,7 +386,7 @@ def _response(answer: Answer) -> dict[str, Any]:
         return {**_answer(0, "", []), "_error": f"{answer.error}: {answer.message}"}
     if isinstance(answer, Left):
         return {**_answer(0, "", []), "_error": "the client left before the server had answered"}
-    body = answer.body if answer.binary is None else answer.binary
+    body = answer.payload
     content = {"size": _size(body), "mimeType": _type_of(answer.headers), **_text_of(body)}
     return {**_answer(answer.status, answer.reason, _list(answer.headers, "", "")), "content": content}
 

@@ -58,12 +58,19 @@ class Transcription:
                 self.lost += 1
                 recorder.closed(self._numbers[conn], at, "network", 1006, "")
             case Closed(conn=conn, at=at, by=by, code=code, reason=reason):
-                by = "client" if by == "test" else by
                 self._check(Closed(conn, at, by, code))  # the recorder shortens the reason
                 if traffic.no_pong_since is not None:
-                    recorder.pinged(self._numbers[conn], traffic.no_pong_since)
-                answered, reset = not traffic.no_close, traffic.reset
-                recorder.closed(self._numbers[conn], at, by, code, reason, answered=answered, reset=reset)
+                    self._pinged(self._numbers[conn], traffic.no_pong_since, traffic.pongs)
+                recorder.closed(
+                    self._numbers[conn],
+                    at,
+                    "client" if by == "test" else by,
+                    code,
+                    reason,
+                    answered=not traffic.no_close,
+                    hung_up=traffic.hung_up,
+                    reset=traffic.reset,
+                )
             case Rejected(conn=conn, at=at, status=status):
                 self._check(traffic)
                 recorder.rejected(self._numbers[conn], at, status, traffic.headers, traffic.content, traffic.reason)
@@ -71,6 +78,13 @@ class Transcription:
                 recorder.left(self._numbers[conn], at)
             case Refused(conn=conn, at=at):
                 recorder.refused(self._numbers[conn], at, _error(traffic))
+
+    def _pinged(self, conn: int, no_pong_since: float, pongs: int) -> None:
+        """Record the first ping that was not answered, and how many had been before."""
+        if pongs:
+            self._recorder.pinged(conn, no_pong_since)
+            self._recorder.ponged(conn, no_pong_since, pongs)
+        self._recorder.pinged(conn, no_pong_since)
 
     def _check(self, event: Closed | Rejected) -> None:
         if problem := unplayable(event):

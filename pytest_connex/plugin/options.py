@@ -66,11 +66,6 @@ class RunOptions:
     verify_report: Path | None = None
     tls: bool = False
 
-    @property
-    def command(self) -> str:
-        """The options that run tests the way this run does."""
-        return {"recorded": "pytest", "sandbox": "pytest --connex-sandbox", "live": "pytest --connex-live"}[self.mode]
-
 
 class _Setting(NamedTuple):
     """A value with a CLI form ``--connex-...`` and an ini form ``connex_...``."""

@@ -115,6 +115,12 @@ class Project:
         return self.path / "cassettes" / "test_it" / "test_rest.yaml"
 
 
+def live_at(monkeypatch: pytest.MonkeyPatch, rest_url: str, ws_url: str, key: str, secret: str) -> None:
+    """Have live runs find Connex there."""
+    for name, value in zip(VARIABLES, (rest_url, ws_url, key, secret), strict=True):
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shelf")

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_connex.config import VARIABLES
 from pytest_connex.sandbox.server import Sandbox
 
-from .conftest import Project
+from .conftest import Project, live_at
 
 pytestmark = pytest.mark.usefixtures("wide_terminal")
 
@@ -120,10 +119,7 @@ TOLD = "this went around the recording: a dial of *:{}. Give the client the URLs
 def gateway(monkeypatch) -> Iterator[Sandbox]:
     """A gateway that a live run finds, on this machine."""
     with Sandbox() as sandbox:
-        config = sandbox.config
-        values = (config.rest_url, config.ws_url, config.api_key, config.api_secret)
-        for name, value in zip(VARIABLES, values, strict=True):
-            monkeypatch.setenv(name, value)
+        live_at(monkeypatch, sandbox.rest_url, sandbox.ws_url, sandbox.api_key, sandbox.api_secret)
         yield sandbox
 
 

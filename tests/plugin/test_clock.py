@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import Project
+from .conftest import Project, live_at
 
 ON_VIRTUAL = """
 import asyncio, pytest
@@ -35,12 +35,7 @@ async def test_book(connex_ws):
     print("seconds:", watch.seconds)
 """
 
-LIVE = {
-    "CONNEX_REST_URL": "https://r.example",
-    "CONNEX_WS_URL": "wss://w.example",
-    "CONNEX_API_KEY": "a-key-of-some-length",
-    "CONNEX_API_SECRET": "a-secret-of-some-length",
-}
+LIVE = ("https://r.example", "wss://w.example", "a-key-of-some-length", "a-secret-of-some-length")
 
 
 def on_virtual(project: Project, source: str, *args: str) -> pytest.RunResult:
@@ -209,14 +204,12 @@ def test_a_wider_default_of_loops_is_a_usage_error(project):
 
 
 def test_a_live_run_keeps_the_real_clock(project, monkeypatch):
-    for name, value in LIVE.items():
-        monkeypatch.setenv(name, value)
+    live_at(monkeypatch, *LIVE)
     passes(project, "async def test_it(connex_connect): assert not is_virtual()", "--connex-live")
 
 
 def test_a_live_run_keeps_a_test_with_a_sandbox_of_its_own(project, monkeypatch):
-    for name, value in LIVE.items():
-        monkeypatch.setenv(name, value)
+    live_at(monkeypatch, *LIVE)
     passes(project, "async def test_it(connex_sandbox, connex_ws): assert is_virtual()", "--connex-live")
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_connex.config import VARIABLES
 from pytest_connex.sandbox.server import Sandbox
+
+from .conftest import live_at
 
 FORWARD = [
     name for kind in ("HTTP", "HTTPS", "ALL", "WS", "WSS") for name in (f"{kind}_PROXY", f"{kind.lower()}_proxy")
@@ -125,10 +126,7 @@ def test_what_is_for_the_sandbox_of_a_test_does_not_go_there(project, mode):
 def test_the_proxy_dials_the_server_of_a_live_run_itself(project, monkeypatch):
     project.test(source("connex_proxy"))
     with Sandbox() as sandbox:
-        config = sandbox.config
-        values = (config.rest_url, config.ws_url, config.api_key, config.api_secret)
-        for name, value in zip(VARIABLES, values, strict=True):
-            monkeypatch.setenv(name, value)
+        live_at(monkeypatch, sandbox.rest_url, sandbox.ws_url, sandbox.api_key, sandbox.api_secret)
         project.run("--connex-live").assert_outcomes(passed=count(SOURCE))
         project.run("--connex-live", "--connex-record").assert_outcomes(passed=count(SOURCE))
     project.run().assert_outcomes(passed=count(SOURCE))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pytest_connex.sandbox.server import Sandbox
+
+from .conftest import live_at
+
 FOLLOWING = """
 async def test_ws(connex_orderbook):
     book = await connex_orderbook("ETH/USDT", depth=5)
@@ -67,12 +71,8 @@ def test_the_age_of_frames_counts_in_live_runs_only(project):
 
 
 def test_the_age_of_frames_counts_in_live_runs(project, monkeypatch):
-    from pytest_connex.sandbox.server import Sandbox
-
     with Sandbox(interval=0.01) as sandbox:
-        monkeypatch.setenv("CONNEX_WS_URL", sandbox.ws_url)
-        monkeypatch.setenv("CONNEX_API_KEY", sandbox.api_key)
-        monkeypatch.setenv("CONNEX_API_SECRET", sandbox.api_secret)
+        live_at(monkeypatch, sandbox.rest_url, sandbox.ws_url, sandbox.api_key, sandbox.api_secret)
         project.test(FOLLOWING.replace("depth=5", "depth=5, max_age=-60_000"))
         result = project.run("--connex-live")
         project.test(FOLLOWING.replace("depth=5", "depth=5, max_age=60_000"))

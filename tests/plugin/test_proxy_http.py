@@ -7,9 +7,8 @@ import asyncio
 import pytest
 import yaml
 
-from pytest_connex.config import VARIABLES
-
 from ..unit.upstream import KEY, SECRET, Asked, Upstream, ok
+from .conftest import live_at
 
 FOREIGN = """
 import contextlib
@@ -165,8 +164,7 @@ def test_a_server_that_breaks_off_is_recorded_and_does_so_again(project, monkeyp
 
     project.test(BROKEN_OFF)
     with Upstream(break_off) as upstream, monkeypatch.context() as patched:
-        for name, value in zip(VARIABLES, (upstream.url, "ws://127.0.0.1:1", KEY, SECRET), strict=True):
-            patched.setenv(name, value)
+        live_at(patched, upstream.url, "ws://127.0.0.1:1", KEY, SECRET)
         project.run("--connex-live", "--connex-record=rewrite").assert_outcomes(passed=1)
     assert len(upstream.asked) == 1
     [interaction] = yaml.safe_load(project.http.read_text())["interactions"]
@@ -182,8 +180,7 @@ def test_secrets_of_foreign_clients_are_neither_written_nor_shown(project, monke
         f"{FOREIGN}    status, text = foreign({f'/v1/echo?key={KEY}'!r}, 'POST', {SECRET!r})\n    print(text)\n"
     )
     with Upstream(echo) as upstream:
-        for name, value in zip(VARIABLES, (upstream.url, "ws://127.0.0.1:1", KEY, SECRET), strict=True):
-            monkeypatch.setenv(name, value)
+        live_at(monkeypatch, upstream.url, "ws://127.0.0.1:1", KEY, SECRET)
         result = project.run("--connex-live", "--connex-record=rewrite", "-rP", "--log-level=DEBUG")
     result.assert_outcomes(passed=1)
     written = project.http.read_text()

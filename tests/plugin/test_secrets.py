@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from .conftest import Project
+from .conftest import Project, live_at
 
 UNUSUAL = "gehe1m-é鍵\"'\\&<>+/=%x"
 
@@ -192,10 +192,8 @@ def test_a_module_or_a_conftest_that_cannot_be_imported_shows_no_secret(secretiv
 
 
 def test_the_header_shows_no_secret(secretive, monkeypatch):
-    monkeypatch.setenv("CONNEX_REST_URL", "https://connex.example/k3y-in-the-path/")
-    monkeypatch.setenv("CONNEX_WS_URL", "wss://connex.example/ws?key=k3y-in-the-path")
-    monkeypatch.setenv("CONNEX_API_KEY", "k3y-in-the-path")
-    monkeypatch.setenv("CONNEX_API_SECRET", "s3cr3t-not-there")
+    key, place = "k3y-in-the-path", "connex.example"
+    live_at(monkeypatch, f"https://{place}/{key}/", f"wss://{place}/ws?key={key}", key, "s3cr3t-not-there")
     secretive.test("def test_it(): pass\n")
     result = secretive.run("--connex-live")
     result.assert_outcomes(passed=1)

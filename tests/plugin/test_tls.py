@@ -14,6 +14,7 @@ pytest.importorskip("trustme")
 CLIENTS = """
 import json
 import subprocess
+import aiohttp
 import httpx
 import pytest
 import requests
@@ -37,6 +38,15 @@ async def test_websockets(where, connex_proxy):
     async with websockets.connect(where.ws_url) as ws:
         await ws.send(PING)
         assert "pong" in await ws.recv()
+
+async def test_aiohttp(where, connex_proxy):
+    context = connex_proxy.certificates.client_context()  # aiohttp reads the environment as it is imported
+    async with aiohttp.ClientSession() as session:
+        async with session.get(where.rest_url + "/v1/status", ssl=context) as answer:
+            assert answer.status == 401
+        async with session.ws_connect(where.ws_url, ssl=context) as ws:
+            await ws.send_str(PING)
+            assert "pong" in (await ws.receive()).data
 
 def test_blocking_websockets(where, connex_proxy):
     with websockets.sync.client.connect(where.ws_url) as ws:

@@ -1,4 +1,4 @@
-"""What the tests of the recordings share: writing one into a folder of the test."""
+"""What several modules share: writing a recording into a folder of the test, playing one, and a sandbox."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from pytest_connex.cassette.events import (
     Rejected,
     Sent,
 )
+from pytest_connex.cassette.playback import Playback
 from pytest_connex.cassette.writing import CassetteWriter
+from pytest_connex.sandbox.server import Sandbox
 from pytest_connex.secrets.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -99,6 +101,29 @@ class Tape:
 Write = Callable[[Tape], Path]
 
 
+MANY = 1000
+"""More messages than any recording has that is played by ``conversation``."""
+
+
+def conversation(playback: Playback, *messages: Payload) -> list[Payload]:
+    """Send the messages one after the other and return everything that is delivered."""
+    delivered = playback.deliver(MANY)
+    for message in messages:
+        playback.sent(message)
+        delivered += playback.deliver(MANY)
+    return delivered
+
+
+def write_and_finish(writer: CassetteWriter, event: Event) -> None:
+    writer.write(event)
+    writer.finish()
+
+
+def left_in(folder: Path) -> list[str]:
+    """The names of what is in a folder, which need not be there."""
+    return sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+
+
 def write_tape(path: Path, tape: Tape, header: Header = HEADER) -> Path:
     writer = CassetteWriter(path, header, Redactor({}))
     for event in tape.events:
@@ -117,6 +142,12 @@ def tape() -> Tape:
 def write(tmp_path: Path) -> Write:
     """Write a tape to ``tape.ws.jsonl`` in the test's folder."""
     return lambda tape: write_tape(tmp_path / "tape.ws.jsonl", tape)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as exchange:
+        yield exchange
 
 
 @pytest.fixture

@@ -128,9 +128,9 @@ def test_requests_stand_in_the_order_in_which_they_were_asked(deck):
 
 
 def test_requests_and_frames_are_on_one_clock(deck):
-    deck.clock.frame()
+    deck.clock.frame(deck.now)
     conversation = deck.recorder.asked(request())
-    frame = deck.clock.frame()
+    frame = deck.clock.frame(deck.now)
     conversation.answered(200, "OK", [])
     conversation.ended("whole")
     [held] = deck.held()
@@ -222,7 +222,7 @@ def test_a_body_that_comes_later_has_its_time(deck, between):
     conversation = deck.recorder.asked(request())
     conversation.answered(200, "OK", [])
     if between:
-        deck.clock.frame()
+        deck.clock.frame(deck.now)
     deck.now += 0.01 if between else 0.06
     conversation.piece(b"one")
     conversation.ended("whole")

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from pytest_connex.cassette.events import VERSION, Open, Refused, Rejected
-from pytest_connex.cassette.player import Playback, Player, Rules
+from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.store import Recording
 from pytest_connex.errors import CassetteMismatch
 from pytest_connex.secrets.redaction import Redactor
 
-from .conftest import URL, Tape, Write
+from .conftest import MANY, URL, Tape, Write, conversation
 
-MANY = 1000
 Play = Callable[..., Player]
 
 
@@ -30,15 +28,6 @@ def play(write: Write) -> Play:
         return Player(Recording(path), rules)
 
     return player
-
-
-def conversation(playback: Playback, *messages: str | bytes) -> list[str | bytes]:
-    """Send the messages one after the other and return everything that is delivered."""
-    delivered = playback.deliver(MANY)
-    for message in messages:
-        playback.sent(message)
-        delivered += playback.deliver(MANY)
-    return delivered
 
 
 # --- Causality -------------------------------------------------------------------------------------------
@@ -698,7 +687,7 @@ def test_an_unused_recording_is_unplayed_and_an_empty_one_is_not(tape, play):
     assert "connection 1 was never opened" in str(player.unplayed())
 
 
-def test_a_long_recording_is_read_as_it_is_played(tape, play, tmp_path: Path):
+def test_a_long_recording_is_delivered_whole_in_batches(tape, play):
     player = play(tape.connection(*[("received", f"frame {number}") for number in range(3_000)]))
     playback = player.dial(URL)
     batches = iter(lambda: playback.deliver(256), [])

@@ -25,7 +25,7 @@ from pytest_connex.errors import (
 from pytest_connex.protocol import Dialect
 from pytest_connex.upstreams import all_upstreams
 
-from .conftest import HEADER, URL, Tape, write_tape
+from .conftest import HEADER, URL, Tape, left_in, write_tape
 
 KEY, SECRET = "AKfYcbwXYZ0123456789abcd", "s3cr3t/with+special=chars=="
 AGAIN = "record it again: pytest --again"
@@ -136,10 +136,6 @@ def plays(session: CassetteSession, *messages: str) -> list[str | bytes]:
 
 def first() -> CassetteError:
     return CassetteError("the first")
-
-
-def left_in(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
 
 
 # --- The plan --------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pytest_connex.cassette.writing import CassetteWriter, Writer, put_in_place
 from pytest_connex.errors import CassetteError, SecretFound
 from pytest_connex.secrets.redaction import Redactor
 
-from .conftest import HEADER, URL
+from .conftest import HEADER, URL, left_in
 
 NOTHING = Redactor({})
 SECRET = "s3cr3t/with+special=chars=="
@@ -27,10 +27,6 @@ EVENTS = [Dial(1, 0.0, URL), Open(1, 0.1), Sent(1, 0.2, "x"), Closed(1, 0.3, "cl
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "deep" / "er" / "test_y.ws.jsonl"
-
-
-def left_in(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir())
 
 
 def test_a_committed_recording_is_complete_and_alone(path):
@@ -110,7 +106,7 @@ def test_a_folder_in_place_of_the_recording_is_an_error_and_nothing_is_left(path
     assert left_in(path.parent) == ["test_y.ws.jsonl"]
 
 
-def test_a_full_disk_is_an_error_with_the_path(path, monkeypatch):
+def test_a_full_disk_is_an_error_with_the_path(path):
     writer = Writer(path, NOTHING)
     writer._file.close()
     writer._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115  (the writer closes it)

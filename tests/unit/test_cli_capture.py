@@ -16,17 +16,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 from click.testing import Result
+from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
-from pytest_connex.cassette.events import Closed, Received
+from pytest_connex.cassette.events import Closed, Open, Received
 from pytest_connex.cassette.store import Recording
-from pytest_connex.sandbox.server import Sandbox
 
-from .commands import run
+from .commands import run, variables
 from .replaying import replay
 
 COMMAND = [sys.executable, "-c", "from pytest_connex.cli import app; app()"]
@@ -34,29 +35,15 @@ BOOK = '{"type":"update","bids":[["1.10","2"]],"asks":[]}'
 OPEN = ("--no-credentials", "--timeout", "20")
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as exchange:
-        yield exchange
-
-
-def variables(sandbox: Sandbox) -> dict[str, str]:
-    return {
-        "CONNEX_WS_URL": sandbox.ws_url,
-        "CONNEX_API_KEY": sandbox.api_key,
-        "CONNEX_API_SECRET": sandbox.api_secret,
-    }
-
-
 @contextmanager
-def server(script: Callable[[ServerConnection], None]) -> Iterator[dict[str, str]]:
+def server(script: Callable[[ServerConnection], None], **options: Any) -> Iterator[dict[str, str]]:
     """A server that hears the subscription and then does as ``script`` says."""
 
     def converse(ws: ServerConnection) -> None:
         ws.recv()
         script(ws)
 
-    with serve(converse, "127.0.0.1", 0) as serving:
+    with serve(converse, "127.0.0.1", 0, **options) as serving:
         thread = threading.Thread(target=serving.serve_forever)
         thread.start()
         try:
@@ -154,6 +141,22 @@ def test_text_is_kept_to_the_byte_and_binary_messages_too(tmp_path):
     with server(speak) as environ:
         assert capture("--frames", "1", *OPEN, folder=tmp_path, **environ)[0] == 0
     assert received(tmp_path / "tape.ws.jsonl") == [b"\x00\xff", strange]
+
+
+def test_headers_that_come_more_than_once_are_kept(tmp_path):
+    def served_twice(ws: ServerConnection, request: Request, response: Response) -> None:
+        for name in ("a", "b"):
+            response.headers["X-Served-By"] = name
+
+    def speak(ws: ServerConnection) -> None:
+        ws.send(BOOK)
+        until_closed(ws)
+
+    with server(speak, process_response=served_twice) as environ:
+        assert capture("--frames", "1", *OPEN, folder=tmp_path, **environ)[0] == 0
+    [connection] = Recording(tmp_path / "tape.ws.jsonl").connections
+    assert isinstance(connection.answer, Open)
+    assert connection.answer.headers == {"X-Served-By": ["a", "b"]}
 
 
 def test_a_connection_that_is_lost_is_recorded_as_it_was(tmp_path):

@@ -294,7 +294,7 @@ def test_the_format_may_be_said(connex, tmp_path):
     assert "empty: there is nothing in it" in connex("import", "empty", "--format", "lines").said
 
 
-def test_a_file_that_is_not_there_is_named(connex, tmp_path):
+def test_a_file_that_is_not_there_is_named(connex):
     ran = connex("import", "none.har")
     assert (ran.code, ran.said) == (2, "connex import: none.har: it cannot be read: No such file or directory\n")
 

@@ -17,18 +17,10 @@ import requests
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from pytest_connex.sandbox.server import Sandbox
-
-from .commands import run
+from .commands import run, variables
 
 COMMAND = [sys.executable, "-c", "from pytest_connex.cli import app; app()", "proxy"]
 SUBSCRIBE = '{"action": "subscribe", "channel": "orderbook", "symbol": "ETH/USDT", "depth": 5}'
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as exchange:
-        yield exchange
 
 
 class Process:
@@ -72,15 +64,6 @@ def refused(*args: str, folder: Path, **environ: str) -> str:
         ran = run("proxy", *args)
     assert (ran.exit_code, ran.stdout) == (2, "")
     return ran.stderr
-
-
-def variables(sandbox: Sandbox) -> dict[str, str]:
-    return {
-        "CONNEX_REST_URL": sandbox.rest_url,
-        "CONNEX_WS_URL": sandbox.ws_url,
-        "CONNEX_API_KEY": sandbox.api_key,
-        "CONNEX_API_SECRET": sandbox.api_secret,
-    }
 
 
 def authentication(key: str, secret: str) -> dict[str, str]:

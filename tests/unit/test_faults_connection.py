@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_connex.faults import Ending, Faults, Trouble
+from pytest_connex.faults import Ending, Faults
 from pytest_connex.faults.connection import Message
+
+from .test_faults import opened
 
 Script = Callable[[Faults], None]
 
@@ -18,12 +20,6 @@ texts = st.text(st.characters(codec="utf-8")).map(lambda text: (True, text.encod
 binaries = st.binary().map(lambda content: (False, content))
 messages = st.lists(texts | binaries, max_size=8)
 numbers = st.sets(st.integers(1, 8), min_size=1)
-
-
-def opened(faults: Faults) -> Trouble:
-    trouble = faults.connection()
-    trouble.opened()
-    return trouble
 
 
 def sent(script: Script, given_messages: list[Message], seed: int = 0) -> list[list[Message]]:

@@ -387,3 +387,17 @@ def test_all_kinds_of_events_survive():
     assert {Dial, Open, Refused, Received, Closed} == {type(event) for event in tape.events}
     with TemporaryDirectory() as folder:
         assert reread(export(write_tape(Path(folder) / "tape.ws.jsonl", tape))) == tape.events
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        Closed(1, 3.0, "client", 1011, "keepalive ping timeout", no_pong_since=2.0, no_close=True, pongs=2),
+        Closed(1, 3.0, "client", 1000, no_close=True, hung_up=True),
+    ],
+    ids=["no pong", "hung up"],
+)
+def test_what_the_server_did_not_answer_survives(tape, write, end):
+    tape.opened(tape.dial())
+    tape.events.append(end)
+    assert reread(export(write(tape)))[-1] == end

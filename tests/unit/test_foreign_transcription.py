@@ -56,6 +56,20 @@ def test_connections_are_numbered_as_they_were_dialled_and_times_begin_with_zero
     assert (transcription.connections, transcription.messages, transcription.lost) == (2, 2, 1)
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        Closed(1, 9.0, "client", 1011, "keepalive ping timeout", no_pong_since=3.0, no_close=True, pongs=2),
+        Closed(1, 9.0, "network", 1006, no_pong_since=3.0, reset=True),
+        Closed(1, 9.0, "client", 1000, no_close=True, hung_up=True),
+    ],
+    ids=["no pong any more", "no pong ever", "hung up"],
+)
+def test_what_the_server_did_not_answer_stays_what_it_was(end):
+    events, _, _ = transcribe([Dial(1, 0.0, URL), Open(1, 0.0), end])
+    assert events[-1] == end
+
+
 @pytest.mark.parametrize("kind", ["ConnectionRefusedError", "gaierror", "TimeoutError"])
 def test_a_refused_dial_stays_what_it_was(kind):
     events, _, _ = transcribe([Dial(1, 1.0, URL), Refused(1, 2.0, kind, 111, "refused")])

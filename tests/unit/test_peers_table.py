@@ -34,7 +34,7 @@ from pytest_connex.secrets.redaction import Redactor
 
 from ..fuzz.stage import Connect, Replayed, Server, record, replay
 from ..plugin.conftest import BOTH, Project
-from .conftest import HEADER, URL, Tape, write_tape
+from .conftest import HEADER, URL, Tape, write_and_finish, write_tape
 from .doorway import Doorway
 
 DIALECT = Dialect()
@@ -379,11 +379,6 @@ def test_exact_secret_values_redacted_everywhere(path: Path) -> None:
     finally:
         writer.discard()
     assert path.read_text() == text
-
-
-def write_and_finish(writer: CassetteWriter, event: Event) -> None:
-    writer.write(event)
-    writer.finish()
 
 
 def test_unsent_recorded_frames_fail_the_test(recorded: Project) -> None:

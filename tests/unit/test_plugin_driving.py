@@ -262,7 +262,7 @@ def test_a_hushed_loop_does_not_complain_and_others_do(caplog, loop):
     assert complained(caplog, loop) == ["Task exception was never retrieved"]
 
 
-def test_a_hushed_loop_passes_on_what_else_happens(caplog, loop):
+def test_a_hushed_loop_passes_on_what_else_happens(loop):
     seen: list[str] = []
     loop.set_exception_handler(lambda loop, context: seen.append(context["message"]))
     hush(loop)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -96,15 +94,6 @@ def test_a_recorded_run_does_not_record(ask, option):
 def test_what_a_run_does_with_the_network_has_no_ini_form(ask):
     options = ask(ini="connex_sandbox = true\nconnex_live = true\nconnex_record = rewrite")
     assert (options.mode, options.record) == ("recorded", None)
-
-
-@pytest.mark.parametrize(
-    ("mode", "command"),
-    [("recorded", "pytest"), ("sandbox", "pytest --connex-sandbox"), ("live", "pytest --connex-live")],
-)
-def test_the_command_of_a_run_has_its_switch(mode, command):
-    options = RunOptions("recorded", None, Path("cassettes"), 5.0, "fail", False, 7, 0.05, {})
-    assert replace(options, mode=mode).command == command
 
 
 # --- Values ----------------------------------------------------------------------------------------------

@@ -11,20 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_connex.schema.drift import Change, compare, compare_all
-from pytest_connex.schema.infer import Inference
 
 from .market_frames import market_frames
-
-
-def inferred(texts: list[str], slight: bool = False) -> dict[str, object]:
-    inference = Inference(slight)
-    for text in texts:
-        inference.add(text)
-    return inference.schemas()
+from .test_schema_infer import inferred
 
 
 def member(values: list[str], slight: bool = False) -> object:
-    return inferred([f'{{"event": "x", "m": {value}}}' for value in values], slight)["x"]
+    return inferred(*(f'{{"event": "x", "m": {value}}}' for value in values), slight=slight)["x"]
 
 
 def changes(old: list[str], new: list[str], sampled: bool = False) -> list[tuple[str, str, str, str, bool]]:
@@ -155,13 +148,13 @@ def test_what_differs_by_nature_is_no_alarm(case):
 
 @pytest.fixture(scope="module")
 def pinned() -> dict[str, object]:
-    return inferred(market_frames(range(1, 11), 1000))
+    return inferred(*market_frames(range(1, 11), 1000))
 
 
 @pytest.mark.parametrize("start", range(0, 200, 5))
 def test_five_frames_of_another_seed_show_no_change(pinned, start):
     frames = market_frames([77], 200)[start : start + 5]
-    assert compare_all(pinned, inferred(frames, slight=True), sampled=True) == []
+    assert compare_all(pinned, inferred(*frames, slight=True), sampled=True) == []
 
 
 def changed_frames(change: Callable[[dict], None]) -> list[str]:
@@ -188,13 +181,13 @@ def changed_frames(change: Callable[[dict], None]) -> list[str]:
     ],
 )
 def test_a_few_changed_frames_are_one_named_change(pinned, change, path, kind):
-    found = compare_all(pinned, inferred(changed_frames(change), slight=True), sampled=True)
+    found = compare_all(pinned, inferred(*changed_frames(change), slight=True), sampled=True)
     assert {(one.message, one.path, one.kind) for one in found if one.breaking} >= {("orderbook.update", path, kind)}
     assert {one.path for one in found} == {path}
 
 
 def test_a_new_member_in_live_frames_is_an_addition(pinned):
-    found = compare_all(pinned, inferred(changed_frames(lambda frame: frame.update(checksum=7)), slight=True), True)
+    found = compare_all(pinned, inferred(*changed_frames(lambda frame: frame.update(checksum=7)), slight=True), True)
     assert [(one.path, one.kind, one.breaking) for one in found] == [("checksum", "added", False)]
 
 
@@ -202,7 +195,7 @@ def test_a_new_member_in_live_frames_is_an_addition(pinned):
 
 
 def test_a_class_that_is_gone_is_breaking_and_a_new_one_is_not():
-    left, right = inferred(['{"event": "a"}', '{"event": "b"}']), inferred(['{"event": "b"}', '{"event": "c"}'])
+    left, right = inferred('{"event": "a"}', '{"event": "b"}'), inferred('{"event": "b"}', '{"event": "c"}')
     assert compare_all(left, right) == [
         Change("a", "", "class", "a class of messages", "", breaking=True),
         Change("c", "", "class", "", "a class of messages", breaking=False),
@@ -250,7 +243,7 @@ def test_what_becomes_open_is_breaking():
 @given(st.integers(0, 150), st.integers(1, 12), st.integers(100, 10_000))
 def test_frames_of_any_seed_show_no_change(pinned, start, count, seed):
     frames = market_frames([seed], 200)[start : start + count]
-    assert compare_all(pinned, inferred(frames, slight=True), sampled=True) == []
+    assert compare_all(pinned, inferred(*frames, slight=True), sampled=True) == []
 
 
 def test_a_schema_has_not_changed_from_itself(pinned):

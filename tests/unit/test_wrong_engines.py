@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.http11 import Request
 
 from pytest_connex.cassette.events import Closed, Dial, End, Event, Open, Payload, Received, Refused, Rejected, Sent
-from pytest_connex.cassette.player import Playback, Player, Rules
+from pytest_connex.cassette.player import Player, Rules
 from pytest_connex.cassette.store import Recording
 from pytest_connex.cassette.writing import CassetteWriter
 from pytest_connex.errors import (
@@ -31,11 +31,10 @@ from pytest_connex.errors import (
 from pytest_connex.secrets.redaction import Redactor
 
 from ..fuzz.stage import Connect, Server, record, replay
-from .conftest import HEADER, URL, Tape, write_tape
+from .conftest import HEADER, MANY, URL, Tape, conversation, write_and_finish, write_tape
 from .wrong_engines import ENGINES
 
 SECRET, PLACEHOLDER = "s3cr3t/with+special=chars==", "connex-recorded-secret"
-MANY = 1_000
 
 Check = Callable[[Path], None]
 CHECKS: dict[str, Check] = {}
@@ -66,19 +65,10 @@ def play(folder: Path, tape: Tape, strict: bool = False) -> Player:
     return Player(Recording(path), Rules(("id",), Redactor({}), strict, "record it again", ("id",)))
 
 
-def say(playback: Playback, *messages: Payload) -> list[Payload]:
-    """Send the messages one after the other and return everything that is delivered."""
-    delivered = playback.deliver(MANY)
-    for message in messages:
-        playback.sent(message)
-        delivered += playback.deliver(MANY)
-    return delivered
-
-
 def mismatches(tape: Tape, folder: Path, *messages: Payload) -> bool:
     playback = play(folder, tape).dial(URL)
     try:
-        say(playback, *messages)
+        conversation(playback, *messages)
     except CassetteMismatch:
         return True
     return False
@@ -137,8 +127,8 @@ def an_answer_waits_for_its_request(folder: Path) -> None:
     )
     playback = play(folder, tape).dial(URL)
     assert playback.deliver(MANY) == ["hello"]
-    assert say(playback, "a") == ["1"]
-    assert say(playback, "b") == ["2"]
+    assert conversation(playback, "a") == ["1"]
+    assert conversation(playback, "b") == ["2"]
 
 
 def order_and_fill() -> Tape:
@@ -379,7 +369,7 @@ def a_refused_dial_raises_what_it_raised(folder: Path) -> None:
 @check
 def what_was_never_sent_is_unplayed(folder: Path) -> None:
     player = play(folder, sent("a", "b").connection())
-    say(player.dial(URL), "a")
+    conversation(player.dial(URL), "a")
     error = player.unplayed()
     assert isinstance(error, CassetteUnplayed)
     assert "never sent: 'b'" in str(error)
@@ -411,7 +401,7 @@ def strict_wants_every_message_read(folder: Path) -> None:
 def identical_dials_become_the_recorded_ones_in_their_order(folder: Path) -> None:
     tape = Tape().connection(("sent", "a"), ("received", "1")).connection(("sent", "a"), ("received", "2"))
     player = play(folder, tape)
-    assert [say(player.dial(URL), "a") for _ in range(2)] == [["1"], ["2"]]
+    assert [conversation(player.dial(URL), "a") for _ in range(2)] == [["1"], ["2"]]
 
 
 @check
@@ -425,7 +415,7 @@ def identical_code_in_two_tasks_gets_its_own_messages(folder: Path) -> None:
         for symbol, playback in playbacks:
             playback.sent(symbol)
         for symbol, playback in playbacks:
-            assert say(playback) == ["hi", f"book of {symbol}"]
+            assert conversation(playback) == ["hi", f"book of {symbol}"]
         assert player.unplayed() is None
 
 
@@ -453,14 +443,14 @@ def a_dial_too_many_is_a_mismatch(folder: Path) -> None:
 @check
 def an_id_comes_back_as_the_client_made_it(folder: Path) -> None:
     tape = Tape().connection(("sent", '{"id": 7}'), ("received", '{"id": 7, "ok": true}'))
-    assert say(play(folder, tape).dial(URL), '{"id": 8}') == ['{"id": 8, "ok": true}']
+    assert conversation(play(folder, tape).dial(URL), '{"id": 8}') == ['{"id": 8, "ok": true}']
 
 
 @check
 def an_id_comes_back_nowhere_else(folder: Path) -> None:
     answer = '{"depth": 7,  "n":[7, "7", 1.70], "price": 1.10}'
     tape = Tape().connection(("sent", '{"id": 7}'), ("received", answer))
-    assert say(play(folder, tape).dial(URL), '{"id": 8}') == [answer]
+    assert conversation(play(folder, tape).dial(URL), '{"id": 8}') == [answer]
 
 
 # --- Recording --------------------------------------------------------------------------------------------
@@ -527,7 +517,7 @@ def an_end_is_recorded_with_who_ended_it(folder: Path) -> None:
 
 
 @check
-def intervals_are_kept_at_the_recorded_pace(folder: Path) -> None:
+def the_recorded_pace_takes_the_recorded_time(folder: Path) -> None:
     tape = Tape()
     conn = tape.dial()
     tape.opened(conn)
@@ -559,11 +549,6 @@ def a_secret_in_a_line_is_refused(folder: Path) -> None:
         assert SECRET not in "".join(file.read_text() for file in folder.iterdir())
     finally:
         writer.discard()
-
-
-def write_and_finish(writer: CassetteWriter, event: Event) -> None:
-    writer.write(event)
-    writer.finish()
 
 
 # --- Files ------------------------------------------------------------------------------------------------

@@ -457,7 +457,7 @@ def records_an_abort_as_1000(patch: Patch) -> None:
     patch.setattr(Recorder, "closed", closed_cleanly)
 
 
-@wrong("intervals_are_kept_at_the_recorded_pace")
+@wrong("the_recorded_pace_takes_the_recorded_time")
 def delivers_everything_at_once(patch: Patch) -> None:
     init = Replay.__init__
 

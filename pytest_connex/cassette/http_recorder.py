@@ -82,6 +82,14 @@ class HttpRecorder:
                 self.passed.asked += 1
         return conversation
 
+    def forget(self, conversation: Conversation) -> None:
+        """Keep nothing of a request that was never whole: whoever plays the recording cannot tell who asked it."""
+        with self._lock:
+            if conversation in self._open:
+                self._open.discard(conversation)
+                self.passed.asked -= 1
+            conversation.close()
+
     def finish(self) -> None:
         """End what is still open: the test is over, and its client is gone."""
         with self._lock:

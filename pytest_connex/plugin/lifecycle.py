@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from .. import __version__
 from ..cassette.session import CassetteSession
 from ..errors import CassetteError, ReplayAborted
 from . import verifying
@@ -72,7 +71,7 @@ def begin(item: pytest.Item, known: dict[str, Any]) -> Trial:
         known: Where its ``connex_config`` and ``connex_dialect`` are, once they are set up.
     """
     run = item.config.stash[RUN]
-    planned = plan(item, run, f"pytest-connex {__version__}")
+    planned = plan(item, run)
     ending = Ending(planned.replay_timeout)
     trial = Trial(CassetteSession(planned, lambda: settings_of(run, known), ending, run.now), ending)
     item.stash[TRIAL] = trial

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from .. import GENERATOR
 from ..cassette.places import digest, file_name, files_at, fixture_name
 from ..cassette.session import Action, Plan
 from .marker import wishes
@@ -24,10 +25,10 @@ _CONFIGURATIONS = ("pytest.toml", "pytest.ini", "pyproject.toml", "tox.ini", "se
 """Files by which pytest finds a rootdir."""
 
 
-def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
+def plan(item: pytest.Item, run: Run) -> Plan:
     """Return what the run wants of the recordings of a test."""
     stem = recording_stem(item, run.options)
-    made = _planned(item, run, generator, stem)
+    made = _planned(item, run, stem)
     found = action(item, run, made.exists())
     if found == "record" and (kept := _kept(_sources(stem), run.options)):
         return replace(made, kept=kept)
@@ -36,7 +37,7 @@ def plan(item: pytest.Item, run: Run, generator: str) -> Plan:
     return replace(made, action=found)
 
 
-def _planned(item: pytest.Item, run: Run, generator: str, stem: Path) -> Plan:
+def _planned(item: pytest.Item, run: Run, stem: Path) -> Plan:
     """Return what is the same whatever becomes of the recordings at ``stem``."""
     options = run.options
     asked = wishes(item, options)
@@ -45,7 +46,7 @@ def _planned(item: pytest.Item, run: Run, generator: str, stem: Path) -> Plan:
         test=item.nodeid,
         stem=stem,
         source=options.mode,
-        generator=generator,
+        generator=GENERATOR,
         replay_timeout=options.replay_timeout,
         again=_recording_command(item, options, set(_sources(stem).values())),
         renaming=_renaming(item, stem, options),
@@ -59,7 +60,7 @@ def _planned(item: pytest.Item, run: Run, generator: str, stem: Path) -> Plan:
 
 
 def plan_shared(
-    item: pytest.Item, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, run: Run, generator: str
+    item: pytest.Item, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, run: Run
 ) -> Plan:
     """Return what the run wants of the recordings of a fixture that several tests share.
 
@@ -68,11 +69,10 @@ def plan_shared(
         fixturedef: The fixture.
         request: What it is given.
         run: The run.
-        generator: What makes recordings, with its version.
     """
     stem = shared_stem(item, fixturedef, request, run.options)
     made = replace(
-        _planned(item, run, generator, stem),
+        _planned(item, run, stem),
         test=f"{fixturedef.baseid or '.'}::{fixturedef.argname}",
         renaming="",
     )

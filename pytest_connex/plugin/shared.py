@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .. import GENERATOR
 from ..cassette.session import CassetteSession
 from ..errors import CassetteError
 from .planning import plan_shared
@@ -140,7 +139,7 @@ def attributed(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureReques
     if fixturedef.scope == "function" or not run.proxied or fixturedef.argname.startswith(_OWN) or run.item is None:
         yield
         return
-    config, planned = request.config, plan_shared(run.item, fixturedef, request, run, GENERATOR)
+    config, planned = request.config, plan_shared(run.item, fixturedef, request, run)
     shared = Shared(fixturedef.argname, planned, config)
     under_way = config.stash.setdefault(UNDER_WAY, [])
     if (proxy := config.stash.get(PROXY, None)) is not None:

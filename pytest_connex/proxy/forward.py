@@ -46,7 +46,8 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Observer(Protocol):
-    """Is told what passes. Called on the loop of the port, in this order; ``ended`` is the last, and comes always.
+    """Is told what passes. Called on the loop of the port, in this order; ``ended`` is the last, and comes always, or
+    ``withdrawn`` in its place.
 
     The body of a request may still come while it is answered. What is told of an answer is told before the client can
     have it; only where the answer came before its request was whole, the client has it before ``ended``.
@@ -67,6 +68,9 @@ class Observer(Protocol):
     def ended(self, how: Ending, error: OSError | None) -> None:
         """Nothing more will come of this request; ``error`` is what broke its connection."""
 
+    def withdrawn(self) -> None:
+        """The client has left before its request was whole, and before it had an answer: it has asked nothing."""
+
 
 class Unobserved:
     """An observer that does not look."""
@@ -84,6 +88,9 @@ class Unobserved:
         """Do nothing."""
 
     def ended(self, how: Ending, error: OSError | None) -> None:
+        """Do nothing."""
+
+    def withdrawn(self) -> None:
         """Do nothing."""
 
 
@@ -141,7 +148,7 @@ class Forward:
             passage.unreachable(exc)
             return
         except asyncio.CancelledError:
-            passage.end("left")
+            passage.leave()
             raise
         server.ask(asked.method, origin_form(asked.target), headers)
         await passage.run(server)
@@ -207,6 +214,14 @@ class _Passage:
             self._has_ended = True
             self._observer.ended(how, error)
 
+    def leave(self) -> None:
+        """Tell how it ended for a client that has left."""
+        if self._asked.is_whole or self._answering.began:
+            self.end("whole" if self._is_whole else "left")
+        elif not self._has_ended:
+            self._has_ended = True
+            self._observer.withdrawn()
+
     def unreachable(self, exc: OSError) -> None:
         """Let the client see that there is no server."""
         self.end("refused", exc)
@@ -235,7 +250,7 @@ class _Passage:
             self._heard = server.heard
             self._broken("unanswered", None)
         except (asyncio.CancelledError, BadBody):
-            self.end("whole" if self._is_whole else "left")
+            self.leave()
             raise
         finally:
             if self._sending is not None:

@@ -74,6 +74,11 @@ class Taping:
         else:
             self._elsewhere(partial(self._end, self._conversation, how, error))
 
+    def withdrawn(self) -> None:
+        """Record nothing of it."""
+        if self._conversation is not None:
+            self._recorder.forget(self._conversation)
+
     def _end(self, conversation: Conversation, how: Ending, error: OSError | None) -> None:
         with suppress(ReplayAborted):  # ends a test; the client has its answer
             try:

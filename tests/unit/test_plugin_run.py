@@ -305,7 +305,7 @@ def test_short_secrets_are_counted_and_not_said(values, count):
 def from_sources(item: pytest.Item, folder: Path, sources: dict[str, str], mode: str, record: str | None) -> Run:
     """A run for whose test there are recordings, by suffix, that say where they are from."""
     run = Run(replace(OPTIONS, mode=mode, record=record, cassette_dir=folder), ConnexConfig())
-    stem = plan(item, run, "").stem
+    stem = plan(item, run).stem
     stem.parent.mkdir(parents=True)
     for suffix, source in sources.items():
         told = {".yaml": f"connex:\n  source: {source}\n", ".ws.jsonl": f'{{"source":"{source}"}}\n'}[suffix]
@@ -346,15 +346,15 @@ def test_a_test_with_a_sandbox_of_its_own_has_no_recordings(made_with, mode, rec
 def test_a_recording_of_either_kind_is_kept_by_once(made_with, tmp_path, kind, expected):
     item = made_with("connex_ws")
     run = Run(replace(OPTIONS, mode="sandbox", record="once", cassette_dir=tmp_path), ConnexConfig())
-    stem = plan(item, run, "").stem
+    stem = plan(item, run).stem
     stem.parent.mkdir(parents=True)
     stem.with_name(stem.name + kind).write_text("")
-    assert plan(item, run, "").action == expected
+    assert plan(item, run).action == expected
 
 
 def test_a_plan_says_what_is_recorded_and_where(made_with):
     item = made_with("connex_ws")
-    made = plan(item, run_of("sandbox", "rewrite"), "pytest-connex 0.1.0")
+    made = plan(item, run_of("sandbox", "rewrite"))
     folder = OPTIONS.cassette_dir / item.path.stem
     assert (made.action, made.stem, made.source, made.generator) == (
         "record",
@@ -366,7 +366,7 @@ def test_a_plan_says_what_is_recorded_and_where(made_with):
 
 def test_a_plan_names_the_test_and_the_command_that_records_it(made_with):
     item = made_with("connex_ws")
-    made = plan(item, run_of(), "")
+    made = plan(item, run_of())
     assert made.test == f"{item.path.name}::test_it"
     assert made.again == (
         f"record it: pytest --connex-sandbox --connex-record=rewrite {item.path.name}::test_it (or --connex-live)"
@@ -387,7 +387,7 @@ def test_a_plan_names_the_test_and_the_command_that_records_it(made_with):
 )
 def test_a_plan_records_where_the_recordings_are_from(made_with, tmp_path, sources, switch, other):
     item = made_with("connex_ws")
-    made = plan(item, from_sources(item, tmp_path, sources, "recorded", None), "")
+    made = plan(item, from_sources(item, tmp_path, sources, "recorded", None))
     assert made.again == f"record it: pytest {switch} --connex-record=rewrite {item.path.name}::test_it{other}"
 
 
@@ -402,7 +402,7 @@ def test_a_plan_records_where_the_recordings_are_from(made_with, tmp_path, sourc
 )
 def test_a_run_that_records_advises_itself(made_with, mode, record, command):
     item = made_with("connex_ws")
-    assert plan(item, run_of(mode, record), "").again == f"record it: pytest {command} {item.path.name}::test_it"
+    assert plan(item, run_of(mode, record)).again == f"record it: pytest {command} {item.path.name}::test_it"
 
 
 @pytest.mark.parametrize(
@@ -417,20 +417,20 @@ def test_a_run_that_records_advises_itself(made_with, mode, record, command):
 )
 def test_the_sandbox_replaces_what_is_not_from_it_on_purpose_only(made_with, tmp_path, mode, record, sources, kept):
     item = made_with("connex_ws")
-    made = plan(item, from_sources(item, tmp_path, sources, mode, record), "")
+    made = plan(item, from_sources(item, tmp_path, sources, mode, record))
     assert {path.name.removeprefix("test_it"): source for path, source in made.kept.items()} == kept
     assert made.action == ("pass" if kept else "record")
 
 
 def test_the_command_that_records_a_test_is_one_that_a_shell_understands(collect):
     item = collect(parametrized("it's"))
-    command = plan(item, run_of(), "").again.removeprefix("record it: ").removesuffix(" (or --connex-live)")
+    command = plan(item, run_of()).again.removeprefix("record it: ").removesuffix(" (or --connex-live)")
     assert shlex.split(command)[-1] == f"{item.path.name}::test_it[it's]"
 
 
 def test_a_plan_knows_the_time_out_of_the_run(made_with):
     run = Run(replace(OPTIONS, replay_timeout=0.5), ConnexConfig())
-    assert plan(made_with("connex_ws"), run, "").replay_timeout == 0.5
+    assert plan(made_with("connex_ws"), run).replay_timeout == 0.5
 
 
 def test_secrets_are_those_of_the_run_of_the_environment_and_of_the_hook(environment):
@@ -442,21 +442,21 @@ def test_secrets_are_those_of_the_run_of_the_environment_and_of_the_hook(environ
 def test_a_plan_knows_the_secrets_of_the_run(made_with, environment):
     environment()
     run = replace(run_of(), extra=("hunter2-hunter2",))
-    assert plan(made_with("connex_ws"), run, "").secrets == ("hunter2-hunter2",)
+    assert plan(made_with("connex_ws"), run).secrets == ("hunter2-hunter2",)
 
 
 @pytest.mark.parametrize(
     ("marker", "strict"), [("connex(strict=True)", True), ("connex(strict=False)", False), ("connex", False)]
 )
 def test_the_marker_says_whether_a_recording_is_strict(made_with, marker, strict):
-    assert plan(made_with(marker=marker), run_of(), "").strict is strict
+    assert plan(made_with(marker=marker), run_of()).strict is strict
 
 
 # --- Where the recordings are ----------------------------------------------------------------------------
 
 
 def stems(pytester: pytest.Pytester, source: str) -> list[str]:
-    return [plan(item, run_of(), "").stem.name for item in items_of(pytester, source)]
+    return [plan(item, run_of()).stem.name for item in items_of(pytester, source)]
 
 
 def parametrized(*values: str) -> str:
@@ -464,7 +464,7 @@ def parametrized(*values: str) -> str:
 
 
 def test_the_files_of_a_test_lie_side_by_side(made_with):
-    made = plan(made_with(), run_of(), "")
+    made = plan(made_with(), run_of())
     folder = OPTIONS.cassette_dir / "test_the_files_of_a_test_lie_side_by_side"
     assert (made.websocket_path, made.http_path) == (folder / "test_it.ws.jsonl", folder / "test_it.yaml")
 
@@ -474,14 +474,14 @@ def test_folders_of_tests_are_folders_of_recordings(pytester):
     module = pytester.mkdir("deep").joinpath("test_x.py")
     module.write_text("def test_it(): pass")
     [item] = pytester.genitems([pytester.getpathnode(module)])
-    assert plan(item, run_of(), "").stem == OPTIONS.cassette_dir / "deep" / "test_x" / "test_it"
+    assert plan(item, run_of()).stem == OPTIONS.cassette_dir / "deep" / "test_x" / "test_it"
 
 
 def test_modules_outside_the_rootdir_have_folders_of_their_own(made_with, tmp_path):
     item, folders = made_with(), []
     for place in ("here", "there"):
         item.path = tmp_path.parent / place / "test_x.py"
-        folders.append(plan(item, run_of(), "").stem.parent)
+        folders.append(plan(item, run_of()).stem.parent)
     assert {folder.parent for folder in folders} == {OPTIONS.cassette_dir}
     assert [folder.name[:7] for folder in folders] == ["test_x-", "test_x-"]
     assert folders[0] != folders[1]
@@ -497,7 +497,7 @@ def test_modules_outside_the_rootdir_are_recorded_in_their_own_project(made_with
         (outside / project / "setup.cfg").touch()
     below = Run(replace(OPTIONS, cassette_dir=item.config.rootpath / "tapes"))
     expected = outside / "there" / ("tapes/deep/test_x" if project else "deep/tapes/test_x") / "test_it"
-    assert plan(item, below, "").stem == expected
+    assert plan(item, below).stem == expected
 
 
 def test_the_class_of_a_test_is_in_its_name(pytester):

@@ -665,6 +665,30 @@ def test_a_client_that_gives_up_hinders_nobody_and_is_no_fault_of_the_server(sta
         ]
 
 
+@pytest.mark.parametrize(
+    "upload",
+    [b"Content-Length: 10\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"],
+    ids=["length", "chunks"],
+)
+def test_an_upload_that_its_client_breaks_off_is_not_recorded_and_not_played(stage, upload):
+    def use(proxy: Proxy) -> None:
+        with connected(proxy) as connection:
+            connection.sendall(b"POST /long HTTP/1.1\r\nHost: localhost\r\n" + upload)
+            while proxy.requests == 0:
+                pass  # it is passed on as soon as its head is there
+        assert body_of(ask(proxy, "/quick")) == b"ok"
+
+    with Upstream(says(ok())) as upstream, stage.proxy("record", upstream.url) as proxy:
+        use(proxy)
+    assert [one.request.url for one in read_interactions(stage.stem.with_suffix(".yaml"))] == [
+        "https://rest.connex.invalid/quick"
+    ]
+    with stage.proxy("replay") as proxy:
+        use(proxy)
+    assert stage.session.verdict is None
+    assert stage.session.unplayed() is None
+
+
 @BOTH
 def test_a_proxy_stops_while_a_server_is_silent(stage, action):
     silence = Silence()

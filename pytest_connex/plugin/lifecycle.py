@@ -302,7 +302,7 @@ def pytest_runtest_makereport(
     report.connex = {"mode": run.options.mode, **vars(session.account)}  # type: ignore[attr-defined]
     if report.failed:
         item.config.stash[RUN].failures += 1
-        report.sections += _faults(item)
+        report.sections += [*_notes(item), *_faults(item)]
     if report.when == "call" and not trial.called and item.stash[_HELD] is None and _is_held(item, session):
         shown = copy.copy(report)
         shown.when = "setup"  # nobody takes note of a set-up that passed
@@ -315,6 +315,12 @@ def _is_held(item: pytest.Item, session: CassetteSession) -> bool:
     """Tell whether the report of a call has to wait for the end of the fixtures, which may use up the recording."""
     outcomes: list[str] = item.stash[OUTCOMES]
     return set(outcomes) == {"passed"} and session.unplayed() is not None
+
+
+def _notes(item: pytest.Item) -> list[tuple[str, str]]:
+    """Return a section that says why clients of the test got no answer from the servers behind the proxy."""
+    proxy = item.config.stash.get(PROXY, None)
+    return [("connex proxy", "\n".join(proxy.notes))] if proxy is not None and proxy.notes else []
 
 
 def _faults(item: pytest.Item) -> list[tuple[str, str]]:

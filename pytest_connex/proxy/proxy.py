@@ -48,7 +48,7 @@ class Proxy:
         port: On which port; the next one has the next upstream. 0 takes free ones.
 
     Attributes:
-        notes: Why clients got no answer, in words.
+        notes: Why clients got no answer, in words; of the proxy of a run, since the test began that runs.
         certificates: Those that clients which insist on TLS are served with; None where there are none.
         secure: Whether the URLs of this proxy are those of TLS; the ports serve clients without it all the same.
     """
@@ -74,6 +74,7 @@ class Proxy:
             for number, name in enumerate(self._upstreams)
         }
         self._desk: Desk | None = None
+        self._before = 0, 0
         self._visit: tuple[CassetteSession, Callable[[CassetteSession], bool]] | None = None
         self._ports: dict[str, Port] = {}
         self._background = BackgroundLoop("connex-proxy")
@@ -96,13 +97,17 @@ class Proxy:
 
     @property
     def requests(self) -> int:
-        """How many HTTP requests it has had."""
-        return self._desk.requests if self._desk is not None else 0
+        """How many HTTP requests it has had; that of a run, since the test began that runs."""
+        return self._counts()[0] - self._before[0]
 
     @property
     def frames(self) -> int:
-        """How many WebSocket messages it has passed, in both directions."""
-        return sum(port.frames for port in self._ports.values())
+        """How many WebSocket messages it has passed, in both directions; that of a run, since the test began."""
+        return self._counts()[1] - self._before[1]
+
+    def _counts(self) -> tuple[int, int]:
+        requests = self._desk.requests if self._desk is not None else 0
+        return requests, sum(port.frames for port in self._ports.values())
 
     @property
     def rest_url(self) -> str:
@@ -209,6 +214,8 @@ class Proxy:
                 comes from then on.
         """
         self._visit = session, uses
+        self._before = self._counts()
+        self.notes.clear()
         self._on_loop(lambda desk: desk.visit(session, uses))
 
     def pause(self) -> None:

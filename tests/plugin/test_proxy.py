@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
-from .conftest import Project
+from .conftest import Project, live_at
 
 STATUS = """
 import os, requests
@@ -194,6 +196,47 @@ def test_ws(connex_proxy):
     ws.send('{"action": "unsubscribe", "channel": "orderbook", "symbol": "ETH/USDT"}')
     ws.socket.shutdown(socket.SHUT_RDWR)  # without a close frame; its threads see it too
 """
+
+
+COUNTED = """
+import socket
+
+import pytest
+import requests
+
+@pytest.mark.parametrize("number", range(3))
+def test_it(connex_proxy, number):
+    assert connex_proxy.requests == 0
+    for _ in range(number):
+        requests.get(f"{connex_proxy.rest_url}/v1/status")
+    assert connex_proxy.requests == number
+"""
+
+
+def test_each_test_has_a_count_of_its_own(project):
+    project.test(COUNTED)
+    project.record()
+    project.run().assert_outcomes(passed=3)
+
+
+def test_a_failure_says_why_a_client_got_no_answer(project, monkeypatch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    live_at(monkeypatch, f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}", "a-key-of-mine", "a-secret-of-mine")
+    project.test("""
+        import requests
+
+        def test_it(connex_config):
+            requests.get(f"{connex_config.rest_url}/v1/status")
+
+        def test_next(connex_config):
+            assert False
+    """)
+    result = project.run("--connex-live", "--connex-record=rewrite")
+    note = "the upstream of the connex proxy cannot be reached: Connection refused"
+    assert result.stdout.str().count(note) == 1
+    result.stdout.fnmatch_lines(["*- connex proxy -*", note])
 
 
 def test_what_a_client_sends_last_is_recorded(project):

@@ -919,6 +919,10 @@ class Noted:
         self.told.append(("ended", how, type(error)))
         self.has_ended.set()
 
+    def withdrawn(self) -> None:
+        self.told.append(("withdrawn",))
+        self.has_ended.set()
+
 
 @contextmanager
 def observed(url: str) -> Iterator[tuple[socket.socket, Noted]]:
@@ -1057,7 +1061,7 @@ def test_a_body_in_bad_chunks_is_the_clients_fault_and_the_server_is_left():
     with Upstream(says(), serve=read) as upstream, observed(upstream.url) as (connection, noted):
         connection.sendall(b"PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\nzz\r\n")
         assert ends(connection)[0].startswith(b"HTTP/1.1 400 ")
-    assert noted.told[1:] == [("sent", b"a"), ("ended", "left", type(None))]
+    assert noted.told[1:] == [("sent", b"a"), ("withdrawn",)]
 
 
 def test_an_answer_that_comes_before_its_request_is_whole_ends_with_the_request():

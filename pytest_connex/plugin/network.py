@@ -9,6 +9,7 @@ open: the proxy is one of them. uvloop has no Python sockets; its public entry p
 from __future__ import annotations
 
 import re
+import socket
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -76,9 +77,26 @@ class _Guard:
         """Tell of a dial to an upstream that did not come from the proxy."""
         if not isinstance(address, tuple) or self.upstreams is tuple or is_at_door():
             return
-        dialled = f"{address[0]}:{address[1]}"
+        dialled = f"{_host(address[0])}:{_port(address[1])}"
         if dialled in self.upstreams():
             self.told(CassetteError(f"this went around the recording: a dial of {dialled}. {_WAY}", again=False))
+
+
+def _host(given: object) -> str:
+    """Return a host, in whatever way it is given, as a URL has it."""
+    if given is None:
+        return "localhost"
+    text = given.decode("latin-1") if isinstance(given, bytes) else str(given)
+    return text.lower().removesuffix(".")
+
+
+def _port(given: object) -> str:
+    """Return a port, which may be given by its name."""
+    text = given.decode("latin-1") if isinstance(given, bytes) else str(given)
+    try:
+        return text if text.isdecimal() else str(socket.getservbyname(text, "tcp"))
+    except OSError:
+        return text
 
 
 _guard = _Guard()

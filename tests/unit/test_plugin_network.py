@@ -244,9 +244,19 @@ def test_a_dial_to_an_upstream_that_is_not_the_proxy_s_is_told_and_made(told):
     assert not isinstance(error, NetworkBlocked)
 
 
-def test_so_is_a_name_of_one_that_is_looked_up(told):
-    sys.audit("socket.getaddrinfo", "gateway.invalid", 443, 0, 0, 0)
+@pytest.mark.parametrize("host", ["gateway.invalid", "Gateway.INVALID", "gateway.invalid.", b"gateway.invalid"])
+@pytest.mark.parametrize("port", [443, "443", b"443", "https", b"https"])
+def test_so_is_a_name_of_one_that_is_looked_up_however_it_is_written(told, host, port):
+    sys.audit("socket.getaddrinfo", host, port, 0, 0, 0)
     assert ["gateway.invalid:443" in str(error) for error in told] == [True]
+
+
+def test_no_host_is_this_machine():
+    errors: list[CassetteError] = []
+    with nothing_around(lambda: {"localhost:80"}, errors.append):
+        sys.audit("socket.getaddrinfo", None, 80, 0, 0, 0)
+        sys.audit("socket.getaddrinfo", None, "no service has this name", 0, 0, 0)
+    assert len(errors) == 1
 
 
 @pytest.mark.parametrize(("host", "port"), [("192.0.2.1", 80), ("192.0.2.2", 443), ("127.0.0.1", 443)])

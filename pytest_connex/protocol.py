@@ -219,11 +219,11 @@ class Dialect:
     Attributes:
         volatile_paths: Dotted paths of members whose values differ in every run; a recording matches a sent
             message without regard to them.
-        echoed_paths: Those of them that the gateway repeats in its answers; a recorded answer is given the value
-            that the client sent in this run.
+        echoed_paths: Members and parameters that the gateway repeats in its answers; a recorded answer is given the
+            value that the client sent in this run.
         secret_fields: Names of members whose values never reach a recording, at any depth.
-        volatile_query: Names of query parameters of REST that differ in every run.
-        volatile_body: Dotted paths of members of REST bodies that differ in every run.
+        volatile_query: Names of query parameters of REST, and of the URL of a dial, that differ in every run.
+        volatile_body: Dotted paths of members of REST bodies, and names of parameters of forms, that do.
     """
 
     status_path: str = "/v1/status"  # [N]

@@ -6,7 +6,7 @@ carry. What a replaying client asks goes the same way, so that it can be compare
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
@@ -79,9 +79,7 @@ class Cleaning:
             for name, value in asked.headers
             if name.lower() not in _OF_THE_WIRE
         ]
-        return HttpRequest(
-            asked.method, self._redactor.text(url), _adapted(headers, len(asked.body), len(body)), body
-        )
+        return HttpRequest(asked.method, self._redactor.text(url), adapted(headers, len(asked.body), len(body)), body)
 
     def _readable(self, asked: HttpRequest) -> bytes:
         encoding = self._compression("a request body", asked.body, asked.headers)
@@ -102,8 +100,8 @@ class Cleaning:
         body = self._redactor.binary(passed.body)
         pieces = passed.pieces
         if pieces and body != passed.body:
-            pieces = tuple(self._moved(passed.body, body, pieces))
-        return _adapted(headers, came, len(body)), body, pieces
+            pieces = tuple(moved(passed.body, body, pieces, self._redactor.binary))
+        return adapted(headers, came, len(body)), body, pieces
 
     def _compression(self, what: str, body: bytes, headers: Fields) -> str:
         """Return how a body is, or was, compressed; an empty text where it was not."""
@@ -137,19 +135,6 @@ class Cleaning:
     def _base(self, upstream: str) -> str:
         return self._upstreams.get(upstream) or recorded_upstream(upstream)
 
-    def _moved(self, before: bytes, after: bytes, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """Yield pieces with the lengths that they have after redaction; those that share a secret are one."""
-        offset, start, place = 0, 0, 0
-        at = 0.0
-        for at, length in pieces:
-            offset += length
-            part = self._redactor.binary(before[start:offset])
-            if after.startswith(part, place):
-                yield Piece(at, len(part))
-                start, place = offset, place + len(part)
-        if place < len(after):
-            yield Piece(at, len(after) - place)
-
     def _search(self, cleaned: Interaction) -> None:
         """Refuse what has a secret left in it."""
         request = cleaned.request
@@ -175,7 +160,28 @@ def encoding_of(headers: Fields) -> str:
     return ", ".join(value for name, value in headers if name.lower() == "content-encoding").strip().lower()
 
 
-def _adapted(headers: Fields, before: int, after: int) -> Fields:
+def moved(before: bytes, after: bytes, pieces: Iterable[Piece], change: Callable[[bytes], bytes]) -> Iterator[Piece]:
+    """Yield pieces with the lengths that they have after a change; those that share what was changed are one.
+
+    Args:
+        before: The whole body.
+        after: The same, changed.
+        pieces: Those of the body as it was.
+        change: Changes a part of it.
+    """
+    offset, start, place = 0, 0, 0
+    at = 0.0
+    for at, length in pieces:
+        offset += length
+        part = change(before[start:offset])
+        if after.startswith(part, place):
+            yield Piece(at, len(part))
+            start, place = offset, place + len(part)
+    if place < len(after):
+        yield Piece(at, len(after) - place)
+
+
+def adapted(headers: Fields, before: int, after: int) -> Fields:
     """Return headers that declare as much more or less than they did as a body is longer or shorter now."""
     if before == after:
         return headers

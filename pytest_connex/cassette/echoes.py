@@ -8,75 +8,172 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 from .events import Payload
-from .matching import Number, read_json
+from .matching import Number, below, read_json
 
 DISTINCTIVE = 8
-"""Strings of this many characters are given back wherever they stand; anything shorter, and every number, only
-where a member has the name it was sent under: a 7 may be an id, a depth or a price."""
+"""Strings of this many characters and numbers of this many digits are given back wherever they stand, over REST and
+WebSocket alike; anything shorter only at the dotted path it was sent at: a 7 may be an id, a depth or a price."""
 
-_STRING = r'"(?:[^"\\]|\\.)*"'
-_TOKENS = re.compile(
-    rf"(?P<key>{_STRING})(?P<colon>\s*:\s*)(?P<value>{_STRING}|-?[0-9][0-9.eE+-]*)|(?P<alone>{_STRING})", re.DOTALL
-)
-_FEW = 16
+_TOKEN = re.compile(r'(?P<string>"(?:[^"\\]|\\.)*")|(?P<number>-?[0-9][0-9.eE+-]*)|[][{}:,]', re.DOTALL)
+_WRITTEN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_FEW = 200
 
 _Scalar: TypeAlias = str | Number
 
 
-class Echoes:
-    """The values of one connection, as recorded and as they are now.
+class MadeUp(NamedTuple):
+    """What a client sent in the place of a recorded value.
 
-    Args:
-        paths: Dotted paths of the members that a client makes up; positions in arrays are left out.
+    Attributes:
+        path: Where, dotted, without positions in arrays.
     """
 
-    def __init__(self, paths: Collection[str]) -> None:
-        self._paths = frozenset(paths)
-        self._names = {f'"{path.rpartition(".")[2]}"' for path in paths}
-        self._named: dict[tuple[str, _Scalar], str] = {}
-        self._anywhere: dict[str, str] = {}
+    path: str
+    recorded: _Scalar
+    sent: _Scalar
+
+
+class Distinctive:
+    """Values that are given back wherever they stand."""
+
+    def __init__(self) -> None:
+        self._now: dict[str, str] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._named)
+        return bool(self._now)
+
+    def learn(self, made_up: MadeUp) -> None:
+        """Remember a value, if it is distinctive."""
+        if len(_text(made_up.recorded)) >= DISTINCTIVE:
+            self._now[_text(made_up.recorded)] = _text(made_up.sent)
+
+    def add(self, other: Distinctive) -> None:
+        """Remember what another one does."""
+        self._now.update(other._now)
+
+    def now(self, value: _Scalar) -> str | None:
+        """Return what stands for a recorded value in this run, as JSON; None where that is not known."""
+        new = self._now.get(_text(value))
+        if new is None:
+            return None
+        return new if isinstance(value, Number) and _WRITTEN.fullmatch(new) else json.dumps(new)
+
+    def concerns(self, text: str) -> bool:
+        """Tell whether a text may hold one of the values."""
+        known = tuple(self._now)
+        return len(known) > _FEW or any(value in text for value in known)
+
+
+class Echoes:
+    """The values of one connection, or of one request, as recorded and as they are now.
+
+    Args:
+        paths: Dotted paths of the members that a client makes up, with positions in arrays or without.
+        tape: What is known of the whole tape, by its other connections and requests.
+    """
+
+    def __init__(self, paths: Collection[str], tape: Distinctive | None = None) -> None:
+        self._paths = frozenset(paths)
+        self._names = {f'"{path.rpartition(".")[2]}"' for path in paths}
+        self._tape = Distinctive() if tape is None else tape
+        self._here: dict[tuple[str, _Scalar], str] = {}
+        self._distinctive = Distinctive()
+
+    def __bool__(self) -> bool:
+        return bool(self._here) or bool(self._tape)
 
     def learn(self, recorded: Payload, sent: Payload) -> None:
         """Remember what ``sent`` has in place of the values that ``recorded`` has."""
         if not self._paths or not (isinstance(recorded, str) and isinstance(sent, str)):
             return
-        if recorded == sent and not self._named:
+        if recorded == sent and not self:
             return
         before, now = read_json(recorded), read_json(sent)
-        if before is None or now is None:
-            return
-        for path, old, new in _scalars(before[0], now[0], "", self._paths):
-            token = new.written if isinstance(new, Number) else json.dumps(new)
-            self._named[f'"{path.rpartition(".")[2]}"', old] = token
-            if isinstance(old, str) and len(old) >= DISTINCTIVE:
-                self._anywhere[old] = token
+        if before is not None and now is not None:
+            self.note(_made_up(before[0], now[0], "", "", self._paths))
+
+    def note(self, made_up: Iterable[MadeUp]) -> None:
+        """Remember values that the client made up."""
+        for one in made_up:
+            self._here[one.path, one.recorded] = _json(one.sent)
+            self._distinctive.learn(one)
+
+    def share(self) -> None:
+        """Have what was learned count for the whole tape, where it is distinctive."""
+        self._tape.add(self._distinctive)
 
     def apply(self, payload: Payload) -> Payload:
         """Return a recorded message of the server with the values the client sent in this run."""
         if isinstance(payload, bytes) or not self._concerns(payload):
             return payload
-        return _TOKENS.sub(self._replaced, payload)
+        return "".join(self._written(payload))
 
     def _concerns(self, text: str) -> bool:
         if "\\" in text or any(name in text for name in self._names):
             return True
-        return len(self._anywhere) > _FEW or any(value in text for value in self._anywhere)
+        return self._distinctive.concerns(text) or self._tape.concerns(text)
 
-    def _replaced(self, match: re.Match[str]) -> str:
-        if match["alone"]:
-            return self._anywhere.get(_value(match["alone"]), match["alone"])
-        value = _value(match["value"]) if match["value"].startswith('"') else Number(match["value"])
-        token = self._named.get((match["key"], value))
-        if token is None and isinstance(value, str):
-            token = self._anywhere.get(value)
-        return match["key"] + match["colon"] + (match["value"] if token is None else token)
+    def _written(self, text: str) -> Iterator[str]:
+        """Yield a text in parts, every byte as it was but for the values."""
+        place = _Place()
+        end = 0
+        for match in _TOKEN.finditer(text):
+            token = match[0]
+            if match.lastgroup is None:
+                place.go_on(token)
+                continue
+            value = _value(token) if match["string"] else Number(token)
+            new = None if place.is_key else self._here.get((place.path, value))
+            for known in (self._distinctive, self._tape):
+                new = known.now(value) if new is None else new
+            if place.is_key and isinstance(value, str):
+                place.name(value)
+            if new is not None:
+                yield text[end : match.start()]
+                yield new
+                end = match.end()
+        yield text[end:]
+
+
+class _Place:
+    """Where in a JSON text a token stands."""
+
+    def __init__(self) -> None:
+        self._names: list[str | None] = []
+        self.is_key = False
+
+    @property
+    def path(self) -> str:
+        """The dotted path of a value; positions in arrays are left out."""
+        return ".".join(name for name in self._names if name is not None)
+
+    def name(self, key: str) -> None:
+        """The key of a member has come."""
+        if self._names:
+            self._names[-1] = key
+
+    def go_on(self, mark: str) -> None:
+        """A bracket, a colon or a comma has come."""
+        match mark:
+            case "{":
+                self._names.append("")
+            case "[":
+                self._names.append(None)
+            case "}" | "]" if self._names:
+                self._names.pop()
+        self.is_key = mark in "{," and bool(self._names) and self._names[-1] is not None
+
+
+def _text(value: _Scalar) -> str:
+    return value.written if isinstance(value, Number) else value
+
+
+def _json(value: _Scalar) -> str:
+    return value.written if isinstance(value, Number) else json.dumps(value)
 
 
 def _value(token: str) -> str:
@@ -88,14 +185,22 @@ def _value(token: str) -> str:
         return token
 
 
-def _scalars(old: Any, new: Any, path: str, wanted: Collection[str]) -> Iterator[tuple[str, _Scalar, _Scalar]]:
-    """Yield the strings and numbers that two documents have at the same place, where its path is ``wanted``."""
+def _made_up(old: Any, new: Any, path: str, key: str, wanted: Collection[str]) -> Iterator[MadeUp]:
+    """Yield the strings and numbers that two documents have at the same place, where that is ``wanted``.
+
+    Args:
+        old: The recorded document.
+        new: That of the client.
+        path: Where both stand in the message.
+        key: The same without positions in arrays.
+        wanted: Dotted paths of either kind.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         for name in old:
             if name in new:
-                yield from _scalars(old[name], new[name], f"{path}.{name}".lstrip("."), wanted)
+                yield from _made_up(old[name], new[name], below(path, name), below(key, name), wanted)
     elif isinstance(old, list) and isinstance(new, list):
-        for before, now in zip(old, new, strict=False):
-            yield from _scalars(before, now, path, wanted)
-    elif path in wanted and isinstance(old, str | Number) and isinstance(new, str | Number):
-        yield path, old, new
+        for index, (before, now) in enumerate(zip(old, new, strict=False)):
+            yield from _made_up(before, now, below(path, index), key, wanted)
+    elif (key in wanted or path in wanted) and isinstance(old, str | Number) and isinstance(new, str | Number):
+        yield MadeUp(key, old, new)

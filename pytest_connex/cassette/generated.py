@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from ast import literal_eval
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -28,7 +29,7 @@ _COUNTED = re.compile(r"(?:.*[^0-9])?([0-9]+)", re.DOTALL)
 _COUNTER_NAME = re.compile(
     r"(?:^|[^A-Za-z])(?:id|c?l?oid|cid|seq|sequence|nonce|counter|reqid)$|[a-z](?:Id|ID|Oid|Seq|Nonce)$"
 )
-_POSITION = re.compile(r"\[[0-9]+\]")
+_POSITION = re.compile(r"(?:^|\.)[0-9]+(?=\.|$)")
 
 
 def generated(found: Iterable[Difference]) -> list[str]:
@@ -36,11 +37,13 @@ def generated(found: Iterable[Difference]) -> list[str]:
 
     A place looks made up where recorded and actual value are of the same of these kinds: a UUID, an epoch time in
     seconds to nanoseconds, a time in ISO 8601, or a random text; or a counter in a member that is called like one.
+    Where several positions of an array differ, every one is meant.
     """
-    names = [(_POSITION.sub("", one.path).lstrip("."), one) for one in found]
-    if not all(name and _is_generated(name, one) for name, one in names):
+    names = [(one.path, _POSITION.sub("", one.path).lstrip("."), one) for one in found]
+    if not all(name and _is_generated(name, one) for _, name, one in names):
         return []
-    return list(dict.fromkeys(name for name, _ in names))
+    often = Counter(name for _, name, _ in names)
+    return list(dict.fromkeys(path if often[name] == 1 else name for path, name, _ in names))
 
 
 def advice(names: list[str], cure: str) -> str:

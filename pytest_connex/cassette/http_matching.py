@@ -1,7 +1,7 @@
 """Telling whether a request is one that is recorded, and what differs where it is not.
 
-Method, origin and path must be the same. Parameters of the query may come in any order, and values of volatile ones
-may be anything; bodies are compared as messages are (:mod:`~pytest_connex.cassette.matching`).
+Method, origin and path must be the same. Parameters of a query or of a form may come in any order, and values of
+volatile ones may be anything; other bodies are compared as messages are (:mod:`~pytest_connex.cassette.matching`).
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass
 from email.message import Message
-from typing import NamedTuple, TypeAlias
-from urllib.parse import parse_qsl, urlsplit
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from ..config import origin
 from .exchange import HttpRequest
 from .generated import advice, generated
 from .matching import Difference, differences, fingerprint
+from .parameters import Parameters, different, parameters
 
-_Parameters: TypeAlias = list[tuple[str, str]]
+_FORM = "application/x-www-form-urlencoded"
 
 
 class Miss(NamedTuple):
@@ -35,8 +36,8 @@ class Matching:
     """How requests are compared.
 
     Attributes:
-        volatile_query: Names of parameters whose values differ in every run.
-        volatile_body: Dotted paths of members of which the same is true.
+        volatile_query: Names of parameters of the query whose values differ in every run.
+        volatile_body: Dotted paths of members of bodies, and names of parameters of forms, of which the same is true.
     """
 
     volatile_query: Collection[str]
@@ -44,8 +45,9 @@ class Matching:
 
     def key(self, request: HttpRequest) -> Hashable:
         """Return what is equal for two requests just when they match."""
-        body = fingerprint(_body_of(request), self.volatile_body)
-        return request.method, origin(request.url), _path(request), tuple(self._parameters(request)), body
+        form = self._form(request)
+        body = fingerprint(_body_of(request), self.volatile_body) if form is None else form
+        return request.method, origin(request.url), _path(request), self._parameters(request), body
 
     def misses(self, recorded: HttpRequest, actual: HttpRequest) -> list[Miss]:
         """Return what differs; nothing where they match."""
@@ -55,44 +57,45 @@ class Matching:
         """Return what to do about differences, if every one of them looks made up."""
         if {miss.part for miss in self._misses(recorded, actual)} - {"query", "body"}:
             return []
-        left, right = self._parameters(recorded), self._parameters(actual)
-        if [name for name, _ in left] != [name for name, _ in right]:
-            return []
-        query = [
-            Difference(name, repr(before), repr(after))
-            for (name, before), (_, after) in zip(left, right, strict=True)
-            if before != after
-        ]
+        query = different(self._parameters(recorded), self._parameters(actual))
         body = self._body(recorded, actual)
-        names = {"volatile_query": generated(query), "volatile_body": generated(body)}
-        if bool(query) != bool(names["volatile_query"]) or bool(body) != bool(names["volatile_body"]):
+        names = [name for found in (query, body) for name in generated(found)]
+        if bool(query) != bool(generated(query)) or bool(body) != bool(generated(body)):
             return []
-        return [
-            advice(found, f"{member} = (*Dialect.{member}, {{}}) in the dialect of your connex_dialect").rstrip()
-            for member, found in names.items()
-            if found
-        ]
+        return [advice(list(dict.fromkeys(names)), "@pytest.mark.connex(volatile=[{}])")] if names else []
 
     def _misses(self, recorded: HttpRequest, actual: HttpRequest) -> Iterator[Miss]:
         for part, expected, found in (
             ("method", recorded.method, actual.method),
             ("origin", _origin(recorded), _origin(actual)),
             ("path", _path(recorded), _path(actual)),
-            ("query", self._parameters(recorded), self._parameters(actual)),
         ):
             if expected != found:
                 yield Miss(part, f"expected {expected}, actual {found}")
+        if query := different(self._parameters(recorded), self._parameters(actual)):
+            yield Miss("query", "; ".join(map(str, query)))
         if body := self._body(recorded, actual):
             yield Miss("body", "; ".join(map(str, body)))
 
     def _body(self, recorded: HttpRequest, actual: HttpRequest) -> list[Difference]:
+        forms = self._form(recorded), self._form(actual)
+        if forms[0] is not None and forms[1] is not None:
+            return different(forms[0], forms[1])
         return differences(_body_of(recorded), _body_of(actual), self.volatile_body)
 
-    def _parameters(self, request: HttpRequest) -> _Parameters:
-        return sorted(
-            (name, "" if name in self.volatile_query else value)
-            for name, value in parse_qsl(urlsplit(request.url).query, keep_blank_values=True)
-        )
+    def _parameters(self, request: HttpRequest) -> Parameters:
+        return parameters(urlsplit(request.url).query, self.volatile_query)
+
+    def _form(self, request: HttpRequest) -> Parameters | None:
+        """Return what a form says; None where the body is no form."""
+        if not is_form(request):
+            return None
+        return parameters(request.body.decode("utf-8", "surrogateescape"), self.volatile_body)
+
+
+def is_form(request: HttpRequest) -> bool:
+    """Tell whether the body of a request is a form."""
+    return any(kind.partition(";")[0].strip().lower() == _FORM for kind in _content_types(request))
 
 
 def _path(request: HttpRequest) -> str:
@@ -116,9 +119,13 @@ def _body_of(request: HttpRequest) -> str | bytes:
 
 def _separator(request: HttpRequest) -> bytes | None:
     """Return what a client made up to separate the parts of its body; None where that has no parts."""
-    for name, value in request.headers:
-        if name.lower() == "content-type" and value.lower().lstrip().startswith("multipart/"):
+    for value in _content_types(request):
+        if value.lower().lstrip().startswith("multipart/"):
             message = Message()
             message["Content-Type"] = value
             return (message.get_boundary() or "").encode("latin-1", "replace") or None
     return None
+
+
+def _content_types(request: HttpRequest) -> Iterator[str]:
+    return (value for name, value in request.headers if name.lower() == "content-type")

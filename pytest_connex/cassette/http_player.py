@@ -8,18 +8,21 @@ client each part of the answer when it is :meth:`~Played.due`: the head, the pie
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
+from urllib.parse import urlsplit
 
 from ..errors import CassetteError, CassetteMismatch, CassetteMissing, CassetteUnplayed
 from ..secrets.redaction import Redactor
 from ..upstreams import REST
 from .causality import Order
-from .cleaning import Cleaning
+from .cleaning import Cleaning, adapted, moved
+from .echoes import Distinctive, Echoes
 from .exchange import Ending, Fields, HttpRequest, Interaction
-from .http_matching import Matching, Miss
+from .http_matching import Matching, Miss, is_form
+from .parameters import made_up
 
 _LISTED = 50
 """So many of the recorded requests are listed in a message."""
@@ -34,12 +37,14 @@ class HttpRules:
         redactor: Applied to what is asked before it is compared, as it was when it was recorded.
         upstreams: The base URL of each upstream, by its name.
         again: The command that records the test again, for messages.
+        echoed: Dotted paths of members, and names of parameters, that a client makes up and the server repeats.
     """
 
     matching: Matching
     redactor: Redactor
     upstreams: Mapping[str, str]
     again: str = ""
+    echoed: Collection[str] = ()
 
 
 class PlayedPiece(NamedTuple):
@@ -60,9 +65,11 @@ class Played:
     HEAD = -1
     """The part of an answer that is its head; its pieces follow, and then its end."""
 
-    def __init__(self, interaction: Interaction, order: Order, place: int) -> None:
-        self.interaction = interaction
-        self.pieces = _pieces(interaction)
+    def __init__(self, interaction: Interaction, order: Order, place: int, echoes: Echoes) -> None:
+        self._is_measured = any(name.lower() == "content-length" for name, _ in interaction.headers)
+        self.interaction = _with_new_values(interaction, echoes) if self._is_measured else interaction
+        self.pieces = _pieces(self.interaction)
+        self._echoes = echoes
         self._order = order
         self._place = place
         self.given(self.HEAD - 1 if self.status is not None else len(self.pieces) - 1)
@@ -91,6 +98,11 @@ class Played:
     def error(self) -> OSError | None:
         """The operating system's error that was the end; None where there was none."""
         return self.interaction.failure()
+
+    def data(self, index: int) -> bytes:
+        """Return a piece of the body, with what the client has made up by now."""
+        data = self.pieces[index].data
+        return data if self._is_measured else _changed(data, self._echoes)
 
     def at(self, index: int) -> float | None:
         """Return when a part came, in seconds on the tape; None where the recording does not say."""
@@ -136,15 +148,22 @@ class HttpPlayer:
         interactions: What is recorded.
         rules: How requests are compared.
         order: Of the whole tape, made with the same ``interactions``.
+        tape: What the client has made up on the whole tape.
     """
 
     def __init__(
-        self, path: Path, interactions: Sequence[Interaction], rules: HttpRules, order: Order | None = None
+        self,
+        path: Path,
+        interactions: Sequence[Interaction],
+        rules: HttpRules,
+        order: Order | None = None,
+        tape: Distinctive | None = None,
     ) -> None:
         self.path = path
         self.order = order or Order(None, interactions)
         self._interactions = interactions
         self._rules = rules
+        self._tape = Distinctive() if tape is None else tape
         self._cleaning = Cleaning(path, rules.redactor, rules.upstreams)
         self._played = bytearray(len(interactions))
         self._places: dict[Hashable, deque[int]] = {}
@@ -169,8 +188,22 @@ class HttpPlayer:
                 place = places.popleft()
                 self._played[place] = True
                 self.order.ask(place)
-                return Played(self._interactions[place], self.order, place)
+                interaction = self._interactions[place]
+                return Played(interaction, self.order, place, self._echoes(interaction.request, asked))
             raise self._verdict_on(asked)
+
+    def _echoes(self, recorded: HttpRequest, asked: HttpRequest) -> Echoes:
+        """Remember what a request has in the place of recorded values."""
+        echoed = self._rules.echoed
+        echoes = Echoes(echoed, self._tape)
+        echoes.note(made_up(urlsplit(recorded.url).query, urlsplit(asked.url).query, echoed))
+        before, now = (one.body.decode("utf-8", "surrogateescape") for one in (recorded, asked))
+        if is_form(recorded):
+            echoes.note(made_up(before, now, echoed))
+        else:
+            echoes.learn(before, now)
+        echoes.share()
+        return echoes
 
     def unplayed(self) -> CassetteUnplayed | None:
         """Return what of the recording the test has not used, or None when it used it up."""
@@ -222,6 +255,26 @@ def _pieces(interaction: Interaction) -> list[PlayedPiece]:
     if not pieces and body:
         pieces.append(PlayedPiece(interaction.answered, interaction.body))
     return pieces
+
+
+def _with_new_values(interaction: Interaction, echoes: Echoes) -> Interaction:
+    """Return an interaction whose answer has what the client has made up, and the length of that."""
+    before, after = interaction.body, _changed(interaction.body, echoes)
+    if before == after:
+        return interaction
+    pieces = tuple(moved(before, after, interaction.pieces, lambda part: _changed(part, echoes)))
+    headers = adapted(interaction.headers, len(before), len(after))
+    return replace(interaction, body=after, pieces=pieces, headers=headers)
+
+
+def _changed(data: bytes, echoes: Echoes) -> bytes:
+    if not echoes:
+        return data
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return data
+    return cast(str, echoes.apply(text)).encode()
 
 
 def _listing(lines: list[str]) -> str:

@@ -39,7 +39,8 @@ def differences(expected: Payload, actual: Payload, volatile: Collection[str] = 
     Args:
         expected: The recorded message.
         actual: The message the client sent.
-        volatile: Dotted paths whose values do not count; positions in arrays are left out of a path.
+        volatile: Dotted paths whose values do not count. A path may name positions in arrays (``args.0.ts``) or leave
+            all of them out (``args.ts``), which means every one.
     """
     if expected == actual:
         return []
@@ -57,18 +58,18 @@ def fingerprint(payload: Payload, volatile: Collection[str] = ()) -> Hashable:
         return payload
     # Flat, because comparing and hashing what is nested has a limit of depth: each entry says how many follow.
     flat: list[Hashable] = []
-    left: list[tuple[_Document, str]] = [(document[0], "")]
+    left: list[tuple[_Document, str, str]] = [(document[0], "", "")]
     while left:
-        value, key = left.pop()
-        if key in volatile:
+        value, path, key = left.pop()
+        if key in volatile or path in volatile:
             continue
         if isinstance(value, dict):
             names = tuple(sorted(value))
             flat.append((dict, names))
-            left += ((value[name], f"{key}.{name}".lstrip(".")) for name in names)
+            left += ((value[name], below(path, name), below(key, name)) for name in names)
         elif isinstance(value, list):
             flat.append((list, len(value)))
-            left += ((inner, key) for inner in value)
+            left += ((inner, below(path, index), key) for index, inner in enumerate(value))
         else:
             flat.append(value)
     return tuple(flat)
@@ -99,12 +100,12 @@ def _unique_members(pairs: list[tuple[str, _Document]]) -> dict[str, _Document]:
 def _compare(
     expected: _Document, actual: _Document, path: str, key: str, volatile: frozenset[str]
 ) -> list[Difference]:
-    if key in volatile or expected == actual:
+    if key in volatile or path in volatile or expected == actual:
         return []
     if isinstance(expected, dict) and isinstance(actual, dict):
         found = []
         for name in sorted(expected.keys() | actual.keys()):
-            inner, inner_key = f"{path}.{name}".lstrip("."), f"{key}.{name}".lstrip(".")
+            inner, inner_key = below(path, name), below(key, name)
             if name not in actual:
                 found.append(Difference(inner, _show(expected[name]), "nothing"))
             elif name not in expected:
@@ -115,9 +116,14 @@ def _compare(
     if isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
         found = []
         for index, (left, right) in enumerate(zip(expected, actual, strict=True)):
-            found += _compare(left, right, f"{path}[{index}]", key, volatile)
+            found += _compare(left, right, below(path, index), key, volatile)
         return found
     return [Difference(path, _show(expected), _show(actual))]
+
+
+def below(path: str, name: str | int) -> str:
+    """Return the dotted path of a member, or of a position in an array."""
+    return f"{path}.{name}" if path else str(name)
 
 
 def _show(value: _Document, limit: int = 200) -> str:

@@ -29,6 +29,7 @@ class Rules:
         strict: Whether received messages after the last sent one must be delivered too.
         again: The command that records the test again, for messages.
         echoed: Dotted paths of volatile members that the server repeats.
+        volatile_query: Names of parameters in the URL of a dial whose values differ in every run.
     """
 
     volatile: Collection[str]
@@ -36,6 +37,7 @@ class Rules:
     strict: bool = False
     again: str = ""
     echoed: Collection[str] = ()
+    volatile_query: Collection[str] = ()
 
 
 class Waiting(NamedTuple):
@@ -99,6 +101,7 @@ class Playback:
             self._player.narrow(self, fitting)
             for track in fitting:
                 track.accept(message)
+            self._player.held_by(self).echoes.share()
             self._player.moved(self)
 
     def deliver(self, limit: int) -> list[Payload]:

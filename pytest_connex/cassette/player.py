@@ -21,11 +21,13 @@ from urllib.parse import urlsplit
 
 from ..errors import CassetteMismatch, CassetteUnplayed
 from .causality import Order
-from .echoes import Echoes
+from .echoes import Distinctive, Echoes
 from .events import Answer, Open, Payload
+from .generated import advice, generated
 from .matching import fingerprint
+from .parameters import Parameters, different, made_up, parameters
 from .playback import Playback, Rules
-from .store import Recording
+from .store import RecordedConnection, Recording
 from .track import Track
 
 __all__ = ["Playback", "Player", "Rules"]
@@ -38,14 +40,18 @@ class Player:
         recording: What is played.
         rules: How messages are compared.
         order: Of the whole tape, where HTTP is on it, too.
+        tape: What the client has made up on the whole tape.
     """
 
-    def __init__(self, recording: Recording, rules: Rules, order: Order | None = None) -> None:
+    def __init__(
+        self, recording: Recording, rules: Rules, order: Order | None = None, tape: Distinctive | None = None
+    ) -> None:
         self.recording = recording
         self.rules = rules
         self._holders: dict[int, tuple[Playback, Track]] = {}
         self._claims: dict[Playback, Track] = {}
         self.order = order or Order(recording)
+        self._tape = Distinctive() if tape is None else tape
         self._fingerprints: dict[int, Hashable] = {}
 
     def dial(self, url: str, subprotocols: Collection[str] = ()) -> Playback:
@@ -59,13 +65,13 @@ class Player:
 
     def _dial(self, url: str, offered: list[str]) -> Playback:
         settled = self._settled()
-        targets = {_target(url), _target(self.rules.redactor.text(url))}
+        targets = {self._target(url), self._target(self.rules.redactor.text(url))}
         candidates = [
-            Track(connection, Echoes(self.rules.echoed), self.order.limits)
+            self._track(connection)
             for connection in self.recording.connections
             if connection.number not in settled
             and not connection.dial.of
-            and _target(connection.dial.url) in targets
+            and self._target(connection.dial.url) in targets
             and connection.dial.subprotocols == offered
         ]
         playback = Playback(self, candidates)
@@ -74,6 +80,7 @@ class Player:
         chosen = playback.track.connection.answer
         same = [track for track in candidates if _same_answer(track.connection.answer, chosen)]
         self.narrow(playback, same)
+        self._learn(playback.track, url)
         playback.answer = chosen
         return playback
 
@@ -87,7 +94,9 @@ class Player:
         with self.order.moving():
             for connection in self.recording.connections:
                 if (connection.dial.of, connection.dial.number) == (fixture, number):
-                    playback = Playback(self, [Track(connection, Echoes(self.rules.echoed), self.order.limits)])
+                    playback = Playback(
+                        self, [Track(connection, Echoes(self.rules.echoed, self._tape), self.order.limits)]
+                    )
                     if self._place(playback, set()):
                         playback.answer = connection.answer
                         return playback
@@ -151,6 +160,32 @@ class Player:
                     f"{left} received messages were never read on connection {connection.number}",
                 )
 
+    def _track(self, connection: RecordedConnection) -> Track:
+        return Track(connection, Echoes(self.rules.echoed, self._tape), self.order.limits)
+
+    def _learn(self, track: Track, url: str) -> None:
+        """Remember what a dial has in the place of recorded values."""
+        recorded, actual = (urlsplit(one).query for one in (track.connection.dial.url, url))
+        track.echoes.note(made_up(recorded, actual, self.rules.volatile_query))
+        track.echoes.share()
+
+    def _target(self, url: str) -> tuple[str, str, Parameters]:
+        parts = urlsplit(url)
+        return parts.netloc, parts.path or "/", parameters(parts.query, self.rules.volatile_query)
+
+    def _hint(self, url: str) -> str:
+        """Say what differs from a recorded dial in the query alone, and what to do where that looks made up."""
+        *place, actual = self._target(self.rules.redactor.text(url))
+        settled = self._settled()
+        for connection in self.recording.connections:
+            *recorded, expected = self._target(connection.dial.url)
+            if connection.number not in settled and recorded == place and expected != actual:
+                found = different(expected, actual)
+                lines = [f"  query: {one}" for one in found]
+                cure = advice(generated(found), "@pytest.mark.connex(volatile=[{}])")
+                return "".join(f"\n{line}" for line in (*lines, cure) if line)
+        return ""
+
     def _settled(self) -> set[int]:
         return {number for number, (holder, _) in self._holders.items() if len(holder.tracks) == 1}
 
@@ -198,15 +233,10 @@ class Player:
         )
         return CassetteMismatch(
             f"no recorded connection is left for {self.rules.redactor.text(url)} {subprotocols or ''}\n"
-            f"recorded are:{recorded or ' none'}\n{self.rules.again}",
+            f"recorded are:{recorded or ' none'}{self._hint(url)}\n{self.rules.again}",
             self.recording.path,
             self.recording.connections[-1].line if self.recording.connections else 1,
         )
-
-
-def _target(url: str) -> tuple[str, str, str]:
-    parts = urlsplit(url)
-    return parts.netloc, parts.path or "/", parts.query
 
 
 def _same_answer(left: Answer, right: Answer) -> bool:

@@ -21,6 +21,7 @@ from ..errors import CassetteError, CassetteMissing, CassetteStale
 from ..protocol import Dialect
 from ..secrets.redaction import Redactor
 from ..upstreams import canonical_websocket, http_url
+from .echoes import Distinctive
 from .stamps import TapeClock
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Plan:
         stale: What becomes of an older one.
         strict: Whether every received message must be read.
         pace: What recorded intervals are multiplied with; 0 delivers at once what is due.
-        volatile: Dotted paths of members that differ in every run, besides those of the dialect.
+        volatile: Dotted paths of members, and names of parameters, that differ in every run, besides the dialect's.
         baseline: Where the recordings are that those of this run are compared with, or None.
         kept: Recordings that a run would replace, and leaves alone because of their source, which is the value.
     """
@@ -185,6 +186,7 @@ class CassetteSession:
         self._recording: Recording | None = None
         self._interactions: list[Interaction] = []
         self._order: Order | None = None
+        self._made_up = Distinctive()
         self._player: Player | None = None
         self._http_player: HttpPlayer | None = None
         self._recorder: Recorder | None = None
@@ -257,7 +259,7 @@ class CassetteSession:
             if self._player is None:
                 from .player import Player
 
-                self._player = Player(self._recording, self._rules(), self._order_of_tape())
+                self._player = Player(self._recording, self._rules(), self._order_of_tape(), self._made_up)
             return self._player
 
     def recorder(self) -> Recorder:
@@ -278,7 +280,7 @@ class CassetteSession:
                 from .http_player import HttpPlayer
 
                 rules, order = self._http_rules(), self._order_of_tape()
-                self._http_player = HttpPlayer(self.plan.http_path, self._interactions, rules, order)
+                self._http_player = HttpPlayer(self.plan.http_path, self._interactions, rules, order, self._made_up)
             return self._http_player
 
     def http_recorder(self) -> HttpRecorder:
@@ -436,6 +438,7 @@ class CassetteSession:
             strict=self.plan.strict,
             again=self.plan.again,
             echoed=(*dialect.echoed_paths, *self.plan.volatile),
+            volatile_query=(*dialect.volatile_query, *self.plan.volatile),
         )
 
     def _http_rules(self) -> HttpRules:
@@ -443,8 +446,10 @@ class CassetteSession:
         from .http_player import HttpRules
 
         _, dialect, upstreams = self._settings()
-        matching = Matching(dialect.volatile_query, dialect.volatile_body)
-        return HttpRules(matching, self._known_redactor(), _as_http(upstreams), self.plan.again)
+        volatile = self.plan.volatile
+        matching = Matching((*dialect.volatile_query, *volatile), (*dialect.volatile_body, *volatile))
+        echoed = (*dialect.echoed_paths, *volatile)
+        return HttpRules(matching, self._known_redactor(), _as_http(upstreams), self.plan.again, echoed)
 
     def _made_recorder(self) -> Recorder:
         from .events import FORMAT, VERSION, Header

@@ -56,14 +56,14 @@ class Playing:
         await self._due(Played.HEAD)
         headers = self._headed(played.headers)
         if played.ended == "whole" and len(played.pieces) < 2 and played.due(len(played.pieces)) and not self._pace:
-            whole = b"".join(piece.data for piece in played.pieces)
+            whole = b"".join(map(played.data, range(len(played.pieces))))
             await answering.whole(played.status, played.reason, headers, whole)
             return
         await answering.head(played.status, played.reason, headers)
         played.given(Played.HEAD)
-        for index, piece in enumerate(played.pieces):
+        for index in range(len(played.pieces)):
             await self._due(index)
-            await answering.write(piece.data)
+            await answering.write(played.data(index))
             played.given(index)
         await self._end(asked, answering, len(played.pieces))
 

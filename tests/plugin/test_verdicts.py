@@ -186,7 +186,7 @@ def test_reaching_the_network_is_the_verdict_whatever_the_test_makes_of_it(recor
 # --- Values that clients make up -------------------------------------------------------------------------
 
 
-def test_a_value_that_looks_made_up_is_named_for_the_marker_and_the_dialect(project):
+def test_a_value_that_looks_made_up_is_named_for_the_marker(project):
     project.test(NOTED.format(note="one"))
     project.record()
     result = project.run()
@@ -196,14 +196,25 @@ def test_a_value_that_looks_made_up_is_named_for_the_marker_and_the_dialect(proj
             "*  ref: expected '*-*-*-*-*', actual '*-*-*-*-*'",
             '*if ref is made up anew in every run: @pytest.mark.connex(volatile=[[]"ref"[]])',
             "*record it: *test_it.py::test_ws*",
-            '*if at is made up anew in every run: volatile_query = (*Dialect.volatile_query, "at") in the dialect *',
-            '*if a.ref is made up anew *: volatile_body = (*Dialect.volatile_body, "a.ref") in the dialect *',
+            '*if at and a.ref are made up anew in every run: @pytest.mark.connex(volatile=[[]"at", "a.ref"[]])',
             "*record it: *test_it.py::test_rest*",
         ]
     )
 
 
-def test_the_hints_are_right(project):
+def test_the_hint_is_right(project):
+    project.test(NOTED.format(note="one"))
+    project.record()
+    hinted = """
+import pytest
+
+pytestmark = pytest.mark.connex(volatile=["ref", "at", "a.ref"])
+"""
+    project.test(hinted + NOTED.format(note="one"))
+    project.run().assert_outcomes(passed=2)
+
+
+def test_a_dialect_may_say_so_too(project):
     project.test(NOTED.format(note="one"))
     project.record()
     hinted = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_connex.cassette.echoes import Echoes
+from pytest_connex.cassette.echoes import Distinctive, Echoes
 
 RECORDED = "b7f3c1d2-0000-4000-8000-000000000001"
 NOW = "11111111-2222-4333-8444-555555555555"
@@ -25,15 +25,22 @@ def learned(*pairs: tuple[str, str], paths: tuple[str, ...] = ("id", "data.ref")
         ('{"id": "a"}', '{"id": "b"}', '{"id": "a", "symbol": "a"}', '{"id": "b", "symbol": "a"}'),
         ('{"id": 7}', '{"id": "b"}', '{"id": 7}', '{"id": "b"}'),
         ('{"id": 7}', '{"id": 8}', '{"id": 71, "x": {"id": 7.0}}', '{"id": 71, "x": {"id": 7.0}}'),
-        ('{"data": {"ref": 1}}', '{"data": {"ref": 2}}', '{"ref": 1, "id": 1}', '{"ref": 2, "id": 1}'),
-        ('{"data": [{"ref": 1}, {"ref": 5}]}', '{"data": [{"ref": 2}, {"ref": 6}]}', '{"ref": 5}', '{"ref": 6}'),
+        ('{"id": 7}', '{"id": 8}', '{"id": 7, "result": [{"id": 7}]}', '{"id": 8, "result": [{"id": 7}]}'),
+        ('[{"id": 1}, {"id": 2}]', '[{"id": 8}, {"id": 9}]', '[{"id": 2}, {"id": 1}]', '[{"id": 9}, {"id": 8}]'),
+        ('{"data": {"ref": 1}}', '{"data": {"ref": 2}}', '{"data": {"ref": 1}}', '{"data": {"ref": 2}}'),
+        ('{"data": {"ref": 1}}', '{"data": {"ref": 2}}', '{"ref": 1, "id": 1}', '{"ref": 1, "id": 1}'),
+        ('{"data": [{"ref": 1}, {"ref": 5}]}', '{"data": [{"ref": 2}, {"ref": 6}]}',
+         '{"data": {"ref": 5}}', '{"data": {"ref": 6}}'),
         (f'{{"id": "{RECORDED}"}}', f'{{"id": "{NOW}"}}', f'{{"c":"{RECORDED}"}}', f'{{"c":"{NOW}"}}'),
         (f'{{"id": "{RECORDED}"}}', f'{{"id": "{NOW}"}}', f'["x","{RECORDED}"]', f'["x","{NOW}"]'),
         (f'{{"id": "{RECORDED}"}}', f'{{"id": "{NOW}"}}', f'{{"{RECORDED}": {{}}}}', f'{{"{NOW}": {{}}}}'),
         (f'{{"id": "{RECORDED}"}}', f'{{"id": "{NOW}"}}', f'{{"c":"x{RECORDED}"}}', f'{{"c":"x{RECORDED}"}}'),
         ('{"id": "schlüssel1"}', '{"id": "schlüssel2"}', '{"c": "schl\\u00fcssel1"}', '{"c": "schl\\u00fcssel2"}'),
         ('{"id": "a/b-recorded"}', '{"id": "a/b-now"}', '["a\\/b-recorded"]', '["a/b-now"]'),
-        ('{"id": "12345678"}', '{"id": "87654321"}', '["12345678", 12345678]', '["87654321", 12345678]'),
+        ('{"id": "12345678"}', '{"id": "87654321"}', '["12345678", 12345678]', '["87654321", 87654321]'),
+        ('{"id": 12345678}', '{"id": 87654321}', '{"of":"12345678"}', '{"of":"87654321"}'),
+        ('{"id": 12345678}', '{"id": "x-87654321"}', '[12345678]', '["x-87654321"]'),
+        ('{"id": 1234567}', '{"id": 7654321}', '{"result": {"id": 1234567}}', '{"result": {"id": 1234567}}'),
         ('{"id": "1234567"}', '{"id": "7654321"}', '["1234567"]', '["1234567"]'),
         ('{"id": 1, "nonce": 5}', '{"id": 2, "nonce": 6}', '{"id": 1, "nonce": 5}', '{"id": 2, "nonce": 5}'),
     ],
@@ -45,14 +52,14 @@ def test_an_answer_carries_the_new_value(recorded, sent, answer, given):
 @pytest.mark.parametrize(
     ("recorded", "sent", "given"),
     [
-        ('{"id": 1, "data": {"ref": []}}', '{"id": 5, "data": {"ref": 9}}', '{"id": 5, "ref": 3}'),
-        ('{"id": 1, "data": {"ref": 3}}', '{"id": 5, "data": {"ref": {}}}', '{"id": 5, "ref": 3}'),
-        ('{"id": 1, "data": {"ref": [3, 4]}}', '{"id": 5, "data": {"ref": [9]}}', '{"id": 5, "ref": 9}'),
-        ('{"data": {"ref": 3}, "id": 1}', '{"id": 5, "data": {"ref": 9}}', '{"id": 5, "ref": 9}'),
+        ('{"id": 1, "data": {"ref": []}}', '{"id": 5, "data": {"ref": 9}}', '{"id": 5, "data": {"ref": 3}}'),
+        ('{"id": 1, "data": {"ref": 3}}', '{"id": 5, "data": {"ref": {}}}', '{"id": 5, "data": {"ref": 3}}'),
+        ('{"id": 1, "data": {"ref": [3, 4]}}', '{"id": 5, "data": {"ref": [9]}}', '{"id": 5, "data": {"ref": 9}}'),
+        ('{"data": {"ref": 3}, "id": 1}', '{"id": 5, "data": {"ref": 9}}', '{"id": 5, "data": {"ref": 9}}'),
     ],
 )
 def test_a_value_is_that_of_its_own_place(recorded, sent, given):
-    assert learned((recorded, sent)).apply('{"id": 1, "ref": 3}') == given
+    assert learned((recorded, sent)).apply('{"id": 1, "data": {"ref": 3}}') == given
 
 
 def test_every_other_byte_of_an_answer_stays():
@@ -75,8 +82,19 @@ def test_what_teaches_nothing_leaves_what_was_learned():
     assert echoes.apply('{"id": 1}') == '{"id": 2}'
 
 
+def test_what_one_connection_made_up_comes_back_on_another_where_it_is_distinctive():
+    tape = Distinctive()
+    one, other = Echoes(("id",), tape), Echoes(("id",), tape)
+    one.learn(f'{{"id": "{RECORDED}"}}', f'{{"id": "{NOW}"}}')
+    one.learn('{"id": 7}', '{"id": 8}')
+    answer = f'{{"id": 7, "of": "{RECORDED}"}}'
+    assert other.apply(answer) == answer
+    one.share()
+    assert other.apply(answer) == f'{{"id": 7, "of": "{NOW}"}}'
+
+
 def test_many_values_are_all_given_back():
-    pairs = [(f'{{"id": "recorded-{n}"}}', f'{{"id": "now-{n}"}}') for n in range(100)]
+    pairs = [(f'{{"id": "recorded-{n}"}}', f'{{"id": "now-{n}"}}') for n in range(300)]
     assert learned(*pairs).apply('["recorded-99", "recorded-0"]') == '["now-99", "now-0"]'
 
 

@@ -85,6 +85,13 @@ def test_places_are_spelled_as_the_marker_takes_them():
     assert differences(json.dumps(recorded), json.dumps(actual), names) == []
 
 
+def test_a_single_position_in_an_array_is_named():
+    recorded, actual = ({"args": [{"op": "login", "ts": ts}, {"ts": 5}]} for ts in (1737158400, 1737158412))
+    names = places(recorded, actual)
+    assert names == ["args.0.ts"]
+    assert differences(json.dumps(recorded), json.dumps(actual), names) == []
+
+
 def test_one_difference_that_is_meant_leaves_none():
     assert places({"id": 1, "symbol": "ETH/USDT"}, {"id": 2, "symbol": "BTC/USDT"}) == []
 

@@ -102,10 +102,10 @@ def test_messages_of_the_same_value_match(expected, actual):
         ('{"p": null}', "{}", [("p", "null", "nothing")]),
         ("{}", '{"p": null}', [("p", "nothing", "null")]),
         ('{"a": {"b": 1}}', '{"a": {"c": 1}}', [("a.b", "1", "nothing"), ("a.c", "nothing", "1")]),
-        ('{"a": [1, {"b": 2}]}', '{"a": [1, {"b": 3}]}', [("a[1].b", "2", "3")]),
-        ("[[1, 2]]", "[[1, 3]]", [("[0][1]", "2", "3")]),
+        ('{"a": [1, {"b": 2}]}', '{"a": [1, {"b": 3}]}', [("a.1.b", "2", "3")]),
+        ("[[1, 2]]", "[[1, 3]]", [("0.1", "2", "3")]),
         ('{"a": [1]}', '{"a": [1, 2]}', [("a", "[1]", "[1, 2]")]),
-        ("[1, 2]", "[2, 1]", [("[0]", "1", "2"), ("[1]", "2", "1")]),
+        ("[1, 2]", "[2, 1]", [("0", "1", "2"), ("1", "2", "1")]),
         ("[]", "{}", [("", "[]", "{}")]),
         ('{"a": [1]}', '{"a": {"0": 1}}', [("a", "[1]", '{"0": 1}')]),
         ('{"a": 1}', '{"a": ["1"]}', [("a", "1", '["1"]')]),
@@ -168,6 +168,21 @@ def test_volatile_members_may_hold_anything():
 )
 def test_positions_in_arrays_do_not_count_in_a_volatile_path(expected, actual):
     assert differences(expected, actual, VOLATILE) == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "places"),
+    [
+        ('{"args": [{"ts": 1}, {"ts": 2}]}', '{"args": [{"ts": 3}, {"ts": 2}]}', []),
+        ('{"args": [{"ts": 1}, {"ts": 2}]}', '{"args": [{"ts": 3}, {"ts": 4}]}', ["args.1.ts"]),
+        ('{"args": {"0": {"ts": 1}}}', '{"args": {"0": {"ts": 2}}}', []),
+        ('{"args": [[{"ts": 1}]]}', '{"args": [[{"ts": 2}]]}', ["args.0.0.ts"]),
+    ],
+)
+def test_a_volatile_path_may_name_a_position(expected, actual, places):
+    volatile = ("args.0.ts",)
+    assert [place.path for place in differences(expected, actual, volatile)] == places
+    assert (fingerprint(expected, volatile) == fingerprint(actual, volatile)) is not bool(places)
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ class Stage:
         return yaml.safe_load(self.stem.with_suffix(".yaml").read_text("utf-8"))["interactions"]
 
     @contextmanager
-    def proxy(self, action: Action, rest: str = "", ws: str = "") -> Iterator[Proxy]:
+    def proxy(self, action: Action, rest: str = "", ws: str = "", volatile: tuple[str, ...] = ()) -> Iterator[Proxy]:
         """Run a proxy; what it records is written at the end, where there is no verdict."""
         config = (
             recorded_config()
@@ -176,7 +176,15 @@ class Stage:
             else ConnexConfig(rest_url=rest, ws_url=ws, api_key=KEY, api_secret=SECRET)
         )
         settings = Settings(config, Dialect(), all_upstreams(config, {}))
-        plan = Plan(action, "tests/test_x.py::test_y", self.stem, "sandbox", "made by hand", again="run it --again")
+        plan = Plan(
+            action,
+            "tests/test_x.py::test_y",
+            self.stem,
+            "sandbox",
+            "made by hand",
+            again="run it --again",
+            volatile=volatile,
+        )
         self.session = session = CassetteSession(plan, lambda: settings, Lenient())
         session.open()
         with Proxy(lambda: session, config) as proxy:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 from websockets.frames import Opcode
 
-from pytest_connex.cassette import matching, playback, player, recorder, store
+from pytest_connex.cassette import matching, playback, recorder, store
 from pytest_connex.cassette.causality import Limits, Order
 from pytest_connex.cassette.echoes import Echoes
 from pytest_connex.cassette.events import Open, Payload, Refused, Rejected, Sent
@@ -356,7 +356,7 @@ def claims_by_the_order_of_dials_only(patch: Patch) -> None:
 
 @wrong("a_dial_fits_by_path_and_query")
 def ignores_path_and_query(patch: Patch) -> None:
-    patch.setattr(player, "_target", lambda url: "the gateway")
+    patch.setattr(Player, "_target", lambda self, url: "the gateway")
 
 
 @wrong("a_dial_too_many_is_a_mismatch")
@@ -383,7 +383,7 @@ def does_not_echo_ids(patch: Patch) -> None:
 def echoes_into_numbers_elsewhere(patch: Patch) -> None:
     def everywhere(self: Echoes, payload: Payload) -> Payload:
         assert isinstance(payload, str)
-        for (_, old), new in self._named.items():
+        for (_, old), new in self._here.items():
             payload = payload.replace(old.written if isinstance(old, matching.Number) else old, new)
         return payload
 

@@ -58,7 +58,9 @@ def proxy(
     ] = None,
     volatile: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH", help="With --replay: a member that differs in every run, dotted; repeatable."),
+        typer.Option(
+            metavar="PATH", help="With --replay: a member or parameter that differs in every run, dotted; repeatable."
+        ),
     ] = None,
     pace: Annotated[
         float,

@@ -222,12 +222,12 @@ class Ending:
                 yield
             finally:
                 phase.over = True
-                if phase.interruptions > _SINGLY:
-                    sys.settrace(phase.traced_before)
         finally:  # also where an interruption came in the last moment of the phase
             with self._lock:
                 phase.end()
                 self._phases.remove(phase)
+            if phase.interruptions:
+                sys.settrace(phase.traced_before)  # Python forgets one in which something is raised
             while self._signalled and phase.in_main_thread() and self._has_signal():
                 time.sleep(0)  # it is on its way, and is to find that the phase is over
             self._watch()
@@ -353,9 +353,9 @@ class Ending:
 
     def _strike(self, phase: _Phase, frame: FrameType | None) -> None:
         """Raise what ends a phase where the main thread is, or wherever it goes on from there."""
-        phase.interruptions += 1
-        if phase.interruptions == _SINGLY:
+        if not phase.interruptions:
             phase.traced_before = sys.gettrace()
+        phase.interruptions += 1
         if frame is not None and phase.interruptions > _SINGLY:
             corner(frame, phase.interruptions - _SINGLY - 1, partial(self._strike_at, phase))
         abort(self._verdict)

@@ -107,7 +107,7 @@ class Proxy:
 
     def _counts(self) -> tuple[int, int]:
         requests = self._desk.requests if self._desk is not None else 0
-        return requests, sum(port.frames for port in self._ports.values())
+        return requests, sum(port.frames for port in list(self._ports.values()))
 
     @property
     def rest_url(self) -> str:

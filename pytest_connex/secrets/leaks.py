@@ -157,7 +157,7 @@ def _decoded(data: bytes, plain: bytes, separate: bool) -> Iterator[bytes]:
         if len(run) >= _MIN_DIGITS or not run.isdigit():
             yield from _from_base64(run)
             yield from _from_hexadecimal(run)
-    if not _is_text(data):
+    if not is_text(data):
         yield from _inflated_at_a_mark(data)
         for lead in range(min(_LEAD + 1, len(data))):
             yield from _inflated(data[lead:], -zlib.MAX_WBITS)
@@ -248,7 +248,7 @@ def _from_hexadecimal(run: bytes) -> Iterator[bytes]:
 # --- Compression -----------------------------------------------------------------------------------------
 
 
-def _is_text(data: bytes) -> bool:
+def is_text(data: bytes) -> bool:
     """Tell text from binary data, which compressed data always is; UTF-16 is text too."""
     if data.isascii():
         return data.translate(None, _CONTROLS) == data

@@ -2,25 +2,35 @@
 
 Two things are replaced: exact values, in every spelling they travel in, and the values of members and
 parameters whose names say that they are secret. A replacement touches the secret's own characters and no
-other byte. What is about to be written is searched once more (:mod:`~pytest_connex.secrets.leaks`) and
-refused when a secret is left.
+other byte; in binary data, which may say how long things are, it has their length. What is about to be written is
+searched once more (:mod:`~pytest_connex.secrets.leaks`) and refused when a secret is left.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 from ..errors import SecretFound
-from .leaks import LOWER, Search
+from .leaks import LOWER, Search, is_text
 from .spellings import Spellings, has_escapes
 
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
+_COOKIES = frozenset({"cookie", "set-cookie"})
+
 _BASE64_PLACEHOLDER = "UkVEQUNURUQ"
 _SPACE = r"(?:\s|\\+[nrt])*"
+
+
+class _Fit(Protocol):
+    """Makes a placeholder fit to what it replaces, with ``pad`` where more is needed."""
+
+    def __call__(self, placeholder: str, replaced: str, pad: str = ..., /) -> str:
+        """Return what takes the place of ``replaced``."""
 
 
 class Redactor:
@@ -52,13 +62,17 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return ``text`` with every secret replaced."""
+        return self._redacted(text, _as_it_is)
+
+    def _redacted(self, text: str, fit: _Fit) -> str:
         lowered = text.lower()
         if self._may_hold_a_value(text, lowered):
             for spellings, placeholder in self._values:
-                text = _replace(text, lowered, spellings, placeholder)
+                text = _replace(text, lowered, spellings, placeholder, fit)
         for field in self._fields:
             if field in lowered:
-                return self._parameter.sub(_redact_parameter, self._member.sub(_redact_member, text))
+                text = self._member.sub(partial(_redact_member, fit), text)
+                return self._parameter.sub(partial(_redact_parameter, fit), text)
         return text
 
     def _may_hold_a_value(self, text: str, lowered: str) -> bool:
@@ -71,8 +85,9 @@ class Redactor:
         return any(digits in lowered for digits in self._digits)
 
     def binary(self, data: bytes) -> bytes:
-        """Return ``data`` with every secret replaced that stands in it as text."""
-        return self.text(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        """Return ``data`` with every secret replaced that stands in it as text; what is no text stays as long."""
+        fit = _as_it_is if is_text(data) else _as_long
+        return self._redacted(data.decode("utf-8", "surrogateescape"), fit).encode("utf-8", "surrogateescape")
 
     def payload(self, payload: str | bytes) -> str | bytes:
         """Return a message with every secret replaced."""
@@ -97,7 +112,9 @@ class Redactor:
         return self._search.passes(data) or not (b"\\" in data or self._search.finds(data, separate=True))
 
     def header(self, name: str, value: str) -> str:
-        """Return the value of a header as it may be shown."""
+        """Return the value of a header as it may be shown; of cookies, names and attributes stay."""
+        if name.lower() in _COOKIES:
+            return _redact_cookies(name, self.text(value))
         redacted = self.text(value)
         if name.lower() in self._headers and all(redacted != placeholder for _, placeholder in self._values):
             return _placeholder(name)
@@ -139,19 +156,30 @@ class Redactor:
 # --- Values ----------------------------------------------------------------------------------------------
 
 
-def _replace(text: str, lowered: str, value: Spellings, placeholder: str) -> str:
+def _as_it_is(placeholder: str, replaced: str, pad: str = "") -> str:
+    return placeholder
+
+
+def _as_long(placeholder: str, replaced: str, pad: str = "-") -> str:
+    """Return a placeholder that has as many bytes as what it replaces."""
+    length = len(replaced.encode("utf-8", "surrogateescape"))
+    return (placeholder + pad * length)[:length]
+
+
+def _replace(text: str, lowered: str, value: Spellings, placeholder: str, fit: _Fit) -> str:
     for plain in value.plain:
-        text = text.replace(plain, placeholder)
+        text = text.replace(plain, fit(placeholder, plain))
     escapes = has_escapes(text)
     if escapes:
-        text = value.escaped.sub(placeholder, text)
+        text = value.escaped.sub(lambda match: fit(placeholder, match[0]), text)
     for digits, separator in value.hexadecimal:
         if digits in lowered:
-            text = re.sub(digits, _hexadecimal(placeholder, separator), text, flags=re.IGNORECASE)
+            shown = _hexadecimal(placeholder, separator)
+            text = re.sub(digits, lambda match: fit(shown, match[0], "2d"), text, flags=re.IGNORECASE)  # noqa: B023
     for encoded in value.base64:
         for core in encoded.cores:
             if core in text or (escapes and encoded.escapable):
-                text = encoded.pattern.sub(_BASE64_PLACEHOLDER, text)
+                text = encoded.pattern.sub(lambda match: fit(_BASE64_PLACEHOLDER, match[0], "A"), text)
     return text
 
 
@@ -186,13 +214,17 @@ def _member_pattern(fields: tuple[str, ...]) -> re.Pattern[str]:
     )
 
 
-def _redact_member(match: re.Match[str]) -> str:
+def _redact_member(fit: _Fit, match: re.Match[str]) -> str:
     before, value, quote = match["before"], match["value"], match["escape"] + '"'
-    shown = quote + _placeholder(match["name"])
+    placeholder = _placeholder(match["name"])
+
+    def shown(string: str) -> str:
+        return quote + fit(placeholder, string.removeprefix(quote))
+
     if value.startswith("["):
         strings = _string(re.escape(match["escape"])) + re.escape(quote)
-        return before + re.sub(strings, lambda _: shown + quote, value)
-    return before + (shown if value.startswith(quote) else "0")
+        return before + re.sub(strings, lambda string: shown(string[0].removesuffix(quote)) + quote, value)
+    return before + (shown(value) if value.startswith(quote) else fit("0", value, "0"))
 
 
 def _parameter_pattern(fields: tuple[str, ...]) -> re.Pattern[str]:
@@ -203,8 +235,23 @@ def _parameter_pattern(fields: tuple[str, ...]) -> re.Pattern[str]:
     )
 
 
-def _redact_parameter(match: re.Match[str]) -> str:
-    return match["before"] + _placeholder(match["name"])
+def _redact_parameter(fit: _Fit, match: re.Match[str]) -> str:
+    return match["before"] + fit(_placeholder(match["name"]), match["value"])
+
+
+def _redact_cookies(header: str, value: str) -> str:
+    """Return what a header with cookies shows (RFC 6265): their names, and the attributes of one that is set."""
+    pairs, semicolon, attributes = value, "", ""
+    if header.lower() == "set-cookie":
+        pairs, semicolon, attributes = value.partition(";")
+    return ";".join(_redact_cookie(header, pair) for pair in pairs.split(";")) + semicolon + attributes
+
+
+def _redact_cookie(header: str, pair: str) -> str:
+    name, equals, value = pair.partition("=")
+    if not equals:
+        return _placeholder(header) if pair.strip() else pair
+    return f"{name}={_placeholder(name.strip())}" if value.strip() else pair
 
 
 def _any_of(names: tuple[str, ...]) -> str:

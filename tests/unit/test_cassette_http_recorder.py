@@ -329,12 +329,11 @@ def test_headers_and_reason_of_an_answer_are_redacted(deck):
     conversation.answered(401, f"No {KEY}", cookies)
     conversation.ended("whole")
     [held] = deck.held()
-    cookie = ("Set-Cookie", "connex-recorded-set-cookie")
     assert held.reason == "No connex-recorded-key"
     assert held.headers == [
-        cookie,
+        ("Set-Cookie", "a=connex-recorded-a"),
         ("X-Echo", "connex-recorded-key"),
-        cookie,
+        ("Set-Cookie", "b=connex-recorded-b"),
     ]
 
 

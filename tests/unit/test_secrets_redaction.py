@@ -124,7 +124,8 @@ def test_hex_becomes_the_placeholder_in_hex(separator):
 
 
 def test_latin_1_bytes_are_replaced_in_binary_messages():
-    assert REDACTOR.binary(b"<" + SECRET.encode("latin-1") + b">") == b"<" + PLACEHOLDER.encode() + b">"
+    secret = SECRET.encode("latin-1")
+    assert REDACTOR.binary(b"<" + secret + b">") == b"<" + PLACEHOLDER.encode().ljust(len(secret), b"-") + b">"
 
 
 def test_base64_of_latin_1_bytes_is_replaced():
@@ -232,9 +233,9 @@ def test_a_placeholder_as_value_is_left_alone():
 
 def test_binary_messages_keep_every_other_byte():
     data = b"\x00\xff\xfe" + SECRET.encode() + b"\x80\r\n" + KEY.encode().hex().encode()
-    assert REDACTOR.binary(data) == (
-        b"\x00\xff\xfe" + PLACEHOLDER.encode() + b"\x80\r\n" + b"connex-recorded-key".hex().encode()
-    )
+    secret = PLACEHOLDER.encode().ljust(len(SECRET.encode()), b"-")
+    key = b"connex-recorded-key".ljust(len(KEY), b"-")
+    assert REDACTOR.binary(data) == b"\x00\xff\xfe" + secret + b"\x80\r\n" + key.hex().encode()
     assert REDACTOR.payload(data) == REDACTOR.binary(data)
     assert REDACTOR.payload(f"<{KEY}>") == "<connex-recorded-key>"
 
@@ -324,6 +325,49 @@ def test_a_parameter_at_the_end_of_a_nested_string_leaves_its_escape_alone():
 
 
 # --- Headers ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("Set-Cookie", "session=abc; Path=/; HttpOnly", "session=connex-recorded-session; Path=/; HttpOnly"),
+        ("set-cookie", "session=a=b==;Max-Age=1", "session=connex-recorded-session;Max-Age=1"),
+        ("Set-Cookie", "session=; Max-Age=0", "session=; Max-Age=0"),
+        ("Set-Cookie", ' SID = "abc" ', " SID =connex-recorded-sid"),
+        ("Set-Cookie", "=abc", "=connex-recorded-"),
+        (
+            "Cookie",
+            "csrftoken=abc; session=def",
+            "csrftoken=connex-recorded-csrftoken; session=connex-recorded-session",
+        ),
+        ("cookie", "a=1;b=2;", "a=connex-recorded-a;b=connex-recorded-b;"),
+        ("Cookie", "abc; b=2", "connex-recorded-cookie; b=connex-recorded-b"),
+    ],
+)
+def test_cookies_keep_their_names_and_attributes(name, value, shown):
+    assert Redactor({}).header(name, value) == shown
+
+
+@pytest.mark.parametrize("secret", [KEY, SECRET])
+@pytest.mark.parametrize(
+    "spell", [str.encode, lambda text: text.encode().hex().encode(), lambda text: base64.b64encode(text.encode())]
+)
+def test_in_binary_data_what_takes_the_place_of_a_secret_is_as_long(secret, spell):
+    written = spell(secret)
+    data = bytes([0x83, len(written)]) + written + b"\x00\xff"
+    redacted = REDACTOR.binary(data)
+    assert len(redacted) == len(data)
+    assert written not in redacted
+    assert (redacted[:2], redacted[-2:]) == (data[:2], data[-2:])
+
+
+@pytest.mark.parametrize("member", ['"token": "abcdef"', '"token":["ab", "cd"]', '"token": 123456', "?token=abcdef"])
+def test_so_is_what_takes_the_place_of_a_member_whose_name_is_secret(member):
+    data = b"\x82\x00{" + member.encode() + b"}\xff"
+    redacted = Redactor({}, ("token",)).binary(data)
+    assert len(redacted) == len(data)
+    assert redacted != data
+    assert not any(value in redacted for value in (b"abcdef", b'"ab"', b"123456"))
 
 
 @pytest.mark.parametrize("name", ["Authorization", "Proxy-Authorization", "cookie", "Set-Cookie", "X-Mine", "Token"])

@@ -207,7 +207,7 @@ def test_http_of_connex_is_recorded_beside_it_and_other_http_left_out_with_a_cou
     assert interaction["request"]["uri"] == "https://rest.connex.invalid/v1/status"
     assert interaction["request"]["headers"] == {
         "X-CONNEX-API-KEY": ["connex-recorded-x-connex-api-key"],
-        "Cookie": ["connex-recorded-cookie"],
+        "Cookie": ["session=connex-recorded-session"],
     }
     assert interaction["response"]["headers"] == {"X-A": ["b"]}
     assert interaction["response"]["body"]["string"] == '{"status": "good"}'
@@ -242,7 +242,7 @@ def test_secrets_are_replaced_wherever_they_are(connex, tmp_path, monkeypatch):
     ]
     dial = Recording(tape).connections[0].dial
     assert dial.url == "wss://connex.example/?listenKey=connex-recorded-listenkey&key=connex-recorded-key"
-    assert dial.headers == {"Authorization": "connex-recorded-authorization", "Cookie": "connex-recorded-cookie"}
+    assert dial.headers == {"Authorization": "connex-recorded-authorization", "Cookie": "a=connex-recorded-a"}
     assert connex("cassettes", "check", "tape.ws.jsonl").code == 0
 
 

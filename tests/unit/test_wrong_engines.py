@@ -533,7 +533,8 @@ def a_secret_is_replaced_and_nothing_else(folder: Path) -> None:
     redactor = Redactor({SECRET: PLACEHOLDER})
     message = '{"key":  "%s", "price": 1.10,\t"list": [1, 2]}'
     assert redactor.payload(message % SECRET) == message % PLACEHOLDER
-    assert redactor.payload(b"\xff" + SECRET.encode() + b"\x00") == b"\xff" + PLACEHOLDER.encode() + b"\x00"
+    shown = PLACEHOLDER.encode().ljust(len(SECRET), b"-")
+    assert redactor.payload(b"\xff" + SECRET.encode() + b"\x00") == b"\xff" + shown + b"\x00"
 
 
 @check

@@ -45,6 +45,7 @@ class HttpRecorder:
         upstreams: The base URL of each upstream, by its name.
         clock: Of the tape.
         fail: Told what cannot be recorded; nothing is written then.
+        settle: Called before something is redacted, so that secrets are known which messages have told by then.
 
     Attributes:
         passed: What it was told of.
@@ -57,6 +58,7 @@ class HttpRecorder:
         upstreams: Mapping[str, str],
         clock: TapeClock,
         fail: Callable[[CassetteError], None],
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path
         self.clock = clock
@@ -64,6 +66,7 @@ class HttpRecorder:
         self._cleaning = Cleaning(path, redactor, upstreams)
         self._redactor = redactor
         self._fail = fail
+        self._settle = settle
         self._problem: CassetteError | None = None
         self._open: set[Conversation] = set()
         self._closed = False
@@ -131,6 +134,7 @@ class HttpRecorder:
                 return
             self._open.discard(conversation)
         try:
+            self._settle()
             cleaned = self._cleaning.interaction(interaction, came)
             with self._lock:
                 self._keep(cleaned)

@@ -103,6 +103,7 @@ class Recorder:
 
     def dial(self, now: float, url: str, subprotocols: Iterable[str] = (), headers: Pairs | None = None) -> int:
         """Note a dial and return the number of the connection; every call names it from now on."""
+        self.flush()  # the URL may repeat what a message has told
         target = self._redactor.text(self._canonical(url))
         with self._lock:
             self._dialled += 1
@@ -121,6 +122,7 @@ class Recorder:
             fixture: Whose recording has the beginning of the connection.
             number: Its number there.
         """
+        self.flush()
         target = self._redactor.text(self._canonical(url))
         with self._lock:
             self._dialled += 1
@@ -149,6 +151,7 @@ class Recorder:
         self, conn: int, now: float, status: int, headers: Pairs, body: str | bytes, reason: str = ""
     ) -> None:
         """Note that the server answered the dial with an HTTP status."""
+        self.flush()
         text, binary = _text_or_binary(self._redactor.payload(body))
         with self._lock:
             self._states.pop(conn, None)

@@ -19,7 +19,7 @@ from ..clock import real_time
 from ..config import MIN_SECRET, RECORDED_KEY, RECORDED_SECRET, ConnexConfig
 from ..errors import CassetteError, CassetteMissing, CassetteStale
 from ..protocol import Dialect
-from ..secrets.redaction import Redactor
+from ..secrets.learning import LearningRedactor
 from ..upstreams import canonical_websocket, http_url
 from .echoes import Distinctive
 from .stamps import TapeClock
@@ -167,6 +167,7 @@ class CassetteSession:
         settings: Returns what has to be known of the test, once its fixtures know it.
         judge: Told of verdicts.
         now: The clock of the test, in seconds.
+        learned: Told each secret that is learned from what passes.
     """
 
     def __init__(
@@ -175,6 +176,7 @@ class CassetteSession:
         settings: Callable[[], Settings],
         judge: Judge,
         now: Callable[[], float] = real_time,
+        learned: Callable[[str], None] = lambda secret: None,
     ) -> None:
         self.plan = plan
         self.account = Account()
@@ -182,7 +184,8 @@ class CassetteSession:
         self.clock = TapeClock(now)
         self._settings = settings
         self._judge = judge
-        self._redactor: Redactor | None = None
+        self._learned = learned
+        self._redactor: LearningRedactor | None = None
         self._recording: Recording | None = None
         self._interactions: list[Interaction] = []
         self._order: Order | None = None
@@ -291,7 +294,7 @@ class CassetteSession:
 
                 upstreams = _as_http(self._settings().upstreams)
                 self._http_recorder = HttpRecorder(
-                    self.plan.http_path, self._known_redactor(), upstreams, self.clock, self.fail
+                    self.plan.http_path, self._known_redactor(), upstreams, self.clock, self.fail, self._hear_messages
                 )
             return self._http_recorder
 
@@ -313,6 +316,11 @@ class CassetteSession:
             self._recorder.flush()
         if self._writer is not None:
             self._guarded(self._writer.flush)
+
+    def _hear_messages(self) -> None:
+        """Learn from the messages that wait to be written."""
+        if self._recorder is not None:
+            self._recorder.flush()
 
     def unplayed(self) -> CassetteError | None:
         """Return what the test left unused, when nothing worse is known."""
@@ -397,12 +405,14 @@ class CassetteSession:
             "test": self.plan.test,
         }
 
-    def _known_redactor(self) -> Redactor:
+    def _known_redactor(self) -> LearningRedactor:
         """Return what replaces the secrets of the test, which are known from its first request on."""
         if self._redactor is None:
             config, dialect, _ = self._settings()
             headers = (dialect.key_header, dialect.secret_header)
-            self._redactor = Redactor(self._placeholders(config), dialect.secret_fields, headers)
+            fresh = (*dialect.volatile_paths, *dialect.volatile_query, *dialect.volatile_body, *self.plan.volatile)
+            values = self._placeholders(config)
+            self._redactor = LearningRedactor(values, dialect.secret_fields, headers, fresh, self._learned)
         return self._redactor
 
     def _placeholders(self, config: ConnexConfig) -> dict[str, str]:

@@ -38,6 +38,7 @@ class Writer:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._redactor = redactor
+        self._learned = redactor.learned
         self._target = Path(os.path.realpath(path))
         self._temporary = self._beside("tmp")
         self._backup = self._beside("old.tmp")
@@ -87,21 +88,35 @@ class Writer:
             return
         lines, first = self._waiting, self.lines - len(self._waiting) + 1
         self._waiting, self._waiting_bytes = [], 0
-        whole = b"\n".join(lines)
+        self._search(lines, first)
+        with self._errors():
+            self._file.write(b"\n".join([*lines, b""]))
+
+    def finish(self) -> None:
+        """Complete and close the file; it is not in its place yet.
+
+        Raises:
+            SecretFound: A line carries a secret that was learned after it was written.
+            CassetteError: The disk does not take it.
+        """
+        self.flush()
+        with self._errors():
+            self._file.close()
+        if self._redactor.learned > self._learned:
+            with self._errors(), self._temporary.open("rb") as written:
+                first = 1
+                while lines := written.readlines(_BATCH):
+                    self._search([line.removesuffix(b"\n") for line in lines], first)
+                    first += len(lines)
+
+    def _search(self, lines: Sequence[bytes], first: int) -> None:
+        """Refuse lines with a secret; the first of them has the number ``first``."""
         try:
-            self._redactor.check(whole, self.path, first, separate=self._separate)
+            self._redactor.check(b"\n".join(lines), self.path, first, separate=self._separate)
         except SecretFound:
             for number, line in enumerate(lines, start=first):
                 self._redactor.check(line, self.path, number)
             raise
-        with self._errors():
-            self._file.write(whole + b"\n")
-
-    def finish(self) -> None:
-        """Complete and close the file; it is not in its place yet."""
-        self.flush()
-        with self._errors():
-            self._file.close()
 
     def commit(self) -> None:
         """Put the finished file into its place; what was there can be had back until :meth:`settle`."""

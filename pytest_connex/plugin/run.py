@@ -75,6 +75,11 @@ class Run:
 
         return real_time() if self.loop is None or self.loop.is_closed() else self.loop.time()
 
+    def hide(self, secret: str) -> None:
+        """Keep a secret that was learned out of reports and logs from now on."""
+        if self.masking is not None:
+            self.masking.hide(secret)
+
     def addresses(self) -> set[str]:
         """Return where the upstreams are, each as ``host:port``; they are known once their fixtures are set up."""
         from ..config import is_loopback, origin

@@ -57,7 +57,9 @@ class Shared:
         with self._lock:
             if self._session is None:
                 run = self._config.stash[RUN]
-                self._session = CassetteSession(self._plan, lambda: settings_of(run, run.known), self, run.now)
+                self._session = CassetteSession(
+                    self._plan, lambda: settings_of(run, run.known), self, run.now, run.hide
+                )
                 self._session.open()
             return self._session
 

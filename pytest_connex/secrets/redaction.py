@@ -9,16 +9,19 @@ searched once more (:mod:`~pytest_connex.secrets.leaks`) and refused when a secr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, TypeAlias, cast
 
 from ..errors import SecretFound
 from .leaks import LOWER, Search, is_text
 from .spellings import Spellings, has_escapes
 
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+
+PLACEHOLDERS = "connex-recorded-"
+"""So begins everything that takes the place of a secret."""
 
 _COOKIES = frozenset({"cookie", "set-cookie"})
 
@@ -33,6 +36,10 @@ class _Fit(Protocol):
         """Return what takes the place of ``replaced``."""
 
 
+_Shown: TypeAlias = Callable[[str, str], str]
+"""Returns what takes the place of a value: of its name, and of the value as it is written."""
+
+
 class Redactor:
     """Replaces secrets in text, bytes, headers and URLs.
 
@@ -43,16 +50,7 @@ class Redactor:
     """
 
     def __init__(self, values: Mapping[str, str], fields: Iterable[str] = (), headers: Iterable[str] = ()) -> None:
-        self._values = tuple(
-            (Spellings(secret), placeholder)
-            for secret, placeholder in sorted(values.items(), key=lambda pair: -len(pair[0]))
-            if secret and secret != placeholder
-        )
-        all_spellings = [spellings for spellings, _ in self._values]
-        cores = (core for spellings in all_spellings for encoded in spellings.base64 for core in encoded.cores)
-        self._needles = tuple({*(plain for spellings in all_spellings for plain in spellings.plain), *cores})
-        self._digits = tuple({form.digits for spellings in all_spellings for form in spellings.hexadecimal})
-        self._search = Search(spellings for spellings, _ in self._values)
+        self._known = Known(values)
         self._fields = tuple(field.lower() for field in fields)
         self._encoded_fields = tuple(field.encode() for field in self._fields)
         in_fields = "".join(self._fields).encode()
@@ -60,29 +58,29 @@ class Redactor:
         self._member, self._parameter = _member_pattern(self._fields), _parameter_pattern(self._fields)
         self._headers = SECRET_HEADERS.union(self._fields, (name.lower() for name in headers))
 
+    @property
+    def learned(self) -> int:
+        """How many values it has learned since it was made: none."""
+        return 0
+
     def text(self, text: str) -> str:
         """Return ``text`` with every secret replaced."""
         return self._redacted(text, _as_it_is)
 
     def _redacted(self, text: str, fit: _Fit) -> str:
-        lowered = text.lower()
-        if self._may_hold_a_value(text, lowered):
-            for spellings, placeholder in self._values:
+        known, lowered = self._known, text.lower()
+        if known.may_be_in(text, lowered):
+            for spellings, placeholder in known.values:
                 text = _replace(text, lowered, spellings, placeholder, fit)
         for field in self._fields:
             if field in lowered:
-                text = self._member.sub(partial(_redact_member, fit), text)
-                return self._parameter.sub(partial(_redact_parameter, fit), text)
+                text = self._member.sub(partial(_redact_member, self._shown, fit), text)
+                return self._parameter.sub(partial(_redact_parameter, self._shown, fit), text)
         return text
 
-    def _may_hold_a_value(self, text: str, lowered: str) -> bool:
-        """Tell most messages, which hold no secret, from the others: written out, because it runs for every one."""
-        if has_escapes(text):
-            return True
-        for needle in self._needles:
-            if needle in text:
-                return True
-        return any(digits in lowered for digits in self._digits)
+    def _shown(self, name: str, value: str) -> str:
+        """Return what takes the place of a value, as it is written, whose name says that it is secret."""
+        return placeholder_of(name)
 
     def binary(self, data: bytes) -> bytes:
         """Return ``data`` with every secret replaced that stands in it as text; what is no text stays as long."""
@@ -109,15 +107,16 @@ class Redactor:
             return False  # there are letters beyond ASCII whose other case these bytes do not show
         if data.count(b"\n") >= len(payloads):
             return False
-        return self._search.passes(data) or not (b"\\" in data or self._search.finds(data, separate=True))
+        search = self._known.search
+        return search.passes(data) or not (b"\\" in data or search.finds(data, separate=True))
 
     def header(self, name: str, value: str) -> str:
         """Return the value of a header as it may be shown; of cookies, names and attributes stay."""
         if name.lower() in _COOKIES:
-            return _redact_cookies(name, self.text(value))
+            return _redact_cookies(self._shown, name, self.text(value))
         redacted = self.text(value)
-        if name.lower() in self._headers and all(redacted != placeholder for _, placeholder in self._values):
-            return _placeholder(name)
+        if name.lower() in self._headers and all(redacted != placeholder for _, placeholder in self._known.values):
+            return self._shown(name, redacted)
         return redacted
 
     def check(self, data: bytes, path: Path, line: int | None = None, separate: bool = False) -> None:
@@ -132,20 +131,21 @@ class Redactor:
         Raises:
             SecretFound: With ``path`` and ``line``; the message does not say the secret.
         """
-        if not self._values:
+        known = self._known
+        if not known.values:
             return
         for number, part in enumerate(data.split(b"\n") if line is None else (data,), start=line or 1):
-            if self._search.finds(part, separate):
+            if known.search.finds(part, separate):
                 raise SecretFound(
                     f"a secret was left in this line; nothing was written{self._advice()}", path, number
                 )
 
     def _advice(self) -> str:
         """Say so where a secret cannot be replaced, because it is a part of what would take its place."""
-        placeholders = [placeholder for _, placeholder in self._values]
-        placeholders += map(_placeholder, (*self._fields, *self._headers))
+        placeholders = [placeholder for _, placeholder in self._known.values]
+        placeholders += map(placeholder_of, (*self._fields, *self._headers))
         for placeholder in placeholders:
-            if any(spellings.value in placeholder for spellings, _ in self._values):
+            if any(spellings.value in placeholder for spellings, _ in self._known.values):
                 return (
                     f". A secret is a part of {placeholder!r}, which takes the place of secrets, so that no "
                     "recording can be without it: record with another one"
@@ -154,6 +154,35 @@ class Redactor:
 
 
 # --- Values ----------------------------------------------------------------------------------------------
+
+
+class Known:
+    """Secret values, and what finds them.
+
+    Args:
+        values: Each with its placeholder.
+    """
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.values = tuple(
+            (Spellings(secret), placeholder)
+            for secret, placeholder in sorted(values.items(), key=lambda pair: -len(pair[0]))
+            if secret and secret != placeholder
+        )
+        spellings = [one for one, _ in self.values]
+        self.search = Search(spellings)
+        cores = (core for one in spellings for encoded in one.base64 for core in encoded.cores)
+        self._needles = tuple({*(plain for one in spellings for plain in one.plain), *cores})
+        self._digits = tuple({form.digits for one in spellings for form in one.hexadecimal})
+
+    def may_be_in(self, text: str, lowered: str) -> bool:
+        """Tell most messages, which hold no secret, from the others: written out, because it runs for every one."""
+        if has_escapes(text):
+            return True
+        for needle in self._needles:
+            if needle in text:
+                return True
+        return any(digits in lowered for digits in self._digits)
 
 
 def _as_it_is(placeholder: str, replaced: str, pad: str = "") -> str:
@@ -191,8 +220,9 @@ def _hexadecimal(text: str, separator: str) -> str:
 # --- Members and parameters --------------------------------------------------------------------------------
 
 
-def _placeholder(name: str) -> str:
-    return f"connex-recorded-{name.lower()}"
+def placeholder_of(name: str) -> str:
+    """Return what takes the place of a value that is secret because of its name."""
+    return f"{PLACEHOLDERS}{name.lower()}"
 
 
 def _string(escape: str) -> str:
@@ -214,12 +244,12 @@ def _member_pattern(fields: tuple[str, ...]) -> re.Pattern[str]:
     )
 
 
-def _redact_member(fit: _Fit, match: re.Match[str]) -> str:
+def _redact_member(placeholder: _Shown, fit: _Fit, match: re.Match[str]) -> str:
     before, value, quote = match["before"], match["value"], match["escape"] + '"'
-    placeholder = _placeholder(match["name"])
 
     def shown(string: str) -> str:
-        return quote + fit(placeholder, string.removeprefix(quote))
+        written = string.removeprefix(quote)
+        return quote + fit(placeholder(match["name"], written), written)
 
     if value.startswith("["):
         strings = _string(re.escape(match["escape"])) + re.escape(quote)
@@ -235,23 +265,23 @@ def _parameter_pattern(fields: tuple[str, ...]) -> re.Pattern[str]:
     )
 
 
-def _redact_parameter(fit: _Fit, match: re.Match[str]) -> str:
-    return match["before"] + fit(_placeholder(match["name"]), match["value"])
+def _redact_parameter(placeholder: _Shown, fit: _Fit, match: re.Match[str]) -> str:
+    return match["before"] + fit(placeholder(match["name"], match["value"]), match["value"])
 
 
-def _redact_cookies(header: str, value: str) -> str:
+def _redact_cookies(placeholder: _Shown, header: str, value: str) -> str:
     """Return what a header with cookies shows (RFC 6265): their names, and the attributes of one that is set."""
     pairs, semicolon, attributes = value, "", ""
     if header.lower() == "set-cookie":
         pairs, semicolon, attributes = value.partition(";")
-    return ";".join(_redact_cookie(header, pair) for pair in pairs.split(";")) + semicolon + attributes
+    return ";".join(_redact_cookie(placeholder, header, pair) for pair in pairs.split(";")) + semicolon + attributes
 
 
-def _redact_cookie(header: str, pair: str) -> str:
+def _redact_cookie(placeholder: _Shown, header: str, pair: str) -> str:
     name, equals, value = pair.partition("=")
     if not equals:
-        return _placeholder(header) if pair.strip() else pair
-    return f"{name}={_placeholder(name.strip())}" if value.strip() else pair
+        return placeholder(header, pair) if pair.strip() else pair
+    return f"{name}={placeholder(name.strip(), value)}" if value.strip() else pair
 
 
 def _any_of(names: tuple[str, ...]) -> str:

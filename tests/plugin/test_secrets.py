@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ..unit.upstream import Upstream, ok, says
 from .conftest import Project, live_at
 
 UNUSUAL = "gehe1m-é鍵\"'\\&<>+/=%x"
@@ -277,3 +278,21 @@ def test_a_body_that_cannot_be_searched_fails_the_test_that_swallows_the_error(p
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*CassetteError: *a request body is encoded with br*"])
     assert not project.http.exists()
+
+
+def test_a_token_that_the_server_hands_out_is_hidden_in_reports(project, monkeypatch):
+    token = "c0ffee00-0000-4000-8000-a-session-of-mine"
+    with Upstream(says(ok(b'{"token": "%b"}' % token.encode()))) as upstream:
+        live_at(monkeypatch, upstream.url, upstream.url.replace("http", "ws"), "a-key-of-mine", "a-secret-of-mine")
+        project.test("""
+            import requests
+
+            def test_it(connex_config):
+                token = requests.get(f"{connex_config.rest_url}/login").json()["token"]
+                print("captured", token)
+                assert token == "another"
+        """)
+        result = project.run("--connex-live", "--connex-record=rewrite", "--showlocals")
+    result.assert_outcomes(failed=1)
+    assert "captured" in result.stdout.str()
+    assert token not in result.stdout.str()

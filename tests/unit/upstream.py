@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from pytest_connex.background import BackgroundLoop
+from pytest_connex.background import BackgroundLoop, hear
 from pytest_connex.cassette.session import Action, CassetteSession, Plan, Settings
 from pytest_connex.config import ConnexConfig, recorded_config
 from pytest_connex.errors import CassetteError
@@ -106,6 +106,7 @@ class Upstream:
 
     async def _stop(self) -> None:
         self._server.close()
+        await hear()  # so that what has just been accepted is there to be closed
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..protocol import Dialect
 
 if TYPE_CHECKING:
-    from ..secrets.redaction import Redactor
+    from ..secrets.learning import LearningRedactor
 
 SUFFIXES = (".ws.jsonl", ".yaml")
 
@@ -59,13 +59,13 @@ def require_credentials(config: ConnexConfig) -> None:
         )
 
 
-def redactor_of(config: ConnexConfig) -> Redactor:
-    """Return what keeps the credentials out, and what the dialect calls secret.
+def redactor_of(config: ConnexConfig) -> LearningRedactor:
+    """Return what keeps the credentials out, what the dialect calls secret, and what is learned from that.
 
     Raises:
         ConfigError: One is too short to be replaced.
     """
-    from ..secrets.redaction import Redactor
+    from ..secrets.learning import LearningRedactor
 
     if any(0 < len(value or "") < MIN_SECRET for value in (config.api_key, config.api_secret)):
         raise ConfigError(
@@ -74,7 +74,9 @@ def redactor_of(config: ConnexConfig) -> Redactor:
         )
     dialect = Dialect()
     values = {config.api_key or "": RECORDED_KEY, config.api_secret or "": RECORDED_SECRET}
-    return Redactor(values, dialect.secret_fields, (dialect.key_header, dialect.secret_header))
+    headers = (dialect.key_header, dialect.secret_header)
+    fresh = (*dialect.volatile_paths, *dialect.volatile_query, *dialect.volatile_body)
+    return LearningRedactor(values, dialect.secret_fields, headers, fresh)
 
 
 def facts(source: str, command: str, moment: datetime) -> dict[str, str]:

@@ -23,6 +23,9 @@ SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "s
 PLACEHOLDERS = "connex-recorded-"
 """So begins everything that takes the place of a secret."""
 
+_REPLACED = re.compile(rf'\s*"?(?:[A-Za-z]+ +)?{PLACEHOLDERS}')
+"""How a value begins that has been replaced already, with the scheme of an authorization or without."""
+
 _COOKIES = frozenset({"cookie", "set-cookie"})
 
 _BASE64_PLACEHOLDER = "UkVEQUNURUQ"
@@ -80,7 +83,7 @@ class Redactor:
 
     def _shown(self, name: str, value: str) -> str:
         """Return what takes the place of a value, as it is written, whose name says that it is secret."""
-        return placeholder_of(name)
+        return value if _REPLACED.match(value) else placeholder_of(name)
 
     def binary(self, data: bytes) -> bytes:
         """Return ``data`` with every secret replaced that stands in it as text; what is no text stays as long."""

@@ -348,6 +348,25 @@ def test_cookies_keep_their_names_and_attributes(name, value, shown):
     assert Redactor({}).header(name, value) == shown
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"token": "connex-recorded-listenkey-2"}',
+        "?token=connex-recorded-authorization-17&n=1",
+        '{"a": {"passphrase": "connex-recorded-passphrase"}}',
+    ],
+)
+def test_what_has_been_replaced_stays(text):
+    assert REDACTOR.text(text) == text
+
+
+def test_so_it_does_in_headers():
+    redactor = Redactor({})
+    for value in ("Bearer connex-recorded-token-2", "connex-recorded-authorization"):
+        assert redactor.header("Authorization", value) == value
+    assert redactor.header("Set-Cookie", "sid=connex-recorded-sid-2; Path=/") == "sid=connex-recorded-sid-2; Path=/"
+
+
 @pytest.mark.parametrize("secret", [KEY, SECRET])
 @pytest.mark.parametrize(
     "spell", [str.encode, lambda text: text.encode().hex().encode(), lambda text: base64.b64encode(text.encode())]

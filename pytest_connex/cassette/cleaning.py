@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import cast
 from urllib.parse import urljoin
 
 from ..config import canonical_url, origin
@@ -52,9 +53,17 @@ class Cleaning:
         Raises:
             CassetteError: It holds what cannot be looked into, or a secret that cannot be replaced.
         """
+        known = self._redactor.learned
+        cleaned = self._cleaned(passed, came)
+        if known != self._redactor.learned:  # what the answer tells may stand in the request, too
+            cleaned = self._cleaned(passed, came)
+        self._search(cleaned)
+        return cleaned
+
+    def _cleaned(self, passed: Interaction, came: int) -> Interaction:
         request = self.request(passed.request, passed.upstream)
         headers, body, pieces = self._answer(passed, came)
-        cleaned = replace(
+        return replace(
             passed,
             request=request,
             reason=self._redactor.text(_as_text(passed.reason)),
@@ -62,8 +71,6 @@ class Cleaning:
             body=body,
             pieces=pieces,
         )
-        self._search(cleaned)
-        return cleaned
 
     def request(self, asked: HttpRequest, upstream: str) -> HttpRequest:
         """Return a request as a recording has it.
@@ -73,7 +80,7 @@ class Cleaning:
         """
         url = canonical_url(_as_text(asked.url), self._base(upstream), recorded_upstream(upstream))
         content = self._readable(asked)
-        body = self._redactor.binary(content)
+        body = self._redactor.binary(content, measured=not _has_parts(asked.headers))
         headers = [
             (_as_text(name), self._redactor.header(name, _as_text(value)))
             for name, value in asked.headers
@@ -93,11 +100,14 @@ class Cleaning:
     def _answer(self, passed: Interaction, came: int) -> tuple[Fields, bytes, tuple[Piece, ...]]:
         unpacked = self._compression("the answer", passed.body, passed.headers)
         headers = [
-            (_as_text(name), self._redactor.header(name, self._location(name, _as_text(value), passed.upstream)))
+            (
+                _as_text(name),
+                self._redactor.heard_header(name, self._location(name, _as_text(value), passed.upstream)),
+            )
             for name, value in passed.headers
             if not (unpacked and name.lower() == "content-encoding")
         ]
-        body = self._redactor.binary(passed.body)
+        body = cast(bytes, self._redactor.heard(passed.body))
         pieces = passed.pieces
         if pieces and body != passed.body:
             pieces = tuple(moved(passed.body, body, pieces, self._redactor.binary))
@@ -179,6 +189,11 @@ def moved(before: bytes, after: bytes, pieces: Iterable[Piece], change: Callable
             start, place = offset, place + len(part)
     if place < len(after):
         yield Piece(at, len(after) - place)
+
+
+def _has_parts(headers: Fields) -> bool:
+    """Tell whether a body has parts, as forms with files: their separators say how long they are."""
+    return any(name.lower() == "content-type" and value.lower().startswith("multipart/") for name, value in headers)
 
 
 def adapted(headers: Fields, before: int, after: int) -> Fields:

@@ -51,16 +51,9 @@ class Distinctive:
         if len(_text(made_up.recorded)) >= DISTINCTIVE:
             self._now[_text(made_up.recorded)] = _text(made_up.sent)
 
-    def add(self, other: Distinctive) -> None:
-        """Remember what another one does."""
-        self._now.update(other._now)
-
     def now(self, value: _Scalar) -> str | None:
-        """Return what stands for a recorded value in this run, as JSON; None where that is not known."""
-        new = self._now.get(_text(value))
-        if new is None:
-            return None
-        return new if isinstance(value, Number) and _WRITTEN.fullmatch(new) else json.dumps(new)
+        """Return what stands for a recorded value in this run; None where that is not known."""
+        return self._now.get(_text(value))
 
     def concerns(self, text: str) -> bool:
         """Tell whether a text may hold one of the values."""
@@ -80,8 +73,9 @@ class Echoes:
         self._paths = frozenset(paths)
         self._names = {f'"{path.rpartition(".")[2]}"' for path in paths}
         self._tape = Distinctive() if tape is None else tape
-        self._here: dict[tuple[str, _Scalar], str] = {}
+        self._here: dict[tuple[str, str], str] = {}
         self._distinctive = Distinctive()
+        self._new: list[MadeUp] = []
 
     def __bool__(self) -> bool:
         return bool(self._here) or bool(self._tape)
@@ -99,25 +93,32 @@ class Echoes:
     def note(self, made_up: Iterable[MadeUp]) -> None:
         """Remember values that the client made up."""
         for one in made_up:
-            self._here[one.path, one.recorded] = _json(one.sent)
+            self._here[one.path, _text(one.recorded)] = _text(one.sent)
             self._distinctive.learn(one)
+            self._new.append(one)
 
     def share(self) -> None:
         """Have what was learned count for the whole tape, where it is distinctive."""
-        self._tape.add(self._distinctive)
+        while self._new:
+            self._tape.learn(self._new.pop(0))
 
-    def apply(self, payload: Payload) -> Payload:
-        """Return a recorded message of the server with the values the client sent in this run."""
+    def apply(self, payload: Payload, whole: bool = True) -> Payload:
+        """Return a recorded message of the server with the values the client sent in this run.
+
+        Args:
+            payload: The message.
+            whole: Whether it is one. In a part of one, only what is distinctive is given back: places are unknown.
+        """
         if isinstance(payload, bytes) or not self._concerns(payload):
             return payload
-        return "".join(self._written(payload))
+        return "".join(self._written(payload, whole))
 
     def _concerns(self, text: str) -> bool:
         if "\\" in text or any(name in text for name in self._names):
             return True
         return self._distinctive.concerns(text) or self._tape.concerns(text)
 
-    def _written(self, text: str) -> Iterator[str]:
+    def _written(self, text: str, whole: bool) -> Iterator[str]:
         """Yield a text in parts, every byte as it was but for the values."""
         place = _Place()
         end = 0
@@ -127,16 +128,21 @@ class Echoes:
                 place.go_on(token)
                 continue
             value = _value(token) if match["string"] else Number(token)
-            new = None if place.is_key else self._here.get((place.path, value))
-            for known in (self._distinctive, self._tape):
-                new = known.now(value) if new is None else new
+            new = self._now(place, value, whole)
             if place.is_key and isinstance(value, str):
                 place.name(value)
-            if new is not None:
+            if new is not None and new != _text(value):
                 yield text[end : match.start()]
-                yield new
+                yield new if isinstance(value, Number) and _WRITTEN.fullmatch(new) else json.dumps(new)
                 end = match.end()
         yield text[end:]
+
+    def _now(self, place: _Place, value: _Scalar, whole: bool) -> str | None:
+        """Return what stands for a value at its place in this run; None where that is not known."""
+        if whole and not place.is_key and (new := self._here.get((place.path, _text(value)))) is not None:
+            return new
+        new = self._distinctive.now(value)
+        return self._tape.now(value) if new is None else new
 
 
 class _Place:
@@ -170,10 +176,6 @@ class _Place:
 
 def _text(value: _Scalar) -> str:
     return value.written if isinstance(value, Number) else value
-
-
-def _json(value: _Scalar) -> str:
-    return value.written if isinstance(value, Number) else json.dumps(value)
 
 
 def _value(token: str) -> str:

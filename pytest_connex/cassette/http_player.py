@@ -102,7 +102,7 @@ class Played:
     def data(self, index: int) -> bytes:
         """Return a piece of the body, with what the client has made up by now."""
         data = self.pieces[index].data
-        return data if self._is_measured else _changed(data, self._echoes)
+        return data if self._is_measured else _changed(data, self._echoes, len(self.pieces) == 1)
 
     def at(self, index: int) -> float | None:
         """Return when a part came, in seconds on the tape; None where the recording does not say."""
@@ -259,22 +259,23 @@ def _pieces(interaction: Interaction) -> list[PlayedPiece]:
 
 def _with_new_values(interaction: Interaction, echoes: Echoes) -> Interaction:
     """Return an interaction whose answer has what the client has made up, and the length of that."""
-    before, after = interaction.body, _changed(interaction.body, echoes)
+    whole = len(interaction.pieces) < 2
+    before, after = interaction.body, _changed(interaction.body, echoes, whole)
     if before == after:
         return interaction
-    pieces = tuple(moved(before, after, interaction.pieces, lambda part: _changed(part, echoes)))
+    pieces = tuple(moved(before, after, interaction.pieces, lambda part: _changed(part, echoes, whole)))
     headers = adapted(interaction.headers, len(before), len(after))
     return replace(interaction, body=after, pieces=pieces, headers=headers)
 
 
-def _changed(data: bytes, echoes: Echoes) -> bytes:
+def _changed(data: bytes, echoes: Echoes, whole: bool) -> bytes:
     if not echoes:
         return data
     try:
         text = data.decode()
     except UnicodeDecodeError:
         return data
-    return cast(str, echoes.apply(text)).encode()
+    return cast(str, echoes.apply(text, whole)).encode()
 
 
 def _listing(lines: list[str]) -> str:

@@ -136,6 +136,7 @@ class HttpWriter(Writer):
         self, path: Path, redactor: Redactor, facts: Mapping[str, Any], count: int, interactions: Iterable[bytes]
     ) -> None:
         super().__init__(path, redactor)
+        self._learned = 0  # what it writes has been searched before
         self._facts = {**facts, "interactions": count, "version": VERSION}
         self._interactions = interactions
 

@@ -101,7 +101,8 @@ class Playback:
             self._player.narrow(self, fitting)
             for track in fitting:
                 track.accept(message)
-            self._player.held_by(self).echoes.share()
+            if len(self.tracks) == 1:
+                self.tracks[0].echoes.share()
             self._player.moved(self)
 
     def deliver(self, limit: int) -> list[Payload]:

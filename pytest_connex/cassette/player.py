@@ -80,7 +80,7 @@ class Player:
         chosen = playback.track.connection.answer
         same = [track for track in candidates if _same_answer(track.connection.answer, chosen)]
         self.narrow(playback, same)
-        self._learn(playback.track, url)
+        self._learn(playback, url)
         playback.answer = chosen
         return playback
 
@@ -163,11 +163,13 @@ class Player:
     def _track(self, connection: RecordedConnection) -> Track:
         return Track(connection, Echoes(self.rules.echoed, self._tape), self.order.limits)
 
-    def _learn(self, track: Track, url: str) -> None:
-        """Remember what a dial has in the place of recorded values."""
-        recorded, actual = (urlsplit(one).query for one in (track.connection.dial.url, url))
-        track.echoes.note(made_up(recorded, actual, self.rules.volatile_query))
-        track.echoes.share()
+    def _learn(self, playback: Playback, url: str) -> None:
+        """Remember what a dial has in the place of recorded values, for whichever of its connections it is."""
+        for track in playback.tracks:
+            recorded, actual = (urlsplit(one).query for one in (track.connection.dial.url, url))
+            track.echoes.note(made_up(recorded, actual, self.rules.echoed))
+        if len(playback.tracks) == 1:
+            playback.tracks[0].echoes.share()
 
     def _target(self, url: str) -> tuple[str, str, Parameters]:
         parts = urlsplit(url)

@@ -110,7 +110,15 @@ class Recorder:
             self.passed.dials += 1
             conn = self._dialled
             self._states[conn] = _State.DIALLED
-            self._event(Dial(conn, self._at(now), target, list(subprotocols), self._kept_headers(headers or {})))
+            self._event(
+                Dial(
+                    conn,
+                    self._at(now),
+                    target,
+                    list(subprotocols),
+                    self._kept_headers(headers or {}, self._redactor.header),
+                )
+            )
         return conn
 
     def joined(self, now: float, url: str, fixture: str, number: int) -> int:
@@ -145,17 +153,24 @@ class Recorder:
         """Note that the server accepted the dial."""
         with self._lock:
             self._states[conn] = _State.OPEN
-            self._event(Open(conn, self._at(now), subprotocol=subprotocol, headers=self._kept_headers(headers)))
+            self._event(
+                Open(
+                    conn,
+                    self._at(now),
+                    subprotocol=subprotocol,
+                    headers=self._kept_headers(headers, self._redactor.heard_header),
+                )
+            )
 
     def rejected(
         self, conn: int, now: float, status: int, headers: Pairs, body: str | bytes, reason: str = ""
     ) -> None:
         """Note that the server answered the dial with an HTTP status."""
         self.flush()
-        text, binary = _text_or_binary(self._redactor.payload(body))
+        text, binary = _text_or_binary(self._redactor.heard(body))
         with self._lock:
             self._states.pop(conn, None)
-            kept, phrase = self._kept_headers(headers), self._redactor.text(reason)
+            kept, phrase = self._kept_headers(headers, self._redactor.heard_header), self._redactor.text(reason)
             self._event(Rejected(conn, self._at(now), status, kept, text, binary, phrase))
 
     def refused(self, conn: int, now: float, error: OSError) -> None:
@@ -270,11 +285,19 @@ class Recorder:
                 self.passed.size += sum(map(len, payloads))
                 self._write_messages(messages)
                 return
-            for message in messages:
-                redacted = self._redactor.payload(message.payload)
+            known = self._redactor.learned
+            cleaned = list(map(self._cleaned, messages))
+            if known != self._redactor.learned:  # what one tells may stand in those before
+                cleaned = list(map(self._cleaned, messages))
+            for message, redacted in zip(messages, cleaned, strict=True):
                 self.passed.size += len(redacted)
                 text, binary, _ = _split(redacted)
                 self._write(type(message)(message.conn, message.at, text, binary, message.invalid))
+
+    def _cleaned(self, message: Message) -> Payload:
+        if type(message) is Received:
+            return self._redactor.heard(message.payload)
+        return self._redactor.payload(message.payload)
 
     def _note(self, kind: type[Sent | Received], conn: int, now: float, message: Payload) -> None:
         with self._lock:
@@ -293,10 +316,10 @@ class Recorder:
         self.flush()
         self._write(event)
 
-    def _kept_headers(self, headers: Pairs) -> Headers:
+    def _kept_headers(self, headers: Pairs, redacted: Callable[[str, str], str]) -> Headers:
         pairs = fields(headers) if isinstance(headers, Mapping) else headers
         return headers_of(
-            (name, self._redactor.header(name, self._canonical(value) if name.lower() == "location" else value))
+            (name, redacted(name, self._canonical(value) if name.lower() == "location" else value))
             for name, value in pairs
             if name.lower() not in _HANDSHAKE_HEADERS and not name.lower().startswith("sec-websocket-")
         )

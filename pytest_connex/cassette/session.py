@@ -167,7 +167,8 @@ class CassetteSession:
         settings: Returns what has to be known of the test, once its fixtures know it.
         judge: Told of verdicts.
         now: The clock of the test, in seconds.
-        learned: Told each secret that is learned from what passes.
+        learned: The secrets that shared fixtures have learned, each with its placeholder.
+        told: Told each secret that is learned from what passes, and its placeholder.
     """
 
     def __init__(
@@ -176,7 +177,8 @@ class CassetteSession:
         settings: Callable[[], Settings],
         judge: Judge,
         now: Callable[[], float] = real_time,
-        learned: Callable[[str], None] = lambda secret: None,
+        learned: Mapping[str, str] | None = None,
+        told: Callable[[str, str], None] = lambda secret, placeholder: None,
     ) -> None:
         self.plan = plan
         self.account = Account()
@@ -185,6 +187,7 @@ class CassetteSession:
         self._settings = settings
         self._judge = judge
         self._learned = learned
+        self._told = told
         self._redactor: LearningRedactor | None = None
         self._recording: Recording | None = None
         self._interactions: list[Interaction] = []
@@ -412,7 +415,9 @@ class CassetteSession:
             headers = (dialect.key_header, dialect.secret_header)
             fresh = (*dialect.volatile_paths, *dialect.volatile_query, *dialect.volatile_body, *self.plan.volatile)
             values = self._placeholders(config)
-            self._redactor = LearningRedactor(values, dialect.secret_fields, headers, fresh, self._learned)
+            self._redactor = LearningRedactor(
+                values, dialect.secret_fields, headers, fresh, self._learned, self._told
+            )
         return self._redactor
 
     def _placeholders(self, config: ConnexConfig) -> dict[str, str]:

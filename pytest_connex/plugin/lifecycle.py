@@ -73,7 +73,9 @@ def begin(item: pytest.Item, known: dict[str, Any]) -> Trial:
     run = item.config.stash[RUN]
     planned = plan(item, run)
     ending = Ending(planned.replay_timeout)
-    trial = Trial(CassetteSession(planned, lambda: settings_of(run, known), ending, run.now, run.hide), ending)
+    trial = Trial(
+        CassetteSession(planned, lambda: settings_of(run, known), ending, run.now, run.learned, run.hide), ending
+    )
     item.stash[TRIAL] = trial
     item.stash[OUTCOMES] = []
     item.stash[_HELD] = None

@@ -49,6 +49,7 @@ class Run:
         known: The settings that fixtures have given last.
         loop: The loop of the test that runs, where its clock is virtual.
         failures: How many tests have failed so far.
+        learned: The secrets that shared fixtures have learned, each with its placeholder.
         accounts: What shared fixtures did with their recordings.
         stand_ins: What serves a port of this machine on the loop of a virtual clock, by the number of the port.
         behind: Connex behind the proxy; None as long as no test needs it.
@@ -67,6 +68,7 @@ class Run:
     stand_ins: dict[int, Callable[[], StandIn]] = field(default_factory=dict, repr=False)
     loop: AbstractEventLoop | None = field(default=None, repr=False)
     failures: int = 0
+    learned: dict[str, str] = field(default_factory=dict, repr=False)
     accounts: list[Account] = field(default_factory=list)
 
     def now(self) -> float:
@@ -75,10 +77,15 @@ class Run:
 
         return real_time() if self.loop is None or self.loop.is_closed() else self.loop.time()
 
-    def hide(self, secret: str) -> None:
+    def hide(self, secret: str, placeholder: str) -> None:
         """Keep a secret that was learned out of reports and logs from now on."""
         if self.masking is not None:
             self.masking.hide(secret)
+
+    def share(self, secret: str, placeholder: str) -> None:
+        """Keep a secret that a shared fixture has learned out of the recordings of tests, too."""
+        self.learned[secret] = placeholder
+        self.hide(secret, placeholder)
 
     def addresses(self) -> set[str]:
         """Return where the upstreams are, each as ``host:port``; they are known once their fixtures are set up."""

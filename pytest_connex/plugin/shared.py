@@ -58,7 +58,7 @@ class Shared:
             if self._session is None:
                 run = self._config.stash[RUN]
                 self._session = CassetteSession(
-                    self._plan, lambda: settings_of(run, run.known), self, run.now, run.hide
+                    self._plan, lambda: settings_of(run, run.known), self, run.now, run.learned, run.share
                 )
                 self._session.open()
             return self._session

@@ -1,26 +1,35 @@
-"""Learning secrets from the places where they stand: the session token that a server hands out, for example.
+"""Learning secrets from what a server hands out: a session token, for example.
 
-What was seen at a place whose name says that it is secret is replaced wherever it stands from then on: in the path of
-a URL, in a list, in a header of another name, over REST and WebSocket alike. Each value has a placeholder of its own,
-so that a client that is given the placeholder on replay asks for what was recorded.
+What a server sends at a place whose name says that it is secret is replaced wherever it stands from then on: in the
+path of a URL, in a list, in a header of another name, over REST and WebSocket alike. Each such value has a
+placeholder of its own, so that a client that is given the placeholder on replay asks for what was recorded.
+
+What a client sends at such a place is replaced there, and not learned: it may be made anew in every run.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from urllib.parse import unquote
 
-from .redaction import PLACEHOLDERS, Known, Redactor, placeholder_of
+from .redaction import PLACEHOLDERS, Known, Redactor, as_it_is
 
 _SHORTEST = 8
-_LONG = 16
-"""Values of so many characters are learned in any case, shorter ones only where there is a digit among the letters:
-the value of a ``token`` may be the name of a coin."""
+_LONG = 24
+_SWITCHES = 3
+"""A value is learned if it looks made by chance: so often is a letter beside a digit, or it is long. The value of a
+``token`` may be the name of a coin, that of a cookie the symbol of a market."""
+
+_MOST = 200
+"""So many values are learned of one tape; further ones are replaced in their place only."""
 
 _SCHEMES = frozenset({"authorization", "proxy-authorization"})
+_NUMBERED = re.compile(rf"{PLACEHOLDERS}(?P<name>.*?)(?:-[0-9]+)?")
 
 
 class LearningRedactor(Redactor):
@@ -31,7 +40,8 @@ class LearningRedactor(Redactor):
         fields: Names of members and parameters whose values are secret.
         headers: Names of headers whose values are, besides the usual ones.
         fresh: Names of those whose values differ in every message, as signatures do: nobody repeats them.
-        told: Told each value that is learned.
+        learned: What others have learned already, each with its placeholder.
+        told: Told each value that is learned, and its placeholder.
     """
 
     def __init__(
@@ -40,14 +50,16 @@ class LearningRedactor(Redactor):
         fields: Iterable[str] = (),
         headers: Iterable[str] = (),
         fresh: Iterable[str] = (),
-        told: Callable[[str], None] = lambda value: None,
+        learned: Mapping[str, str] | None = None,
+        told: Callable[[str, str], None] = lambda value, placeholder: None,
     ) -> None:
-        super().__init__(values, fields, headers)
-        self._all = dict(values)
+        self._learned = dict(learned or {})
+        super().__init__({**values, **self._learned}, fields, headers)
+        self._all = {**values, **self._learned}
         self._fresh = frozenset(path.rpartition(".")[2].lower() for path in fresh)
         self._told = told
-        self._learned: dict[str, str] = {}
-        self._names: Counter[str] = Counter()
+        matches = map(_NUMBERED.fullmatch, self._learned.values())
+        self._names = Counter(match["name"] for match in matches if match)
         self._lock = threading.Lock()
 
     @property
@@ -55,21 +67,37 @@ class LearningRedactor(Redactor):
         """How many values it has learned by now."""
         return len(self._learned)
 
-    def _shown(self, name: str, value: str) -> str:
+    def heard(self, payload: str | bytes) -> str | bytes:
+        """Return a message, or a body, that the server sends with every secret replaced, and learn from it."""
+        while True:
+            known = self.learned
+            if isinstance(payload, str):
+                redacted: str | bytes = self._redacted(payload, as_it_is, self._learn)
+            else:
+                redacted = self._redacted_binary(payload, True, self._learn)
+            if self.learned == known:
+                return redacted
+
+    def heard_header(self, name: str, value: str) -> str:
+        """Return the value of a header that the server sends, and learn from it."""
+        return self._redacted_header(name, value, self._learn)
+
+    def _learn(self, name: str, value: str) -> str:
+        """Remember a value, and return what takes its place."""
+        shown = self._shown(name, value)
         scheme, text = _plain(name, value)
-        if text.startswith(PLACEHOLDERS):
-            return value
-        shown = placeholder_of(name)
-        if name.lower() in self._fresh or not _is_worth_it(text):
+        if shown == value or name.lower() in self._fresh or not _is_worth_it(text):
             return shown
         with self._lock:
             if text not in self._learned:
-                self._names[name.lower()] += 1
-                number = self._names[name.lower()]
-                self._learned[text] = shown if number == 1 else f"{shown}-{number}"
-                self._all[text] = self._learned[text]
-                self._known = Known(self._all)
-                self._told(text)
+                if len(self._learned) >= _MOST:
+                    return shown
+                number = self._names[name.lower()] + 1
+                placeholder = shown if number == 1 else f"{shown}-{number}"
+                known = Known({**self._all, text: placeholder})
+                self._known, self._all[text], self._learned[text] = known, placeholder, placeholder
+                self._names[name.lower()] = number
+                self._told(text, placeholder)
             return scheme + self._learned[text]
 
     def _advice(self) -> str:
@@ -78,13 +106,13 @@ class LearningRedactor(Redactor):
         if not self._learned:
             return ""
         return (
-            ". It may have been learned later, from a member, header or cookie whose name says that it is secret: "
-            "have the hook pytest_connex_secrets return it, so that it is known from the beginning"
+            ". It may have been learned after it was written, from what the server sent at a place whose name says "
+            "that it is secret: have the hook pytest_connex_secrets return it, so that it is known from the beginning"
         )
 
 
 def _plain(name: str, value: str) -> tuple[str, str]:
-    """Return the scheme of an authorization, and a value as it is meant."""
+    """Return the scheme of an authorization, and a value as it is meant; an empty one where that cannot be told."""
     scheme, text = "", value.strip().strip('"')
     if name.lower() in _SCHEMES and " " in text:
         first, _, text = text.partition(" ")
@@ -98,6 +126,11 @@ def _plain(name: str, value: str) -> tuple[str, str]:
 
 
 def _is_worth_it(text: str) -> bool:
-    if len(text) >= _LONG:
-        return True
-    return len(text) >= _SHORTEST and any(map(str.isdigit, text)) and any(map(str.isalpha, text))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    if len(text) < _SHORTEST or not any(map(str.isalpha, text)) or not any(map(str.isdigit, text)):
+        return False
+    switches = sum(one.isdigit() != two.isdigit() for one, two in pairwise(text))
+    return switches >= _SWITCHES or len(text) >= _LONG

@@ -16,17 +16,16 @@ from typing import Protocol, TypeAlias, cast
 
 from ..errors import SecretFound
 from .leaks import LOWER, Search, is_text
-from .spellings import Spellings, has_escapes
+from .spellings import Spellings, has_escapes, spellings_of
 
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
 PLACEHOLDERS = "connex-recorded-"
 """So begins everything that takes the place of a secret."""
 
-_REPLACED = re.compile(rf'\s*"?(?:[A-Za-z]+ +)?{PLACEHOLDERS}')
-"""How a value begins that has been replaced already, with the scheme of an authorization or without."""
-
 _COOKIES = frozenset({"cookie", "set-cookie"})
+_FOLDED = re.compile(r"(,(?=\s*[^=;,\s]+=)|\n)")
+"""Where another cookie begins in one header: a date has a comma too, and no equals sign behind it."""
 
 _BASE64_PLACEHOLDER = "UkVEQUNURUQ"
 _SPACE = r"(?:\s|\\+[nrt])*"
@@ -60,6 +59,7 @@ class Redactor:
         self._not_in_fields = bytes(code for code in range(256) if LOWER[code] not in in_fields)
         self._member, self._parameter = _member_pattern(self._fields), _parameter_pattern(self._fields)
         self._headers = SECRET_HEADERS.union(self._fields, (name.lower() for name in headers))
+        self._replaced = _replaced_pattern(self._headers)
 
     @property
     def learned(self) -> int:
@@ -68,31 +68,43 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return ``text`` with every secret replaced."""
-        return self._redacted(text, _as_it_is)
+        return self._redacted(text, as_it_is, self._shown)
 
-    def _redacted(self, text: str, fit: _Fit) -> str:
+    def _redacted(self, text: str, fit: _Fit, shown: _Shown) -> str:
         known, lowered = self._known, text.lower()
         if known.may_be_in(text, lowered):
             for spellings, placeholder in known.values:
                 text = _replace(text, lowered, spellings, placeholder, fit)
         for field in self._fields:
             if field in lowered:
-                text = self._member.sub(partial(_redact_member, self._shown, fit), text)
-                return self._parameter.sub(partial(_redact_parameter, self._shown, fit), text)
+                text = self._member.sub(partial(_redact_member, shown, fit), text)
+                return self._parameter.sub(partial(_redact_parameter, shown, fit), text)
         return text
 
     def _shown(self, name: str, value: str) -> str:
         """Return what takes the place of a value, as it is written, whose name says that it is secret."""
-        return value if _REPLACED.match(value) else placeholder_of(name)
+        return value if self._replaced.fullmatch(value) else placeholder_of(name)
 
-    def binary(self, data: bytes) -> bytes:
-        """Return ``data`` with every secret replaced that stands in it as text; what is no text stays as long."""
-        fit = _as_it_is if is_text(data) else _as_long
-        return self._redacted(data.decode("utf-8", "surrogateescape"), fit).encode("utf-8", "surrogateescape")
+    def binary(self, data: bytes, measured: bool = True) -> bytes:
+        """Return ``data`` with every secret replaced that stands in it as text.
+
+        Args:
+            data: Text, or anything else.
+            measured: Whether what is no text must stay as long.
+        """
+        return self._redacted_binary(data, measured, self._shown)
+
+    def _redacted_binary(self, data: bytes, measured: bool, shown: _Shown) -> bytes:
+        fit = _as_long if measured and not is_text(data) else as_it_is
+        return self._redacted(data.decode("utf-8", "surrogateescape"), fit, shown).encode("utf-8", "surrogateescape")
 
     def payload(self, payload: str | bytes) -> str | bytes:
         """Return a message with every secret replaced."""
         return self.text(payload) if isinstance(payload, str) else self.binary(payload)
+
+    def heard(self, payload: str | bytes) -> str | bytes:
+        """Return a message, or a body, that the server sends with every secret replaced."""
+        return self.payload(payload)
 
     def passes(self, payloads: Sequence[str | bytes]) -> bool:
         """Tell whether there is certainly nothing to replace in messages, and no secret to be found in them.
@@ -115,11 +127,18 @@ class Redactor:
 
     def header(self, name: str, value: str) -> str:
         """Return the value of a header as it may be shown; of cookies, names and attributes stay."""
+        return self._redacted_header(name, value, self._shown)
+
+    def heard_header(self, name: str, value: str) -> str:
+        """Return the value of a header that the server sends."""
+        return self.header(name, value)
+
+    def _redacted_header(self, name: str, value: str, shown: _Shown) -> str:
+        redacted = self._redacted(value, as_it_is, shown)
         if name.lower() in _COOKIES:
-            return _redact_cookies(self._shown, name, self.text(value))
-        redacted = self.text(value)
+            return _redact_cookies(shown, name, redacted)
         if name.lower() in self._headers and all(redacted != placeholder for _, placeholder in self._known.values):
-            return self._shown(name, redacted)
+            return shown(name, redacted)
         return redacted
 
     def check(self, data: bytes, path: Path, line: int | None = None, separate: bool = False) -> None:
@@ -168,7 +187,7 @@ class Known:
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.values = tuple(
-            (Spellings(secret), placeholder)
+            (spellings_of(secret), placeholder)
             for secret, placeholder in sorted(values.items(), key=lambda pair: -len(pair[0]))
             if secret and secret != placeholder
         )
@@ -188,7 +207,8 @@ class Known:
         return any(digits in lowered for digits in self._digits)
 
 
-def _as_it_is(placeholder: str, replaced: str, pad: str = "") -> str:
+def as_it_is(placeholder: str, replaced: str, pad: str = "") -> str:
+    """Return a placeholder as it is."""
     return placeholder
 
 
@@ -218,6 +238,14 @@ def _replace(text: str, lowered: str, value: Spellings, placeholder: str, fit: _
 def _hexadecimal(text: str, separator: str) -> str:
     raw = text.encode()
     return raw.hex(separator) if separator else raw.hex()
+
+
+# --- Placeholders ----------------------------------------------------------------------------------------
+
+
+def _replaced_pattern(names: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern for a value that has been replaced as a whole, with the scheme of an authorization or not."""
+    return re.compile(rf'\s*"?(?:[A-Za-z]+ +)?{PLACEHOLDERS}(?:[a-z0-9_]+|{_any_of(tuple(names))})(?:-[0-9]+)?"?\s*')
 
 
 # --- Members and parameters --------------------------------------------------------------------------------
@@ -273,11 +301,14 @@ def _redact_parameter(placeholder: _Shown, fit: _Fit, match: re.Match[str]) -> s
 
 
 def _redact_cookies(placeholder: _Shown, header: str, value: str) -> str:
-    """Return what a header with cookies shows (RFC 6265): their names, and the attributes of one that is set."""
-    pairs, semicolon, attributes = value, "", ""
-    if header.lower() == "set-cookie":
-        pairs, semicolon, attributes = value.partition(";")
-    return ";".join(_redact_cookie(placeholder, header, pair) for pair in pairs.split(";")) + semicolon + attributes
+    """Return what a header with cookies shows (RFC 6265): their names, and the attributes of those that are set."""
+    if header.lower() == "cookie":
+        return ";".join(_redact_cookie(placeholder, header, pair) for pair in value.split(";"))
+    parts = _FOLDED.split(value)  # some write several into one header
+    for place in range(0, len(parts), 2):
+        pair, semicolon, attributes = parts[place].partition(";")
+        parts[place] = _redact_cookie(placeholder, header, pair) + semicolon + attributes
+    return "".join(parts)
 
 
 def _redact_cookie(placeholder: _Shown, header: str, pair: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 _SURROGATES = 0x10000
@@ -75,6 +75,12 @@ class Spellings:
         also where they are nested. Compiled when first needed: it takes milliseconds.
         """
         return re.compile("".join(map(_character, self.value)))
+
+
+@lru_cache(maxsize=4096)
+def spellings_of(secret: str) -> Spellings:
+    """Return the spellings of a value; kept, because they take long to make."""
+    return Spellings(secret)
 
 
 def has_escapes(text: str) -> bool:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Project
+from ..unit.upstream import Upstream, ok, says
+from .conftest import Project, live_at
 
 CLIENT = """
 import json
@@ -331,3 +332,30 @@ def test_the_first_test_of_a_run_has_what_comes_before_it_has_sent_anything(proj
     project.record("--connex-sandbox-interval=0.01")
     result = project.run_apart()
     assert result.ret == 0, result.stdout.str()
+
+
+LOGGED_IN = """
+import pytest
+import requests
+
+@pytest.fixture(scope="module")
+def token(connex_config):
+    return requests.get(f"{connex_config.rest_url}/login").json()["token"]
+
+@pytest.mark.parametrize("number", range(2))
+def test_it(connex_config, token, number):
+    answer = requests.get(f"{connex_config.rest_url}/of/{token}", headers={"X-Session": token})
+    assert answer.status_code == 200
+"""
+
+
+def test_a_token_that_a_fixture_was_given_is_in_no_recording_of_a_test(project, monkeypatch):
+    token = "c0ffee00-0000-4000-8000-a1b2c3d4e5f6"
+    with Upstream(says(ok(b'{"token": "%b"}' % token.encode()))) as upstream:
+        live_at(monkeypatch, upstream.url, upstream.url.replace("http", "ws"), "a-key-of-mine", "a-secret-of-mine")
+        project.test(LOGGED_IN)
+        project.run("--connex-live", "--connex-record=rewrite").assert_outcomes(passed=2)
+    files = list((project.path / "cassettes").rglob("*.yaml"))
+    assert len(files) == 3
+    assert not any(token in path.read_text() for path in files)
+    project.run().assert_outcomes(passed=2)

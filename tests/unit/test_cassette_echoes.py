@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_connex.cassette.echoes import Distinctive, Echoes
+from pytest_connex.cassette.echoes import Distinctive, Echoes, MadeUp
 
 RECORDED = "b7f3c1d2-0000-4000-8000-000000000001"
 NOW = "11111111-2222-4333-8444-555555555555"
@@ -80,6 +80,24 @@ def test_the_latest_value_counts():
 def test_what_teaches_nothing_leaves_what_was_learned():
     echoes = learned(('{"id": 1}', '{"id": 2}'), ("ping", "ping"))
     assert echoes.apply('{"id": 1}') == '{"id": 2}'
+
+
+def test_in_a_part_of_a_message_only_what_is_distinctive_comes_back():
+    echoes = learned(('{"id": 7}', '{"id": 9}'), (f'{{"id": "{RECORDED}"}}', f'{{"id": "{NOW}"}}'))
+    part = f'{{"id": 7, "p": "2", "of": "{RECORDED}"}}]}}'
+    assert echoes.apply(part, whole=False) == part.replace(RECORDED, NOW)
+
+
+@pytest.mark.parametrize("answer", ['["a\\/b-recorded"]', '["\\u0061/b-recorded"]', '{"id": "\\u0037"}', '{"id": 7}'])
+def test_what_is_sent_as_it_was_changes_no_spelling(answer):
+    echoes = learned(('{"id": "a/b-recorded"}', '{"id": "a/b-recorded", "n": 1}'), ('{"id": 7}', '{"id": 7, "n": 1}'))
+    assert echoes.apply(answer) == answer
+
+
+def test_a_number_may_have_been_sent_as_text():
+    echoes = Echoes(("id",))
+    echoes.note([MadeUp("id", "7", "9")])
+    assert echoes.apply('{"id": 7, "of": [{"id": 7}, "7"]}') == '{"id": 9, "of": [{"id": 7}, "7"]}'
 
 
 def test_what_one_connection_made_up_comes_back_on_another_where_it_is_distinctive():

@@ -35,6 +35,24 @@ def player(*held: Interaction, upstreams: dict[str, str] | None = None) -> HttpP
     return HttpPlayer(PATH, held, HttpRules(matching, redactor, upstreams or {"rest": HOST}, AGAIN))
 
 
+def echoing(pieces: tuple[bytes, ...], headers: Fields) -> bytes:
+    """Return what a client gets that asks with the id 9 where the recording has 7."""
+    body = b"".join(pieces)
+    parts = tuple(Piece(0.5, len(piece)) for piece in pieces)
+    recorded = request("POST /a", b'{"id": 7}')
+    held = Interaction(recorded, 200, "OK", headers, body, 0.0, 0.5, parts if len(pieces) > 1 else ())
+    rules = HttpRules(Matching((), ("id",)), Redactor({}), {"rest": HOST}, AGAIN, ("id",))
+    played = HttpPlayer(PATH, [held], rules).ask(request("POST /a", b'{"id": 9}'))
+    return b"".join(map(played.data, range(len(played.pieces))))
+
+
+@pytest.mark.parametrize("headers", [[], [("Content-Length", "32")]])
+def test_an_id_comes_back_at_its_own_place_only(headers):
+    answer = b'{"id":7,"trades":[{"id":7,"n":1}]}'
+    assert echoing((answer,), headers) == answer.replace(b'{"id":7,"t', b'{"id":9,"t')
+    assert echoing((answer[:18], answer[18:]), headers) == answer  # its places are not known in pieces
+
+
 @pytest.fixture
 def two() -> HttpPlayer:
     return player(

@@ -15,6 +15,9 @@ from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
 from pytest_connex.cassette.events import Header, Received
+from pytest_connex.cassette.exchange import HttpRequest
+from pytest_connex.cassette.http_recorder import HttpRecorder
+from pytest_connex.cassette.stamps import TapeClock
 from pytest_connex.cassette.writing import CassetteWriter
 from pytest_connex.errors import SecretFound
 from pytest_connex.protocol import Dialect
@@ -42,7 +45,7 @@ def learning() -> LearningRedactor:
 )
 def test_a_value_is_learned_from_a_member_or_a_parameter(place, name):
     redactor, shown = learning(), f"connex-recorded-{name}"
-    assert redactor.text(place) == place.replace(FIRST, shown)
+    assert redactor.heard(place) == place.replace(FIRST, shown)
     assert redactor.text(f'wss://ws.example/ws/{FIRST}?x=["{FIRST}"]') == f'wss://ws.example/ws/{shown}?x=["{shown}"]'
     assert redactor.header("X-Session", FIRST) == shown
     assert redactor.binary(b"\x80" + FIRST.encode()) == b"\x80" + shown.encode().ljust(len(FIRST), b"-")
@@ -61,13 +64,13 @@ def test_a_value_is_learned_from_a_member_or_a_parameter(place, name):
 )
 def test_so_it_is_from_a_header_or_a_cookie(header, value, shown):
     redactor = learning()
-    assert redactor.header(header, value) == shown
+    assert redactor.heard_header(header, value) == shown
     assert FIRST not in redactor.text(f'{{"again": "{FIRST}"}}')
 
 
 def test_each_value_has_a_placeholder_of_its_own_and_keeps_it():
     redactor = learning()
-    texts = [redactor.text(f'{{"listenKey": "{key}"}}') for key in (FIRST, SECOND, FIRST)]
+    texts = [redactor.heard(f'{{"listenKey": "{key}"}}') for key in (FIRST, SECOND, FIRST)]
     names = ["connex-recorded-listenkey", "connex-recorded-listenkey-2", "connex-recorded-listenkey"]
     assert texts == [f'{{"listenKey": "{name}"}}' for name in names]
     assert redactor.text(f"{SECOND}/{FIRST}") == f"{names[1]}/{names[0]}"
@@ -75,10 +78,24 @@ def test_each_value_has_a_placeholder_of_its_own_and_keeps_it():
     assert [again.text(text) for text in texts] == texts  # a client that replays sends what it was given
 
 
-@pytest.mark.parametrize("value", ["ETHEREUM", "1234567890", "abc123", "", "connex-recorded-token-9"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "ETHEREUM",
+        "1234567890",
+        "1700000000000000",
+        "BTC-USDT-PERPETUAL",
+        "ETH-USDT-20251226",
+        "abc123",
+        "",
+        "connex-recorded-token-9",
+        "\ud800abcdef0123456789abcdef0",
+    ],
+)
 def test_what_may_be_anything_is_replaced_in_its_place_only(value):
     redactor = learning()
-    redactor.text(f'{{"token": "{value}"}}')
+    redactor.heard(f'{{"token": "{value}"}}')
+    redactor.heard_header("Set-Cookie", f"seen={value}")
     assert redactor.learned == 0
     assert redactor.text(f'{{"symbol": "{value}"}}') == f'{{"symbol": "{value}"}}'
 
@@ -86,16 +103,50 @@ def test_what_may_be_anything_is_replaced_in_its_place_only(value):
 def test_what_differs_in_every_message_is_not_learned():
     redactor = learning()
     for number in range(100):
-        redactor.text(f'{{"data": {{"signature": "{number:064x}"}}}}')
+        redactor.heard(f'{{"data": {{"signature": "a1b2{number:060x}"}}}}')
     assert redactor.learned == 0
+
+
+def test_what_a_client_sends_is_replaced_in_its_place_only():
+    redactor = learning()
+    texts = [redactor.text(f"?token={key}") for key in (SECOND, FIRST)]
+    assert texts == ["?token=connex-recorded-token"] * 2
+    assert redactor.header("Authorization", f"Bearer {FIRST}") == "connex-recorded-authorization"
+    assert redactor.learned == 0
+
+
+def test_a_secret_that_begins_with_a_known_one_is_replaced_whole():
+    redactor, secret = learning(), "a-key-of-mine-0123:5f0c9a77deadbeef"
+    assert redactor.header("Authorization", f"HMAC {secret}") == "connex-recorded-authorization"
+    assert redactor.text(f'{{"token": "{secret}"}}') == '{"token": "connex-recorded-token"}'
+    assert redactor.header("Set-Cookie", f"sid={secret}") == "sid=connex-recorded-sid"
+
+
+def test_what_stands_before_the_place_where_it_is_learned_is_replaced_too():
+    text = json.dumps({"data": {"id": FIRST, "token": FIRST}})
+    assert FIRST not in str(learning().heard(text))
+
+
+def test_a_value_that_is_no_text_is_replaced_and_not_learned():
+    redactor = learning()
+    assert b"abcdefghij" not in redactor.heard(b'{"token":"abcdefghij0k1l2m3\xff"}')
+    redactor.heard('{"token": "%s"}' % FIRST)
+    assert redactor.learned == 1
+
+
+def test_so_many_values_are_learned_and_no_more():
+    redactor = learning()
+    for number in range(300):
+        assert str(number) + "z" not in redactor.heard(f'{{"token": "a1b2c3d4e5-{number}z"}}')
+    assert redactor.learned == 200
 
 
 def test_an_escaped_value_is_learned_as_it_is_meant():
     redactor = learning()
-    redactor.text(json.dumps({"password": 'pass"word/with 17 more'}))
-    redactor.text("token=a%2Fb%2Bc%3D0123456789")
-    assert "word/with" not in redactor.text('pass"word/with 17 more')
-    assert redactor.header("X-Any", "a/b+c=0123456789") == "connex-recorded-token"
+    redactor.heard(json.dumps({"password": 'pass"1word2/with 17 more'}))
+    redactor.heard("token=a1%2Fb2%2Bc3%3D0123456789")
+    assert "with" not in redactor.text('pass"1word2/with 17 more')
+    assert redactor.header("X-Any", "a1/b2+c3=0123456789") == "connex-recorded-token"
 
 
 def test_a_line_that_was_written_before_is_found_and_refused(tmp_path: Path):
@@ -104,13 +155,33 @@ def test_a_line_that_was_written_before_is_found_and_refused(tmp_path: Path):
     header = Header("connex-ws", 2, "2026-01-01T00:00:00Z", "sandbox", "made by hand", "test_x.py::test_y")
     writer = CassetteWriter(path, header, redactor)
     writer.write_messages([Received(1, 0.1, json.dumps({"x": FIRST})), Received(1, 0.2, "[]")])
-    redactor.text(json.dumps({"token": FIRST}))
+    redactor.heard(json.dumps({"token": FIRST}))
     with pytest.raises(SecretFound, match="pytest_connex_secrets") as caught:
         writer.finish()
     writer.discard()
     assert (caught.value.path, caught.value.line) == (path, 2)
     assert FIRST not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_so_is_a_request_that_was_made_before(tmp_path: Path):
+    failures: list[Exception] = []
+    recorder = HttpRecorder(
+        tmp_path / "a.yaml", learning(), {"rest": "http://here"}, TapeClock(lambda: 0.0), failures.append
+    )
+    for url, body in ((f"/s/{FIRST}", b"{}"), ("/login", json.dumps({"token": FIRST}).encode())):
+        conversation = recorder.asked(HttpRequest("GET", f"http://here{url}", [], b""))
+        conversation.answered(200, "OK", [])
+        conversation.piece(body)
+        conversation.ended("whole")
+    facts = {"recorded_at": "2026-01-01T00:00:00Z", "source": "sandbox", "generator": "made by hand", "test": "t"}
+    writer = recorder.writer(facts)
+    assert writer is not None
+    with pytest.raises(SecretFound, match="pytest_connex_secrets"):
+        writer.finish()
+    writer.discard()
+    recorder.close()
+    assert failures == []
 
 
 # --- From end to end --------------------------------------------------------------------------------------

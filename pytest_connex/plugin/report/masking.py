@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -47,12 +48,17 @@ class Masking:
         self._fields = fields
         self._values: dict[str, str] = {}
         self._spellings: tuple[str, ...] = ()
+        self._lock = threading.Lock()
         self._redactor = Redactor({}, fields)
         self._make_record = logging.getLogRecordFactory()
         self._xml: Path | None = None
 
     def hide(self, *values: str | None) -> None:
-        """Add values."""
+        """Add values, from any thread."""
+        with self._lock:
+            self._hide(values)
+
+    def _hide(self, values: Iterable[str | None]) -> None:
         self._values.update((value, _SHOWN_AS) for value in values if value and len(value) >= MIN_LENGTH)
         spellings = {spelling for value in self._values for spelling in _shown_spellings(value)}
         self._spellings = tuple(sorted(spellings, key=len, reverse=True))

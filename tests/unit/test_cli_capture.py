@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -22,13 +21,14 @@ from unittest import mock
 import pytest
 from click.testing import Result
 from websockets.http11 import Request, Response
-from websockets.sync.server import ServerConnection, serve
+from websockets.sync.server import ServerConnection
 
 from pytest_connex.cassette.events import Closed, Open, Received
 from pytest_connex.cassette.store import Recording
 
 from .commands import run, variables
 from .replaying import replay
+from .upstream import server as listening
 
 COMMAND = [sys.executable, "-c", "from pytest_connex.cli import app; app()"]
 BOOK = '{"type":"update","bids":[["1.10","2"]],"asks":[]}'
@@ -43,14 +43,8 @@ def server(script: Callable[[ServerConnection], None], **options: Any) -> Iterat
         ws.recv()
         script(ws)
 
-    with serve(converse, "127.0.0.1", 0, **options) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        try:
-            yield {"CONNEX_WS_URL": f"ws://127.0.0.1:{serving.socket.getsockname()[1]}/"}
-        finally:
-            serving.shutdown()
-            thread.join()
+    with listening(converse, **options) as url:
+        yield {"CONNEX_WS_URL": url}
 
 
 def until_closed(ws: ServerConnection) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,11 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 from websockets.sync.client import connect
-from websockets.sync.server import ServerConnection, serve
+from websockets.sync.server import ServerConnection
 
 from pytest_connex.proxy.proxy import Proxy
 
-from .upstream import PATIENCE, Asked, Stage, Upstream, ok
+from .upstream import PATIENCE, Asked, Stage, Upstream, ok, server
 
 NAME = "clientOrderId"
 VOLATILE = (NAME,)
@@ -52,14 +51,8 @@ class Exchange:
 
     @contextmanager
     def open(self) -> Iterator[tuple[str, str]]:
-        with serve(self.talk, "127.0.0.1", 0) as server, Upstream(self.answer) as upstream:
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            try:
-                yield upstream.url, f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
-            finally:
-                server.shutdown()
-                thread.join()
+        with server(self.talk) as url, Upstream(self.answer) as upstream:
+            yield upstream.url, url.rstrip("/")
 
 
 def by_json(proxy: Proxy, mine: str) -> Any:

@@ -11,12 +11,12 @@ from http import HTTPStatus
 
 import pytest
 import websocket
-from websockets.sync.server import Server, ServerConnection, serve
+from websockets.sync.server import ServerConnection
 
 from pytest_connex.proxy.proxy import Proxy
 
 from .loopback import SHORT
-from .upstream import PATIENCE, Stage, port_of, tell
+from .upstream import PATIENCE, Stage, port_of, server, tell
 
 Talk = Callable[[ServerConnection], None]
 
@@ -33,19 +33,6 @@ ACTIONS = pytest.mark.parametrize("actions", [("pass",), ("record", "replay")], 
 @pytest.fixture
 def stage(tmp_path):
     return Stage(tmp_path)
-
-
-@contextmanager
-def server(talk: Talk, **options: object) -> Iterator[str]:
-    """Run a server; yields its URL."""
-    with serve(talk, "127.0.0.1", 0, **options) as running:
-        thread = threading.Thread(target=Server.serve_forever, args=(running,))
-        thread.start()
-        try:
-            yield f"ws://127.0.0.1:{running.socket.getsockname()[1]}/"
-        finally:
-            running.shutdown()
-            thread.join()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 from websockets.sync.client import connect
-from websockets.sync.server import ServerConnection, serve
+from websockets.sync.server import ServerConnection
 
 from pytest_connex.cassette.events import Header, Received
 from pytest_connex.cassette.exchange import HttpRequest
@@ -24,7 +23,7 @@ from pytest_connex.protocol import Dialect
 from pytest_connex.proxy.proxy import Proxy
 from pytest_connex.secrets.learning import LearningRedactor
 
-from .upstream import PATIENCE, Asked, Stage, Upstream, ok
+from .upstream import PATIENCE, Asked, Stage, Upstream, ok, server
 
 FIELDS = (*Dialect.secret_fields, "password")
 FIRST, SECOND = "LKpqia91ma19a5s61cv6a81va65sdf19v8a65a1", "Zz77pqia91ma19a5s61cv6a81va65sdf19v8a00"
@@ -210,14 +209,8 @@ class Exchange:
 
     @contextmanager
     def open(self) -> Iterator[tuple[str, str]]:
-        with serve(self.talk, "127.0.0.1", 0) as server, Upstream(self.answer) as upstream:
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            try:
-                yield upstream.url, f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
-            finally:
-                server.shutdown()
-                thread.join()
+        with server(self.talk) as url, Upstream(self.answer) as upstream:
+            yield upstream.url, url.rstrip("/")
 
 
 def use(proxy: Proxy) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+from websockets.sync.server import ServerConnection, serve
 
 from pytest_connex.background import BackgroundLoop, hear
 from pytest_connex.cassette.session import Action, CassetteSession, Plan, Settings
@@ -145,6 +147,19 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
         body = await reader.readexactly(int(known.get("content-length", 0)))
     method, target, _ = line.split(" ")
     return Asked(method, target, headers, body, reader)
+
+
+@contextmanager
+def server(talk: Callable[[ServerConnection], None], **options: Any) -> Iterator[str]:
+    """Run a server of WebSocket in threads; yields its URL."""
+    with serve(talk, "127.0.0.1", 0, **options) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        try:
+            yield f"ws://127.0.0.1:{running.socket.getsockname()[1]}/"
+        finally:
+            running.shutdown()
+            thread.join()
 
 
 class Lenient:

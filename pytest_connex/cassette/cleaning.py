@@ -18,7 +18,7 @@ from ..config import canonical_url, origin
 from ..errors import CassetteError, SecretFound
 from ..secrets.redaction import Redactor
 from ..upstreams import recorded_upstream
-from .exchange import Fields, HttpRequest, Interaction, Piece
+from .exchange import Fields, HttpRequest, Interaction, Piece, values
 from .inflation import ENCODINGS, inflated
 
 _LOCATIONS = frozenset({"location", "content-location"})
@@ -167,7 +167,7 @@ class Cleaning:
 
 def encoding_of(headers: Fields) -> str:
     """Return how a body is compressed; an empty text where it is not."""
-    return ", ".join(value for name, value in headers if name.lower() == "content-encoding").strip().lower()
+    return ", ".join(values(headers, "content-encoding")).strip().lower()
 
 
 def moved(before: bytes, after: bytes, pieces: Iterable[Piece], change: Callable[[bytes], bytes]) -> Iterator[Piece]:
@@ -193,7 +193,7 @@ def moved(before: bytes, after: bytes, pieces: Iterable[Piece], change: Callable
 
 def _has_parts(headers: Fields) -> bool:
     """Tell whether a body has parts, as forms with files: their separators say how long they are."""
-    return any(name.lower() == "content-type" and value.lower().startswith("multipart/") for name, value in headers)
+    return any(value.lower().startswith("multipart/") for value in values(headers, "content-type"))
 
 
 def adapted(headers: Fields, before: int, after: int) -> Fields:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -101,6 +102,11 @@ class Interaction:
         if self.errno is None:
             return kind(self.error)
         return kind(self.errno, os.strerror(self.errno))
+
+
+def values(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
+    """Return the values of every header that is called ``name``, which is given in lower case."""
+    return [value for known, value in headers if known.lower() == name]
 
 
 def reason_without_answer(ended: Ending) -> str:

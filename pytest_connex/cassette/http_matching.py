@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..config import origin
-from .exchange import HttpRequest
+from .exchange import HttpRequest, values
 from .generated import advice, generated
 from .matching import Difference, differences, fingerprint
 from .parameters import Parameters, different, parameters
@@ -95,7 +95,7 @@ class Matching:
 
 def is_form(request: HttpRequest) -> bool:
     """Tell whether the body of a request is a form."""
-    return any(kind.partition(";")[0].strip().lower() == _FORM for kind in _content_types(request))
+    return any(kind.partition(";")[0].strip().lower() == _FORM for kind in values(request.headers, "content-type"))
 
 
 def _path(request: HttpRequest) -> str:
@@ -119,13 +119,9 @@ def _body_of(request: HttpRequest) -> str | bytes:
 
 def _separator(request: HttpRequest) -> bytes | None:
     """Return what a client made up to separate the parts of its body; None where that has no parts."""
-    for value in _content_types(request):
+    for value in values(request.headers, "content-type"):
         if value.lower().lstrip().startswith("multipart/"):
             message = Message()
             message["Content-Type"] = value
             return (message.get_boundary() or "").encode("latin-1", "replace") or None
     return None
-
-
-def _content_types(request: HttpRequest) -> Iterator[str]:
-    return (value for name, value in request.headers if name.lower() == "content-type")

@@ -20,7 +20,7 @@ from ..upstreams import REST
 from .causality import Order
 from .cleaning import Cleaning, adapted, moved
 from .echoes import Distinctive, Echoes
-from .exchange import Ending, Fields, HttpRequest, Interaction
+from .exchange import Ending, Fields, HttpRequest, Interaction, values
 from .http_matching import Matching, Miss, is_form
 from .parameters import made_up
 
@@ -66,7 +66,7 @@ class Played:
     """The part of an answer that is its head; its pieces follow, and then its end."""
 
     def __init__(self, interaction: Interaction, order: Order, place: int, echoes: Echoes) -> None:
-        self._is_measured = any(name.lower() == "content-length" for name, _ in interaction.headers)
+        self._is_measured = bool(values(interaction.headers, "content-length"))
         self.interaction = _with_new_values(interaction, echoes) if self._is_measured else interaction
         self.pieces = _pieces(self.interaction)
         self._echoes = echoes

@@ -17,7 +17,7 @@ from ..errors import CassetteError
 from ..secrets.redaction import Redactor
 from ..upstreams import REST
 from .cleaning import Cleaning, encoding_of
-from .exchange import Ending, Fields, HttpRequest, Interaction, Piece, reason_without_answer
+from .exchange import Ending, Fields, HttpRequest, Interaction, Piece, reason_without_answer, values
 from .http_writing import HttpWriter, encoded
 from .inflation import ENCODINGS, Inflation
 from .spool import Spool
@@ -197,7 +197,7 @@ class Conversation:
             if self._over:
                 return
             self._status, self._reason, self._headers = status, reason, headers
-            self._length_is_declared = any(name.lower() == "content-length" for name, _ in headers)
+            self._length_is_declared = bool(values(headers, "content-length"))
             self._answered, _ = self._moment()
             if (encoding := encoding_of(headers)) in ENCODINGS:
                 self._inflation = Inflation(encoding)

@@ -16,8 +16,9 @@ from typing import cast
 
 import h11
 
+from ..cassette.exchange import values
 from .flow import Flow
-from .messages import LONGEST_HEAD, Body, Headers, as_headers, head, tokens, values
+from .messages import LONGEST_HEAD, Body, Headers, as_headers, head, tokens
 from .whose import at_door
 
 _FULL = 65_536

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from ..cassette.exchange import HttpRequest
+from ..cassette.exchange import HttpRequest, values
 from ..cassette.session import CassetteSession
 from ..errors import CassetteError, ReplayAborted
 from ..faults import Faults
@@ -19,7 +19,7 @@ from .endpoint import Behaviour
 from .forward import Forward, kept_headers, relocated, target, tls
 from .http import Answering, Asked, Refusal, refusal
 from .listener import Listener
-from .messages import Headers, values
+from .messages import Headers
 from .playing import Playing
 from .port import Port
 from .replay import VERDICT_STATUS, Verdict

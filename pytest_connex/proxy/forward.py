@@ -18,12 +18,12 @@ from urllib.parse import urljoin, urlsplit
 
 import h11
 
-from ..cassette.exchange import Ending
+from ..cassette.exchange import Ending, values
 from ..config import origin
 from ..errors import ConfigError
 from .asking import Asking, dial
 from .http import Answering, Asked, BadBody, refusal
-from .messages import Headers, origin_form, tokens, values
+from .messages import Headers, origin_form, tokens
 
 CA_BUNDLE = "CONNEX_CA_BUNDLE"
 """The variable that names a file with other certificate authorities than the system's."""

@@ -17,9 +17,10 @@ from typing import Any, cast
 
 import h11
 
+from ..cassette.exchange import values
 from .departure import Departure
 from .flow import Flow
-from .messages import LONGEST_HEAD, LONGEST_LINE, Body, Headers, as_headers, head, origin_form, phrase, tokens, values
+from .messages import LONGEST_HEAD, LONGEST_LINE, Body, Headers, as_headers, head, origin_form, phrase, tokens
 from .wire import Wire
 
 BROKEN = "the body of this request cannot be read to its end"

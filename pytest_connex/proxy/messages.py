@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 
+from ..cassette.exchange import values
+
 Headers = list[tuple[str, str]]
 """Names and values as they were written: in their order and case, repeated ones repeated."""
 
@@ -42,11 +44,6 @@ def head(first: str, headers: Iterable[tuple[str, str]]) -> bytes:
 def as_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Return headers as text."""
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
-
-
-def values(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
-    """Return the values of every header that is called ``name``, in whatever case."""
-    return [value for known, value in headers if known.lower() == name]
 
 
 def tokens(headers: Iterable[tuple[str, str]], name: str) -> set[str]:

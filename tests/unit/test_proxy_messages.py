@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_connex.proxy.messages import Body, as_headers, head, origin_form, phrase, tokens, values
+from pytest_connex.cassette.exchange import values
+from pytest_connex.proxy.messages import Body, as_headers, head, origin_form, phrase, tokens
 
 NAMES = st.text("abcXYZ-_.!", min_size=1)
 VALUES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, blacklist_characters="\x7f\x85\xa0"))

@@ -53,10 +53,7 @@ class Cleaning:
         Raises:
             CassetteError: It holds what cannot be looked into, or a secret that cannot be replaced.
         """
-        known = self._redactor.learned
-        cleaned = self._cleaned(passed, came)
-        if known != self._redactor.learned:  # what the answer tells may stand in the request, too
-            cleaned = self._cleaned(passed, came)
+        cleaned = self._redactor.thoroughly(lambda: self._cleaned(passed, came))
         self._search(cleaned)
         return cleaned
 

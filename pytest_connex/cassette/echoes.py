@@ -99,8 +99,9 @@ class Echoes:
 
     def share(self) -> None:
         """Have what was learned count for the whole tape, where it is distinctive."""
-        while self._new:
-            self._tape.learn(self._new.pop(0))
+        for one in self._new:
+            self._tape.learn(one)
+        self._new.clear()
 
     def apply(self, payload: Payload, whole: bool = True) -> Payload:
         """Return a recorded message of the server with the values the client sent in this run.

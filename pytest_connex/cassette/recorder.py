@@ -103,8 +103,7 @@ class Recorder:
 
     def dial(self, now: float, url: str, subprotocols: Iterable[str] = (), headers: Pairs | None = None) -> int:
         """Note a dial and return the number of the connection; every call names it from now on."""
-        self.flush()  # the URL may repeat what a message has told
-        target = self._redactor.text(self._canonical(url))
+        target = self._target(url)
         with self._lock:
             self._dialled += 1
             self.passed.dials += 1
@@ -130,8 +129,7 @@ class Recorder:
             fixture: Whose recording has the beginning of the connection.
             number: Its number there.
         """
-        self.flush()
-        target = self._redactor.text(self._canonical(url))
+        target = self._target(url)
         with self._lock:
             self._dialled += 1
             self.passed.dials += 1
@@ -285,10 +283,7 @@ class Recorder:
                 self.passed.size += sum(map(len, payloads))
                 self._write_messages(messages)
                 return
-            known = self._redactor.learned
-            cleaned = list(map(self._cleaned, messages))
-            if known != self._redactor.learned:  # what one tells may stand in those before
-                cleaned = list(map(self._cleaned, messages))
+            cleaned = self._redactor.thoroughly(lambda: list(map(self._cleaned, messages)))
             for message, redacted in zip(messages, cleaned, strict=True):
                 self.passed.size += len(redacted)
                 text, binary, _ = _split(redacted)
@@ -315,6 +310,11 @@ class Recorder:
     def _event(self, event: Event) -> None:
         self.flush()
         self._write(event)
+
+    def _target(self, url: str) -> str:
+        """Return what is dialled as the recording has it."""
+        self.flush()  # it may repeat what a message has told
+        return self._redactor.text(self._canonical(url))
 
     def _kept_headers(self, headers: Pairs, redacted: Callable[[str, str], str]) -> Headers:
         pairs = fields(headers) if isinstance(headers, Mapping) else headers

@@ -19,7 +19,8 @@ from ..clock import real_time
 from ..config import MIN_SECRET, RECORDED_KEY, RECORDED_SECRET, ConnexConfig
 from ..errors import CassetteError, CassetteMissing, CassetteStale
 from ..protocol import Dialect
-from ..secrets.learning import LearningRedactor
+from ..secrets.learning import redactor_for
+from ..secrets.redaction import Redactor
 from ..upstreams import canonical_websocket, http_url
 from .echoes import Distinctive
 from .stamps import TapeClock
@@ -188,7 +189,7 @@ class CassetteSession:
         self._judge = judge
         self._learned = learned
         self._told = told
-        self._redactor: LearningRedactor | None = None
+        self._redactor: Redactor | None = None
         self._recording: Recording | None = None
         self._interactions: list[Interaction] = []
         self._order: Order | None = None
@@ -315,8 +316,7 @@ class CassetteSession:
 
     def check_recorded(self) -> None:
         """Search what was recorded so far, while the test can still fail for it."""
-        if self._recorder is not None:
-            self._recorder.flush()
+        self._hear_messages()
         if self._writer is not None:
             self._guarded(self._writer.flush)
 
@@ -408,16 +408,12 @@ class CassetteSession:
             "test": self.plan.test,
         }
 
-    def _known_redactor(self) -> LearningRedactor:
+    def _known_redactor(self) -> Redactor:
         """Return what replaces the secrets of the test, which are known from its first request on."""
         if self._redactor is None:
             config, dialect, _ = self._settings()
-            headers = (dialect.key_header, dialect.secret_header)
-            fresh = (*dialect.volatile_paths, *dialect.volatile_query, *dialect.volatile_body, *self.plan.volatile)
-            values = self._placeholders(config)
-            self._redactor = LearningRedactor(
-                values, dialect.secret_fields, headers, fresh, self._learned, self._told
-            )
+            values, volatile = self._placeholders(config), self.plan.volatile
+            self._redactor = redactor_for(dialect, values, volatile, self._learned, self._told)
         return self._redactor
 
     def _placeholders(self, config: ConnexConfig) -> dict[str, str]:

@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..protocol import Dialect
 
 if TYPE_CHECKING:
-    from ..secrets.learning import LearningRedactor
+    from ..secrets.redaction import Redactor
 
 SUFFIXES = (".ws.jsonl", ".yaml")
 
@@ -59,24 +59,21 @@ def require_credentials(config: ConnexConfig) -> None:
         )
 
 
-def redactor_of(config: ConnexConfig) -> LearningRedactor:
+def redactor_of(config: ConnexConfig) -> Redactor:
     """Return what keeps the credentials out, what the dialect calls secret, and what is learned from that.
 
     Raises:
         ConfigError: One is too short to be replaced.
     """
-    from ..secrets.learning import LearningRedactor
+    from ..secrets.learning import redactor_for
 
     if any(0 < len(value or "") < MIN_SECRET for value in (config.api_key, config.api_secret)):
         raise ConfigError(
             f"a key or secret has fewer than {MIN_SECRET} characters and cannot be kept out of the recording; record "
             "with longer ones"
         )
-    dialect = Dialect()
     values = {config.api_key or "": RECORDED_KEY, config.api_secret or "": RECORDED_SECRET}
-    headers = (dialect.key_header, dialect.secret_header)
-    fresh = (*dialect.volatile_paths, *dialect.volatile_query, *dialect.volatile_body)
-    return LearningRedactor(values, dialect.secret_fields, headers, fresh)
+    return redactor_for(Dialect(), values)
 
 
 def facts(source: str, command: str, moment: datetime) -> dict[str, str]:

@@ -15,9 +15,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from .redaction import PLACEHOLDERS, Known, Redactor, as_it_is
+from .redaction import PLACEHOLDERS, Known, Redactor
+
+if TYPE_CHECKING:
+    from ..protocol import Dialect
 
 _SHORTEST = 8
 _LONG = 24
@@ -30,6 +34,27 @@ _MOST = 200
 
 _SCHEMES = frozenset({"authorization", "proxy-authorization"})
 _NUMBERED = re.compile(rf"{PLACEHOLDERS}(?P<name>.*?)(?:-[0-9]+)?")
+
+
+def redactor_for(
+    dialect: Dialect,
+    values: Mapping[str, str],
+    volatile: Iterable[str] = (),
+    learned: Mapping[str, str] | None = None,
+    told: Callable[[str, str], None] = lambda value, placeholder: None,
+) -> LearningRedactor:
+    """Return what keeps secrets out of what is recorded.
+
+    Args:
+        dialect: Says what is secret by its name, and what differs in every message.
+        values: Secret values, each with its placeholder.
+        volatile: Names and dotted paths of what differs in every run, besides the dialect's.
+        learned: What others have learned already, each with its placeholder.
+        told: Told each value that is learned, and its placeholder.
+    """
+    headers = (dialect.key_header, dialect.secret_header)
+    fresh = (*dialect.volatile_paths, *dialect.volatile_query, *dialect.volatile_body, *volatile)
+    return LearningRedactor(values, dialect.secret_fields, headers, fresh, learned, told)
 
 
 class LearningRedactor(Redactor):
@@ -66,21 +91,6 @@ class LearningRedactor(Redactor):
     def learned(self) -> int:
         """How many values it has learned by now."""
         return len(self._learned)
-
-    def heard(self, payload: str | bytes) -> str | bytes:
-        """Return a message, or a body, that the server sends with every secret replaced, and learn from it."""
-        while True:
-            known = self.learned
-            if isinstance(payload, str):
-                redacted: str | bytes = self._redacted(payload, as_it_is, self._learn)
-            else:
-                redacted = self._redacted_binary(payload, True, self._learn)
-            if self.learned == known:
-                return redacted
-
-    def heard_header(self, name: str, value: str) -> str:
-        """Return the value of a header that the server sends, and learn from it."""
-        return self._redacted_header(name, value, self._learn)
 
     def _learn(self, name: str, value: str) -> str:
         """Remember a value, and return what takes its place."""

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeAlias, cast
+from typing import Protocol, TypeAlias, TypeVar, cast
 
 from ..errors import SecretFound
 from .leaks import LOWER, Search, is_text
@@ -37,6 +37,8 @@ class _Fit(Protocol):
     def __call__(self, placeholder: str, replaced: str, pad: str = ..., /) -> str:
         """Return what takes the place of ``replaced``."""
 
+
+_Redacted = TypeVar("_Redacted")
 
 _Shown: TypeAlias = Callable[[str, str], str]
 """Returns what takes the place of a value: of its name, and of the value as it is written."""
@@ -68,7 +70,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return ``text`` with every secret replaced."""
-        return self._redacted(text, as_it_is, self._shown)
+        return self._redacted(text, _as_it_is, self._shown)
 
     def _redacted(self, text: str, fit: _Fit, shown: _Shown) -> str:
         known, lowered = self._known, text.lower()
@@ -83,7 +85,11 @@ class Redactor:
 
     def _shown(self, name: str, value: str) -> str:
         """Return what takes the place of a value, as it is written, whose name says that it is secret."""
-        return value if self._replaced.fullmatch(value) else placeholder_of(name)
+        return value if self._replaced.fullmatch(value) else _placeholder(name)
+
+    def _learn(self, name: str, value: str) -> str:
+        """Return what takes the place of such a value where the server sends it."""
+        return self._shown(name, value)
 
     def binary(self, data: bytes, measured: bool = True) -> bytes:
         """Return ``data`` with every secret replaced that stands in it as text.
@@ -95,16 +101,29 @@ class Redactor:
         return self._redacted_binary(data, measured, self._shown)
 
     def _redacted_binary(self, data: bytes, measured: bool, shown: _Shown) -> bytes:
-        fit = _as_long if measured and not is_text(data) else as_it_is
+        fit = _as_long if measured and not is_text(data) else _as_it_is
         return self._redacted(data.decode("utf-8", "surrogateescape"), fit, shown).encode("utf-8", "surrogateescape")
 
     def payload(self, payload: str | bytes) -> str | bytes:
         """Return a message with every secret replaced."""
-        return self.text(payload) if isinstance(payload, str) else self.binary(payload)
+        return self._redacted_payload(payload, self._shown)
 
     def heard(self, payload: str | bytes) -> str | bytes:
         """Return a message, or a body, that the server sends with every secret replaced."""
-        return self.payload(payload)
+        return self.thoroughly(lambda: self._redacted_payload(payload, self._learn))
+
+    def _redacted_payload(self, payload: str | bytes, shown: _Shown) -> str | bytes:
+        if isinstance(payload, str):
+            return self._redacted(payload, _as_it_is, shown)
+        return self._redacted_binary(payload, True, shown)
+
+    def thoroughly(self, redact: Callable[[], _Redacted]) -> _Redacted:
+        """Return what ``redact`` returns once it learns nothing more: its end may tell of its beginning."""
+        while True:
+            known = self.learned
+            redacted = redact()
+            if self.learned == known:
+                return redacted
 
     def passes(self, payloads: Sequence[str | bytes]) -> bool:
         """Tell whether there is certainly nothing to replace in messages, and no secret to be found in them.
@@ -131,10 +150,10 @@ class Redactor:
 
     def heard_header(self, name: str, value: str) -> str:
         """Return the value of a header that the server sends."""
-        return self.header(name, value)
+        return self._redacted_header(name, value, self._learn)
 
     def _redacted_header(self, name: str, value: str, shown: _Shown) -> str:
-        redacted = self._redacted(value, as_it_is, shown)
+        redacted = self._redacted(value, _as_it_is, shown)
         if name.lower() in _COOKIES:
             return _redact_cookies(shown, name, redacted)
         if name.lower() in self._headers and all(redacted != placeholder for _, placeholder in self._known.values):
@@ -165,7 +184,7 @@ class Redactor:
     def _advice(self) -> str:
         """Say so where a secret cannot be replaced, because it is a part of what would take its place."""
         placeholders = [placeholder for _, placeholder in self._known.values]
-        placeholders += map(placeholder_of, (*self._fields, *self._headers))
+        placeholders += map(_placeholder, (*self._fields, *self._headers))
         for placeholder in placeholders:
             if any(spellings.value in placeholder for spellings, _ in self._known.values):
                 return (
@@ -207,8 +226,7 @@ class Known:
         return any(digits in lowered for digits in self._digits)
 
 
-def as_it_is(placeholder: str, replaced: str, pad: str = "") -> str:
-    """Return a placeholder as it is."""
+def _as_it_is(placeholder: str, replaced: str, pad: str = "") -> str:
     return placeholder
 
 
@@ -251,8 +269,7 @@ def _replaced_pattern(names: Iterable[str]) -> re.Pattern[str]:
 # --- Members and parameters --------------------------------------------------------------------------------
 
 
-def placeholder_of(name: str) -> str:
-    """Return what takes the place of a value that is secret because of its name."""
+def _placeholder(name: str) -> str:
     return f"{PLACEHOLDERS}{name.lower()}"
 
 

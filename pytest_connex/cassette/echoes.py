@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 from .events import Payload
@@ -71,7 +72,7 @@ class Echoes:
 
     def __init__(self, paths: Collection[str], tape: Distinctive | None = None) -> None:
         self._paths = frozenset(paths)
-        self._names = {f'"{path.rpartition(".")[2]}"' for path in paths}
+        self._names = _quoted_names(self._paths)
         self._tape = Distinctive() if tape is None else tape
         self._here: dict[tuple[str, str], str] = {}
         self._distinctive = Distinctive()
@@ -173,6 +174,12 @@ class _Place:
             case "}" | "]" if self._names:
                 self._names.pop()
         self.is_key = mark in "{," and bool(self._names) and self._names[-1] is not None
+
+
+@lru_cache
+def _quoted_names(paths: frozenset[str]) -> frozenset[str]:
+    """Return the names of members as messages have them; kept, because every connection asks for the same."""
+    return frozenset(f'"{path.rpartition(".")[2]}"' for path in paths)
 
 
 def _text(value: _Scalar) -> str:

@@ -17,6 +17,7 @@ was dialled first. A tentative claim is held all the while, so that two playback
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from ..errors import CassetteMismatch, CassetteUnplayed
@@ -29,6 +30,9 @@ from .parameters import Parameters, different, made_up, parameters
 from .playback import Playback, Rules
 from .store import RecordedConnection, Recording
 from .track import Track
+
+_Target: TypeAlias = tuple[str, str, Parameters]
+"""Host, path, and what the query says."""
 
 __all__ = ["Playback", "Player", "Rules"]
 
@@ -53,6 +57,7 @@ class Player:
         self.order = order or Order(recording)
         self._tape = Distinctive() if tape is None else tape
         self._fingerprints: dict[int, Hashable] = {}
+        self._targets: dict[int, _Target] = {}
 
     def dial(self, url: str, subprotocols: Collection[str] = ()) -> Playback:
         """Answer a dial of ``url``, with the host that recordings carry.
@@ -71,7 +76,7 @@ class Player:
             for connection in self.recording.connections
             if connection.number not in settled
             and not connection.dial.of
-            and self._target(connection.dial.url) in targets
+            and self._recorded_target(connection) in targets
             and connection.dial.subprotocols == offered
         ]
         playback = Playback(self, candidates)
@@ -165,13 +170,22 @@ class Player:
 
     def _learn(self, playback: Playback, url: str) -> None:
         """Remember what a dial has in the place of recorded values, for whichever of its connections it is."""
+        actual = urlsplit(url).query
+        if not any(name in self.rules.echoed for name, _ in parameters(actual)):
+            return
         for track in playback.tracks:
-            recorded, actual = (urlsplit(one).query for one in (track.connection.dial.url, url))
+            recorded = urlsplit(track.connection.dial.url).query
             track.echoes.note(made_up(recorded, actual, self.rules.echoed))
         if len(playback.tracks) == 1:
             playback.tracks[0].echoes.share()
 
-    def _target(self, url: str) -> tuple[str, str, Parameters]:
+    def _recorded_target(self, connection: RecordedConnection) -> _Target:
+        """Return what was dialled; kept, because every dial is compared with all that are left."""
+        if connection.number not in self._targets:
+            self._targets[connection.number] = self._target(connection.dial.url)
+        return self._targets[connection.number]
+
+    def _target(self, url: str) -> _Target:
         parts = urlsplit(url)
         return parts.netloc, parts.path or "/", parameters(parts.query, self.rules.volatile_query)
 
@@ -180,7 +194,7 @@ class Player:
         *place, actual = self._target(self.rules.redactor.text(url))
         settled = self._settled()
         for connection in self.recording.connections:
-            *recorded, expected = self._target(connection.dial.url)
+            *recorded, expected = self._recorded_target(connection)
             if connection.number not in settled and recorded == place and expected != actual:
                 found = different(expected, actual)
                 lines = [f"  query: {one}" for one in found]

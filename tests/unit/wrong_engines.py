@@ -472,18 +472,18 @@ def delivers_everything_at_once(patch: Patch) -> None:
 
 @wrong("a_secret_is_replaced_and_nothing_else")
 def redacts_nothing(patch: Patch) -> None:
-    patch.setattr(Redactor, "text", lambda self, text: text)
+    patch.setattr(Redactor, "_redacted", lambda self, text, fit, shown: text)
 
 
 @wrong("a_secret_is_replaced_and_nothing_else")
 def redacts_the_white_space_too(patch: Patch) -> None:
-    text = Redactor.text
-    patch.setattr(Redactor, "text", lambda self, given: text(self, given).replace(", ", ","))
+    redacted = Redactor._redacted
+    patch.setattr(Redactor, "_redacted", lambda self, *args: redacted(self, *args).replace(", ", ","))
 
 
 @wrong("a_secret_is_replaced_and_nothing_else")
 def redacts_text_only(patch: Patch) -> None:
-    patch.setattr(Redactor, "binary", lambda self, data: data)
+    patch.setattr(Redactor, "_redacted_binary", lambda self, data, measured, shown: data)
     patch.setattr(Redactor, "check", lambda self, *args, **options: None)
 
 

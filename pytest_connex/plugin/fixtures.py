@@ -304,6 +304,8 @@ def connex_proxy(request: pytest.FixtureRequest, connex_dialect: Dialect) -> Ite
             stack.enter_context(_standing_in(request, proxy.stand_ins()))
         else:
             proxy = request.getfixturevalue("_connex_proxy_of_run")
+            if request.node.stash[TRIAL].session.plan.action == "pass":  # nobody's visit has begun
+                proxy.count_anew()
             proxy.faults.renew(request.config.stash[RUN].options.seed)
             stack.callback(proxy.faults.renew)
         secure = wishes(request.node, request.config.stash[RUN].options).tls

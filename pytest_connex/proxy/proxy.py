@@ -214,9 +214,13 @@ class Proxy:
                 comes from then on.
         """
         self._visit = session, uses
+        self.count_anew()
+        self._on_loop(lambda desk: desk.visit(session, uses))
+
+    def count_anew(self) -> None:
+        """Count from nothing, and note nothing of what was."""
         self._before = self._counts()
         self.notes.clear()
-        self._on_loop(lambda desk: desk.visit(session, uses))
 
     def pause(self) -> None:
         """A shared fixture is about to be set up: what the test uses may be used by the fixture now."""

@@ -217,6 +217,7 @@ def test_each_test_has_a_count_of_its_own(project):
     project.test(COUNTED)
     project.record()
     project.run().assert_outcomes(passed=3)
+    project.run("--connex-sandbox").assert_outcomes(passed=3)
 
 
 def test_a_failure_says_why_a_client_got_no_answer(project, monkeypatch):

@@ -151,8 +151,16 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
 
 @contextmanager
 def server(talk: Callable[[ServerConnection], None], **options: Any) -> Iterator[str]:
-    """Run a server of WebSocket in threads; yields its URL."""
+    """Run a server of WebSocket in threads, each heard out at the end; yields its URL."""
     with serve(talk, "127.0.0.1", 0, **options) as running:
+        threads: list[threading.Thread] = []
+        serve_one = running.handler
+
+        def serve_in_a_known_thread(*accepted: Any) -> None:
+            threads.append(threading.current_thread())
+            serve_one(*accepted)
+
+        running.handler = serve_in_a_known_thread
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
         try:
@@ -160,6 +168,8 @@ def server(talk: Callable[[ServerConnection], None], **options: Any) -> Iterator
         finally:
             running.shutdown()
             thread.join()
+            for each in threads:  # old versions of the library do not wait for them
+                each.join()
 
 
 class Lenient:

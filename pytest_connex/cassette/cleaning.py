@@ -155,11 +155,8 @@ class Cleaning:
                     self._searched.add(text)
 
     def _check(self, what: str, content: bytes) -> None:
-        try:
-            self._redactor.check(content, self._path, 1)
-        except SecretFound as exc:
-            _, _, advice = str(exc).partition("nothing was written")
-            raise SecretFound(f"a secret was left in {what}; nothing was written{advice}", self._path) from exc
+        if reason := self._redactor.refusal(content, what):
+            raise SecretFound(reason, self._path)
 
 
 def encoding_of(headers: Fields) -> str:

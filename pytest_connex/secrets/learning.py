@@ -18,7 +18,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from .redaction import PLACEHOLDERS, Known, Redactor
+from .members import PLACEHOLDERS
+from .redaction import Known, Redactor
 
 if TYPE_CHECKING:
     from ..protocol import Dialect

@@ -10,38 +10,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypeVar, cast
+from typing import TypeVar, cast
 
 from ..errors import SecretFound
-from .leaks import LOWER, Search, is_text
-from .spellings import Spellings, has_escapes, spellings_of
+from .escapes import has_escapes
+from .leaks import Search
+from .members import Fit, Members, Shown, placeholder_of, placeholders, replace_cookies
+from .spellings import Spellings, spellings_of
+from .unwrapping import Reading, TooMuch, is_text
 
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
-PLACEHOLDERS = "connex-recorded-"
-"""So begins everything that takes the place of a secret."""
-
 _COOKIES = frozenset({"cookie", "set-cookie"})
-_FOLDED = re.compile(r"(,(?=\s*[^=;,\s]+=)|\n)")
-"""Where another cookie begins in one header: a date has a comma too, and no equals sign behind it."""
-
+_NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _BASE64_PLACEHOLDER = "UkVEQUNURUQ"
-_SPACE = r"(?:\s|\\+[nrt])*"
-
-
-class _Fit(Protocol):
-    """Makes a placeholder fit to what it replaces, with ``pad`` where more is needed."""
-
-    def __call__(self, placeholder: str, replaced: str, pad: str = ..., /) -> str:
-        """Return what takes the place of ``replaced``."""
-
 
 _Redacted = TypeVar("_Redacted")
-
-_Shown: TypeAlias = Callable[[str, str], str]
-"""Returns what takes the place of a value: of its name, and of the value as it is written."""
 
 
 class Redactor:
@@ -55,13 +40,11 @@ class Redactor:
 
     def __init__(self, values: Mapping[str, str], fields: Iterable[str] = (), headers: Iterable[str] = ()) -> None:
         self._known = Known(values)
-        self._fields = tuple(field.lower() for field in fields)
-        self._encoded_fields = tuple(field.encode() for field in self._fields)
-        in_fields = "".join(self._fields).encode()
-        self._not_in_fields = bytes(code for code in range(256) if LOWER[code] not in in_fields)
-        self._member, self._parameter = _member_pattern(self._fields), _parameter_pattern(self._fields)
-        self._headers = SECRET_HEADERS.union(self._fields, (name.lower() for name in headers))
-        self._replaced = _replaced_pattern(self._headers)
+        self._members = Members(fields)
+        names = "".join(self._members.names)
+        self._readable = Reading(names.encode(), self._members.shortest)
+        self._headers = SECRET_HEADERS.union(self._members.names, (name.lower() for name in headers))
+        self._replaced = placeholders(self._headers)
 
     @property
     def learned(self) -> int:
@@ -72,20 +55,12 @@ class Redactor:
         """Return ``text`` with every secret replaced."""
         return self._redacted(text, _as_it_is, self._shown)
 
-    def _redacted(self, text: str, fit: _Fit, shown: _Shown) -> str:
-        known, lowered = self._known, text.lower()
-        if known.may_be_in(text, lowered):
-            for spellings, placeholder in known.values:
-                text = _replace(text, lowered, spellings, placeholder, fit)
-        for field in self._fields:
-            if field in lowered:
-                text = self._member.sub(partial(_redact_member, shown, fit), text)
-                return self._parameter.sub(partial(_redact_parameter, shown, fit), text)
-        return text
+    def _redacted(self, text: str, fit: Fit, shown: Shown) -> str:
+        return self._members.replace(self._known.replace(text, fit), shown, fit)
 
     def _shown(self, name: str, value: str) -> str:
         """Return what takes the place of a value, as it is written, whose name says that it is secret."""
-        return value if self._replaced.fullmatch(value) else _placeholder(name)
+        return value if self._replaced.fullmatch(value) else placeholder_of(name)
 
     def _learn(self, name: str, value: str) -> str:
         """Return what takes the place of such a value where the server sends it."""
@@ -100,7 +75,9 @@ class Redactor:
         """
         return self._redacted_binary(data, measured, self._shown)
 
-    def _redacted_binary(self, data: bytes, measured: bool, shown: _Shown) -> bytes:
+    def _redacted_binary(self, data: bytes, measured: bool, shown: Shown) -> bytes:
+        if not (self._members.may_be_in_bytes(self._readable(data)) or self._known.search.spelled(data)):
+            return bytes(data)  # and no longer the frame that it was
         fit = _as_long if measured and not is_text(data) else _as_it_is
         return self._redacted(data.decode("utf-8", "surrogateescape"), fit, shown).encode("utf-8", "surrogateescape")
 
@@ -112,7 +89,7 @@ class Redactor:
         """Return a message, or a body, that the server sends with every secret replaced."""
         return self.thoroughly(lambda: self._redacted_payload(payload, self._learn))
 
-    def _redacted_payload(self, payload: str | bytes, shown: _Shown) -> str | bytes:
+    def _redacted_payload(self, payload: str | bytes, shown: Shown) -> str | bytes:
         if isinstance(payload, str):
             return self._redacted(payload, _as_it_is, shown)
         return self._redacted_binary(payload, True, shown)
@@ -134,15 +111,12 @@ class Redactor:
             data = "\n".join(cast(Sequence[str], payloads)).encode()
         except (TypeError, UnicodeEncodeError):
             return False
-        letters = data.translate(LOWER, self._not_in_fields)
-        if any(field in letters for field in self._encoded_fields):
+        if data.count(b"\n") >= len(payloads) or self._members.may_be_in_bytes(data):
             return False
-        if not data.isascii() and any(map(data.decode().lower().__contains__, self._fields)):
-            return False  # there are letters beyond ASCII whose other case these bytes do not show
-        if data.count(b"\n") >= len(payloads):
+        if not data.isascii() and self._members.may_be_in(data.decode()):
             return False
         search = self._known.search
-        return search.passes(data) or not (b"\\" in data or search.finds(data, separate=True))
+        return search.passes(data) or not (b"\\" in data or self.refusal(data, "", separate=True))
 
     def header(self, name: str, value: str) -> str:
         """Return the value of a header as it may be shown; of cookies, names and attributes stay."""
@@ -152,10 +126,10 @@ class Redactor:
         """Return the value of a header that the server sends."""
         return self._redacted_header(name, value, self._learn)
 
-    def _redacted_header(self, name: str, value: str, shown: _Shown) -> str:
+    def _redacted_header(self, name: str, value: str, shown: Shown) -> str:
         redacted = self._redacted(value, _as_it_is, shown)
         if name.lower() in _COOKIES:
-            return _redact_cookies(shown, name, redacted)
+            return replace_cookies(shown, name, redacted)
         if name.lower() in self._headers and all(redacted != placeholder for _, placeholder in self._known.values):
             return shown(name, redacted)
         return redacted
@@ -172,19 +146,29 @@ class Redactor:
         Raises:
             SecretFound: With ``path`` and ``line``; the message does not say the secret.
         """
-        known = self._known
-        if not known.values:
-            return
         for number, part in enumerate(data.split(b"\n") if line is None else (data,), start=line or 1):
-            if known.search.finds(part, separate):
-                raise SecretFound(
-                    f"a secret was left in this line; nothing was written{self._advice()}", path, number
-                )
+            if reason := self.refusal(part, "this line", separate):
+                raise SecretFound(reason, path, number)
+
+    def refusal(self, data: bytes, what: str, separate: bool = False) -> str:
+        """Return why ``data`` must not be written; an empty text if it may.
+
+        Args:
+            data: What is to be written.
+            what: What it is, as the sentence says it.
+            separate: Whether its lines are documents of their own.
+        """
+        try:
+            if not self._known.search.finds(data, separate):
+                return ""
+        except TooMuch as exc:
+            return f"{what} cannot be searched for secrets, because {exc}; nothing was written"
+        return f"a secret was left in {what}; nothing was written{self._advice()}"
 
     def _advice(self) -> str:
         """Say so where a secret cannot be replaced, because it is a part of what would take its place."""
         placeholders = [placeholder for _, placeholder in self._known.values]
-        placeholders += map(_placeholder, (*self._fields, *self._headers))
+        placeholders += map(placeholder_of, self._headers)
         for placeholder in placeholders:
             if any(spellings.value in placeholder for spellings, _ in self._known.values):
                 return (
@@ -210,20 +194,21 @@ class Known:
             for secret, placeholder in sorted(values.items(), key=lambda pair: -len(pair[0]))
             if secret and secret != placeholder
         )
-        spellings = [one for one, _ in self.values]
-        self.search = Search(spellings)
-        cores = (core for one in spellings for encoded in one.base64 for core in encoded.cores)
-        self._needles = tuple({*(plain for one in spellings for plain in one.plain), *cores})
-        self._digits = tuple({form.digits for one in spellings for form in one.hexadecimal})
+        self.search = Search(one for one, _ in self.values)
 
-    def may_be_in(self, text: str, lowered: str) -> bool:
-        """Tell most messages, which hold no secret, from the others: written out, because it runs for every one."""
-        if has_escapes(text):
-            return True
-        for needle in self._needles:
-            if needle in text:
-                return True
-        return any(digits in lowered for digits in self._digits)
+    def replace(self, text: str, fit: Fit) -> str:
+        """Return ``text`` with all of them replaced that it spells."""
+        for number in self.search.spelled(_as_bytes(text)):
+            text = _replace(text, *self.values[number], fit)
+        return text
+
+
+def _as_bytes(text: str) -> bytes:
+    """Return text as the bytes that it was; half of a surrogate pair, which no bytes are, as a question mark."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return _NO_BYTES.sub("?", text).encode("utf-8", "surrogateescape")
 
 
 def _as_it_is(placeholder: str, replaced: str, pad: str = "") -> str:
@@ -236,7 +221,8 @@ def _as_long(placeholder: str, replaced: str, pad: str = "-") -> str:
     return (placeholder + pad * length)[:length]
 
 
-def _replace(text: str, lowered: str, value: Spellings, placeholder: str, fit: _Fit) -> str:
+def _replace(text: str, value: Spellings, placeholder: str, fit: Fit) -> str:
+    lowered = text.lower()
     for plain in value.plain:
         text = text.replace(plain, fit(placeholder, plain))
     escapes = has_escapes(text)
@@ -256,84 +242,3 @@ def _replace(text: str, lowered: str, value: Spellings, placeholder: str, fit: _
 def _hexadecimal(text: str, separator: str) -> str:
     raw = text.encode()
     return raw.hex(separator) if separator else raw.hex()
-
-
-# --- Placeholders ----------------------------------------------------------------------------------------
-
-
-def _replaced_pattern(names: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern for a value that has been replaced as a whole, with the scheme of an authorization or not."""
-    return re.compile(rf'\s*"?(?:[A-Za-z]+ +)?{PLACEHOLDERS}(?:[a-z0-9_]+|{_any_of(tuple(names))})(?:-[0-9]+)?"?\s*')
-
-
-# --- Members and parameters --------------------------------------------------------------------------------
-
-
-def _placeholder(name: str) -> str:
-    return f"{PLACEHOLDERS}{name.lower()}"
-
-
-def _string(escape: str) -> str:
-    r"""Return a pattern for a JSON string without its closing quote.
-
-    Args:
-        escape: A pattern for the backslashes before each of its quotes: none, or ``\`` where the JSON stands
-            inside a JSON string, ``\\\`` inside two, and so on.
-    """
-    return rf'{escape}"(?:[^"\\]|(?:{escape}\\){{2}}|{escape}\\{escape}"|\\+[^"\\])*'
-
-
-def _member_pattern(fields: tuple[str, ...]) -> re.Pattern[str]:
-    """Return a pattern for a JSON member whose value is a string, a list of strings or a number."""
-    string = _string("(?P=escape)")
-    return re.compile(
-        rf'(?P<before>(?P<escape>\\*)"(?P<name>(?i:{_any_of(fields)}))(?P=escape)"{_SPACE}:{_SPACE})'
-        rf'(?P<value>{string}|\[(?:{_SPACE}{string}(?P=escape)"{_SPACE},?)+|-?[0-9][0-9.eE+-]*)'
-    )
-
-
-def _redact_member(placeholder: _Shown, fit: _Fit, match: re.Match[str]) -> str:
-    before, value, quote = match["before"], match["value"], match["escape"] + '"'
-
-    def shown(string: str) -> str:
-        written = string.removeprefix(quote)
-        return quote + fit(placeholder(match["name"], written), written)
-
-    if value.startswith("["):
-        strings = _string(re.escape(match["escape"])) + re.escape(quote)
-        return before + re.sub(strings, lambda string: shown(string[0].removesuffix(quote)) + quote, value)
-    return before + (shown(value) if value.startswith(quote) else fit("0", value, "0"))
-
-
-def _parameter_pattern(fields: tuple[str, ...]) -> re.Pattern[str]:
-    """Return a pattern for a parameter of a form or a query."""
-    return re.compile(
-        rf'(?P<before>(?:^|[?&"\s]|\\u0026)(?P<name>(?i:{_any_of(fields)}))=)'
-        r'(?P<value>(?:[^&\s"#\\]|\\+(?:/|u(?!0026)))+)'
-    )
-
-
-def _redact_parameter(placeholder: _Shown, fit: _Fit, match: re.Match[str]) -> str:
-    return match["before"] + fit(placeholder(match["name"], match["value"]), match["value"])
-
-
-def _redact_cookies(placeholder: _Shown, header: str, value: str) -> str:
-    """Return what a header with cookies shows (RFC 6265): their names, and the attributes of those that are set."""
-    if header.lower() == "cookie":
-        return ";".join(_redact_cookie(placeholder, header, pair) for pair in value.split(";"))
-    parts = _FOLDED.split(value)  # some write several into one header
-    for place in range(0, len(parts), 2):
-        pair, semicolon, attributes = parts[place].partition(";")
-        parts[place] = _redact_cookie(placeholder, header, pair) + semicolon + attributes
-    return "".join(parts)
-
-
-def _redact_cookie(placeholder: _Shown, header: str, pair: str) -> str:
-    name, equals, value = pair.partition("=")
-    if not equals:
-        return placeholder(header, pair) if pair.strip() else pair
-    return f"{name}={placeholder(name.strip(), value)}" if value.strip() else pair
-
-
-def _any_of(names: tuple[str, ...]) -> str:
-    return "|".join(map(re.escape, names))

@@ -16,8 +16,9 @@ from typing import NamedTuple
 _SURROGATES = 0x10000
 _SEPARATORS = ("", " ", ":", "-")
 _ENTITIES = {'"': "quot", "'": "apos", "&": "amp", "<": "lt", ">": "gt"}
-_PLUS = r"(?:[+-]|%(?:25)*2[Bb]|\\+u002[Bb])"
-_SLASH = r"(?:[/_]|%(?:25)*2[Ff]|\\+u002[Ff]|\\+/)"
+_PLUS = r"(?:[+-]|%(?:25)*2[Bb]|(?<!\\)\\+u002[Bb])"
+_SLASH = r"(?:[/_]|%(?:25)*2[Ff]|(?<!\\)\\+u002[Ff]|(?<!\\)\\+/)"
+_BACKSLASHES = r"\\\\*"
 _SHARED = rf"(?:[A-Za-z0-9]|{_PLUS}|{_SLASH})?"
 
 
@@ -74,18 +75,14 @@ class Spellings:
         Understood are the escapes of URLs and forms, of JSON, Python and HTML, and those of JSON, URLs and ``&``
         also where they are nested. Compiled when first needed: it takes milliseconds.
         """
-        return re.compile("".join(map(_character, self.value)))
+        first = _character(self.value[:1]).replace(_BACKSLASHES, rf"(?<!\\){_BACKSLASHES}")  # each run is read once
+        return re.compile(first + "".join(map(_character, self.value[1:])))
 
 
 @lru_cache(maxsize=4096)
 def spellings_of(secret: str) -> Spellings:
     """Return the spellings of a value; kept, because they take long to make."""
     return Spellings(secret)
-
-
-def has_escapes(text: str) -> bool:
-    """Tell whether anything in ``text`` may be escaped."""
-    return "%" in text or "\\" in text or "&" in text
 
 
 def _encodings(text: str) -> Iterator[bytes]:
@@ -125,14 +122,14 @@ def _forms(character: str) -> Iterator[str]:
     yield re.escape(character)
     for raw in _encodings(character):
         yield "".join(f"%(?:25)*{_either_case(f'{byte:02x}')}" for byte in raw)
-        yield "".join(rf"\\\\*x{_either_case(f'{byte:02x}')}" for byte in raw)
-    yield "".join(rf"\\\\*u{_either_case(f'{unit:04x}')}" for unit in _utf16_units(code))
-    yield rf"\\\\*U{_either_case(f'{code:08x}')}"
+        yield "".join(rf"{_BACKSLASHES}x{_either_case(f'{byte:02x}')}" for byte in raw)
+    yield "".join(rf"{_BACKSLASHES}u{_either_case(f'{unit:04x}')}" for unit in _utf16_units(code))
+    yield rf"{_BACKSLASHES}U{_either_case(f'{code:08x}')}"
     yield rf"&(?:amp;)*#(?:0*{code}|[xX]0*{_either_case(f'{code:x}')});"
     if character in _ENTITIES:
         yield f"&(?:amp;)*{_ENTITIES[character]};"
     if character in "\"'\\/":
-        yield rf"\\\\*{re.escape(character)}"
+        yield rf"{_BACKSLASHES}{re.escape(character)}"
     if character == " ":
         yield r"\+"
 

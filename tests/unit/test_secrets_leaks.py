@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_connex.secrets.leaks import Search
+from pytest_connex.secrets.redaction import Redactor
 from pytest_connex.secrets.spellings import Spellings
+from pytest_connex.secrets.unwrapping import MOST, MOST_FOR_EACH
 
 KEY, SECRET = "AKfYcbwXYZ0123456789abcd", 's3cr3t/with+special=chars=="ü'
 SEARCH = Search([Spellings(KEY), Spellings(SECRET)])
@@ -258,3 +260,89 @@ def test_lines_with_a_secret_do_not_pass(secret):
 def test_what_passes_holds_nothing_that_is_found(wrapped, before):
     data = before + WRAPPED[wrapped]
     assert not (SEARCH.passes(data) and SEARCH.finds(data, separate=True))
+
+
+# --- What is hard to look into -------------------------------------------------------------------------------
+
+
+MUCH = 1_000_000
+HARD = {
+    "backslashes": b'{"token":["' + b"\\" * MUCH,
+    "backslashes-before-a-letter": b"\\" * MUCH + b"u",
+    "the-key-and-backslashes": KEY[:-1].encode() + b"\\" * MUCH,
+    "escaped-quotes": b'{"token":"' + b'\\"' * MUCH,
+    "percent-signs": b"%" * MUCH,
+    "escaped-percent-signs": b"%" + b"25" * MUCH,
+    "escaped-ampersands": b"&" + b"amp;" * MUCH,
+    "an-endless-entity": b"&#" + b"0" * MUCH,
+    "names": b'"token":[' * (MUCH // 9),
+    "open-strings": b'{\\"token\\":\\"' * (MUCH // 13),
+    "parameters": b"&token=\\\\\\" * (MUCH // 10),
+    "escaped-space": b'"token":' + b"\\n" * MUCH,
+    "marks": b"\x78\x9c" * (MUCH // 2),
+    "small-gzip": gzip.compress(b"a") * (MUCH // 21),
+    "runs": b"".join(b"%032x\n" % number for number in range(2**120, 2**120 + MUCH // 100)),
+    "zeros": bytes(MUCH),
+    "base64-of-itself": b"eHh4" * (MUCH // 4),
+}
+
+
+@pytest.mark.parametrize("data", HARD.values(), ids=HARD)
+def test_nothing_takes_longer_than_its_length(data):
+    """A search that goes back, or starts over, takes hours for these."""
+    redactor = Redactor({KEY: "connex-recorded-key", SECRET: "connex-recorded-secret"}, ("token",))
+    assert redactor.refusal(data, "this") == ""
+    assert len(redactor.payload(data)) <= len(data) + len("connex-recorded-token") * data.count(b"token")
+    text = data.decode("latin-1")
+    assert redactor.text(text).startswith(text[:1])
+
+
+BOMB = gzip.compress(gzip.compress(bytes(2 * MOST)))
+DEFLATED = deflate(b"a" * 2 * MOST)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [BOMB, b"<" + BOMB, b64(BOMB), BOMB.hex().encode(), DEFLATED, zlib.compress(DEFLATED), DEFLATED * 20],
+    ids=["gzip", "behind", "base64", "hexadecimal", "deflate", "zlib", "many"],
+)
+def test_what_unpacks_to_too_much_is_refused_with_the_reason(data):
+    refusal = Redactor({KEY: "connex-recorded-key"}).refusal(data, "the answer")
+    mebibytes = (MOST + MOST_FOR_EACH * len(data)) >> 20
+    assert refusal == (
+        "the answer cannot be searched for secrets, because what is compressed or encoded in it unpacks to more than "
+        f"{mebibytes} MiB; nothing was written"
+    )
+
+
+@pytest.mark.parametrize("place", [0, 1, 3_000_000])
+def test_a_secret_is_found_deep_in_what_is_compressed(place):
+    data = random.Random(7).randbytes(place) + KEY.encode() + bytes(1000)
+    assert SEARCH.finds(gzip.compress(data))
+    assert SEARCH.finds(random.Random(8).randbytes(5000) + b"\x01" + zlib.compress(data))
+
+
+@pytest.mark.parametrize("place", [2**18 - 40, 2**18 - 12, 2**18 - 1, 2**18, 2**19 - 12])
+@pytest.mark.parametrize(
+    "spell", [str.encode, lambda text: text.encode().hex().encode(), lambda text: b64(text.encode())]
+)
+def test_a_secret_is_found_wherever_it_stands(place, spell):
+    """A long text is looked at in parts."""
+    data = b"." * place + spell(KEY) + b"." * 100
+    assert SEARCH.finds(data)
+    assert not SEARCH.finds(data.replace(spell(KEY), b""))
+
+
+@given(
+    before=st.text(), after=st.text(), secret=st.sampled_from(["a%41%62cdefgh", "ab\\u0041cdefgh", "a b&c=d%20efgh"])
+)
+def test_a_secret_with_what_looks_like_an_escape_is_found_escaped_in_part(before, after, secret):
+    search = Search([Spellings(secret)])
+    for written in (secret, quote(secret), secret[:4] + quote(secret[4:], safe=""), json.dumps(secret)[1:-1]):
+        assert search.finds((before + written + after).encode("utf-8", "surrogatepass"))
+
+
+def test_backslashes_beside_a_secret_are_read_once():
+    redactor = Redactor({KEY: "connex-recorded-key", "\\" + KEY: "connex-recorded-other"})
+    text = KEY + "\\" * MUCH
+    assert redactor.text(text) == text.replace(KEY, "connex-recorded-key")

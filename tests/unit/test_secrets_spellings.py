@@ -6,7 +6,8 @@ import base64
 
 import pytest
 
-from pytest_connex.secrets.spellings import Spellings, has_escapes
+from pytest_connex.secrets.escapes import has_escapes
+from pytest_connex.secrets.spellings import Spellings
 
 
 def test_an_ascii_value_has_one_plain_spelling():

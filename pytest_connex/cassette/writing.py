@@ -18,10 +18,13 @@ import msgspec
 
 from ..errors import CassetteError, SecretFound
 from ..secrets.redaction import Redactor
-from .events import End, Event, Header, Message
+from .events import End, Event, Header, Late, Message, Received, Sent
 
 _BATCH = 65_536
 """So many bytes are searched and written at once."""
+
+_LARGE = 4_096
+"""So many bytes of a binary message are searched as they are, which is quicker than as base64."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -225,8 +228,20 @@ class CassetteWriter(Writer):
             raise
 
     def write(self, event: Event) -> None:
-        """Write one event."""
-        self.write_line(_encoder.encode(event))
+        """Write one event.
+
+        Raises:
+            SecretFound: It, or one before it, carries a secret.
+            CassetteError: The disk does not take it.
+        """
+        line = _encoder.encode(event)
+        binary = event.binary if isinstance(event, Sent | Received | Late) else None
+        if binary is None or len(binary) < _LARGE:
+            self.write_line(line)
+        elif reason := self._redactor.refusal(binary, "this line", written=line):
+            raise SecretFound(reason, self.path, self.lines + 1)
+        else:
+            self.write_searched(line + b"\n", 1)
 
     def write_messages(self, messages: Sequence[Message]) -> None:
         """Write messages that have been searched for secrets already."""

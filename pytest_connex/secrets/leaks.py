@@ -72,6 +72,10 @@ class Search:
         found.update(self._escaped_in(data, bare))
         return sorted(found)
 
+    def shows(self, data: bytes) -> bool:
+        """Tell whether a secret is in ``data``, as it is or escaped; not in what it wraps."""
+        return self._looked_into([data])[2]
+
     def finds(self, data: bytes, separate: bool = False) -> bool:
         """Tell whether a secret is in ``data``, as it is or encoded.
 

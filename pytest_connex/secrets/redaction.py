@@ -150,16 +150,18 @@ class Redactor:
             if reason := self.refusal(part, "this line", separate):
                 raise SecretFound(reason, path, number)
 
-    def refusal(self, data: bytes, what: str, separate: bool = False) -> str:
+    def refusal(self, data: bytes, what: str, separate: bool = False, written: bytes = b"") -> str:
         """Return why ``data`` must not be written; an empty text if it may.
 
         Args:
             data: What is to be written.
             what: What it is, as the sentence says it.
             separate: Whether its lines are documents of their own.
+            written: How it is written, where it is encoded there.
         """
+        search = self._known.search
         try:
-            if not self._known.search.finds(data, separate):
+            if not search.finds(data, separate) and not search.shows(written):
                 return ""
         except TooMuch as exc:
             return f"{what} cannot be searched for secrets, because {exc}; nothing was written"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import os
 import re
@@ -20,6 +21,7 @@ from .conftest import HEADER, URL, left_in
 
 NOTHING = Redactor({})
 SECRET = "s3cr3t/with+special=chars=="
+LIKE_BASE64 = "Looks+like+base64+really"
 REDACTOR = Redactor({SECRET: "connex-recorded-secret"})
 EVENTS = [Dial(1, 0.0, URL), Open(1, 0.1), Sent(1, 0.2, "x"), Closed(1, 0.3, "client", 1000)]
 
@@ -161,12 +163,29 @@ def test_a_secret_in_the_header_is_refused_at_line_1(path):
     assert left_in(path.parent) == []
 
 
-def test_a_binary_message_with_a_secret_is_refused(path):
-    writer = CassetteWriter(path, HEADER, REDACTOR)
-    writer.write(Sent(1, 0.0, None, b"\x00\x01" + SECRET.encode() + b"\xff"))
-    with pytest.raises(SecretFound):
+@pytest.mark.parametrize("length", [99, 9_999])
+@pytest.mark.parametrize("inner", [SECRET.encode(), base64.b64decode(LIKE_BASE64)], ids=["itself", "in base64"])
+def test_a_binary_message_with_a_secret_is_refused(path, length, inner):
+    """Also one in whose base64 it stands."""
+    redactor = Redactor({SECRET: "connex-recorded-secret", LIKE_BASE64: "connex-recorded-key"})
+    writer = CassetteWriter(path, HEADER, redactor)
+    with pytest.raises(SecretFound) as caught:  # noqa: PT012, large ones are searched at once
+        writer.write(Sent(1, 0.0, None, bytes(length) + inner + b"\xff"))
         writer.flush()
+    assert caught.value.line == 2
     writer.discard()
+
+
+@pytest.mark.parametrize("length", [99, 9_999])
+def test_a_binary_message_without_one_is_written_in_its_place(path, length):
+    events = [*EVENTS[:2], Sent(1, 0.1, "a"), Sent(1, 0.2, None, bytes(length)), Sent(1, 0.2, "b"), EVENTS[-1]]
+    writer = CassetteWriter(path, HEADER, REDACTOR)
+    for event in events:
+        writer.write(event)
+    writer.finish()
+    writer.commit()
+    [connection] = Recording(path).connections
+    assert [event for _, event in connection.events()] == events[1:]
 
 
 def test_two_writers_of_one_path_in_one_process_do_not_mix(path):

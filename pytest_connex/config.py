@@ -141,6 +141,21 @@ class ConnexConfig:
         values = dict(zip(VARIABLES, (self.rest_url, self.ws_url, self.api_key, self.api_secret), strict=True))
         return [name for name in VARIABLES if name in names and not values[name]]
 
+    def placeholders(self) -> dict[str, str]:
+        """Return the credentials, each with what takes its place in recordings.
+
+        Raises:
+            ConfigError: One is too short to be replaced.
+        """
+        values = {self.api_key or "": RECORDED_KEY, self.api_secret or "": RECORDED_SECRET}
+        values.pop("", None)
+        if any(len(value) < MIN_SECRET for value in values):
+            raise ConfigError(
+                f"a key or secret has fewer than {MIN_SECRET} characters and cannot be kept out of the recording; "
+                "record with longer ones"
+            )
+        return values
+
     def half_credentials(self) -> list[str]:
         """Return the name of the unset one when exactly one of key and secret is set."""
         absent = self.missing(API_KEY, API_SECRET)

@@ -12,8 +12,6 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import TextIO
 
-from ..errors import SecretFound
-from ..secrets.redaction import Redactor
 from .events import Closed, Dial, Event, Late, Left, Open, Payload, Received, Refused, Rejected, Sent
 from .http_file import read_http
 from .places import HTTP_SUFFIX, WEBSOCKET_SUFFIX, stem_of
@@ -119,26 +117,6 @@ def summarize(path: Path) -> Summary:
     moment = _parse_moment(facts.get("recorded_at", ""))
     size = path.stat().st_size
     return Summary(path, "HTTP", moment, facts.get("source", ""), facts.get("test", ""), count, size)
-
-
-def check(path: Path, redactor: Redactor) -> None:
-    """Read a recording whole and search it for secrets.
-
-    Args:
-        path: The file.
-        redactor: Knows the secrets, and the names of members that must not hold anything but a placeholder.
-
-    Raises:
-        SecretFound: A secret is left in it.
-        CassetteError: It cannot be read.
-    """
-    summarize(path)
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            redactor.check(line, path, number)
-            text = line.decode("utf-8", "replace")
-            if redactor.text(text) != text:
-                raise SecretFound("a member that is always replaced holds its value", path, number)
 
 
 def transcript(path: Path, out: TextIO) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from ..clock import real_time
-from ..config import MIN_SECRET, RECORDED_KEY, RECORDED_SECRET, ConnexConfig
-from ..errors import CassetteError, CassetteMissing, CassetteStale
+from ..config import ConnexConfig
+from ..errors import CassetteError, CassetteMissing, CassetteStale, ConfigError
 from ..protocol import Dialect
 from ..secrets.learning import redactor_for
 from ..secrets.redaction import Redactor
@@ -419,17 +419,11 @@ class CassetteSession:
     def _placeholders(self, config: ConnexConfig) -> dict[str, str]:
         """Return the secrets of the test, and what stands in the place of each."""
         values = dict.fromkeys(self.plan.secrets, "connex-recorded-value")
-        if self.plan.action != "record":
-            return values
-        if any(0 < len(value or "") < MIN_SECRET for value in (config.api_key, config.api_secret)):
-            self.fail(
-                CassetteError(
-                    f"a key or secret has fewer than {MIN_SECRET} characters and cannot be kept out of the "
-                    "recording; record with longer ones"
-                )
-            )
-        values[config.api_key or ""] = RECORDED_KEY
-        values[config.api_secret or ""] = RECORDED_SECRET
+        if self.plan.action == "record":
+            try:
+                values |= config.placeholders()
+            except ConfigError as exc:
+                self.fail(CassetteError(str(exc)))
         return values
 
     def _order_of_tape(self) -> Order:

@@ -14,8 +14,9 @@ from typing import Annotated
 import typer
 
 from ..cassette.places import UNUSED_OPTION
-from ..config import API_KEY, API_SECRET, RECORDED_KEY, RECORDED_SECRET, read_environment
+from ..config import API_KEY, API_SECRET, live_config, read_environment
 from ..errors import CassetteError, ConfigError
+from .dialect import load_dialect
 
 app = typer.Typer(no_args_is_help=True, help="Look after recordings.")
 
@@ -61,29 +62,35 @@ def show(file: Annotated[Path, typer.Argument(help="A recording.")]) -> None:
 @app.command()
 def check(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Recordings; all of the folder where none is named.")
+        list[Path] | None, typer.Argument(help="Recordings, or folders of them; all where none is named.")
     ] = None,
     folder: Folder = _DEFAULT,
+    dialect: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:CLASS", help="Whose names of secret members and headers are meant."),
+    ] = None,
 ) -> None:
     """Read recordings whole and search them for secrets; exit with 1 if one is damaged or holds a secret.
 
-    The secrets are those of the environment and of .env, and whatever stands in members that are always replaced.
+    The secrets are those of the environment and of .env, whatever stands in members, headers and cookies that are
+    always replaced, and what is learned from there.
     """
-    from ..cassette.library import check as check_recording
+    from ..cassette.auditing import audit
     from ..protocol import Dialect
-    from ..secrets.redaction import Redactor
+    from ..secrets.learning import redactor_for
 
     try:
         values = read_environment(Path(".env"))
+        config = live_config({name: values[name] for name in (API_KEY, API_SECRET) if name in values})
+        redactor = redactor_for(load_dialect(dialect) if dialect else Dialect(), config.placeholders())
     except ConfigError as exc:
         _fail("check", str(exc))
-    secrets = {values.get(API_KEY, ""): RECORDED_KEY, values.get(API_SECRET, ""): RECORDED_SECRET}
-    redactor = Redactor(secrets, Dialect().secret_fields)
-    paths = files or _recordings(folder)
+    named = [path for file in files or () for path in (_recordings(file) if file.is_dir() else [file])]
+    paths = named if files else _recordings(folder)
     bad = 0
     for path in paths:
         try:
-            check_recording(path, redactor)
+            audit(path, redactor)
         except CassetteError as exc:
             typer.echo(str(exc), err=True)
             bad += 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from .. import GENERATOR
-from ..config import API_KEY, API_SECRET, MIN_SECRET, RECORDED_KEY, RECORDED_SECRET, ConnexConfig
+from ..config import API_KEY, API_SECRET, ConnexConfig
 from ..errors import ConfigError
 from ..protocol import Dialect
 
@@ -67,13 +67,7 @@ def redactor_of(config: ConnexConfig) -> Redactor:
     """
     from ..secrets.learning import redactor_for
 
-    if any(0 < len(value or "") < MIN_SECRET for value in (config.api_key, config.api_secret)):
-        raise ConfigError(
-            f"a key or secret has fewer than {MIN_SECRET} characters and cannot be kept out of the recording; record "
-            "with longer ones"
-        )
-    values = {config.api_key or "": RECORDED_KEY, config.api_secret or "": RECORDED_SECRET}
-    return redactor_for(Dialect(), values)
+    return redactor_for(Dialect(), config.placeholders())
 
 
 def facts(source: str, command: str, moment: datetime) -> dict[str, str]:

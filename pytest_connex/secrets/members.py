@@ -41,8 +41,12 @@ def placeholder_of(name: str) -> str:
 
 
 def placeholders(names: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern for a value that has been replaced as a whole, with the scheme of an authorization or not."""
-    return re.compile(rf'\s*"?(?:[A-Za-z]+ +)?{PLACEHOLDERS}(?:[a-z0-9_]+|{_any_of(tuple(names))})(?:-[0-9]+)?"?\s*')
+    """Return a pattern for a value that has been replaced as a whole.
+
+    It may be behind the scheme of an authorization, and in binary data be filled up to the length of what was there.
+    """
+    name = f"(?:[a-z0-9_]+|{_any_of(tuple(names))})"
+    return re.compile(rf'\s*"?(?:[A-Za-z]+ +)?{PLACEHOLDERS}{name}(?:-[0-9]+)?-*"?\s*')
 
 
 class Members:

@@ -119,7 +119,7 @@ def test_a_damaged_recording_and_a_secret_are_told_with_file_and_line(recorded):
     assert (ran.exit_code, ran.stdout) == (1, "2 checked, 2 damaged or with secrets\n")
     assert ran.stderr.splitlines() == [
         f"{HTTP}:{last}: the recording is truncated: its last line must be the version",
-        f"{WS}:4: a secret was left in this line; nothing was written",
+        f"{WS}:4: a secret was left in this line",
     ]
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pytest_connex.cassette.auditing import audit
 from pytest_connex.cassette.events import Closed, Late, Left
 from pytest_connex.cassette.library import (
     Summary,
-    check,
     recorded_at,
     recordings_in,
     source_of,
@@ -219,7 +219,7 @@ def test_a_foreign_recording_is_read_too(http):
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 def test_a_good_recording_passes(request, kind):
-    check(request.getfixturevalue(kind), REDACTOR)
+    audit(request.getfixturevalue(kind), REDACTOR)
 
 
 def test_a_secret_value_is_found_with_its_line(http, websocket):
@@ -227,7 +227,7 @@ def test_a_secret_value_is_found_with_its_line(http, websocket):
     http.write_text(HTTP.replace("/v1/order", f"/v1/order?x={SECRET}"))
     for path, line in ((websocket, 4), (http, 22)):
         with pytest.raises(SecretFound, match="a secret was left in this line") as caught:
-            check(path, REDACTOR)
+            audit(path, REDACTOR)
         assert (caught.value.path, caught.value.line) == (path, line)
         assert SECRET not in str(caught.value)
 
@@ -237,7 +237,7 @@ def test_a_member_that_was_not_replaced_is_found_with_its_line(http, websocket):
     http.write_text(HTTP.replace('{"n": 1}', '{"secret": "abc"}'))
     for path, line in ((websocket, 4), (http, 19)):
         with pytest.raises(SecretFound, match="a member that is always replaced holds its value") as caught:
-            check(path, REDACTOR)
+            audit(path, REDACTOR)
         assert (caught.value.path, caught.value.line) == (path, line)
 
 
@@ -245,17 +245,17 @@ def test_members_that_hold_placeholders_pass(http, websocket):
     placed = '{\\"token\\":\\"connex-recorded-token\\"}'
     websocket.write_text(websocket.read_text().replace('"one"', f'"{placed}"'))
     http.write_text(HTTP.replace('{"n": 1}', '{"secret": "connex-recorded-secret"}'))
-    check(websocket, REDACTOR)
-    check(http, REDACTOR)
+    audit(websocket, REDACTOR)
+    audit(http, REDACTOR)
 
 
-@pytest.mark.parametrize("read", [check, transcript])
+@pytest.mark.parametrize("read", [audit, transcript])
 def test_a_damaged_recording_is_refused_with_its_line(http, websocket, read):
     websocket.write_text(websocket.read_text().replace('"event":"sent"', '"event":"seen"', 1))
     http.write_text(HTTP.replace("    method: POST\n", ""))
     for path, line in ((websocket, 4), (http, 18)):
         with pytest.raises(CassetteError) as caught:
-            read(path, REDACTOR if read is check else io.StringIO())
+            read(path, REDACTOR if read is audit else io.StringIO())
         assert type(caught.value) is CassetteError
         assert (caught.value.path, caught.value.line) == (path, line)
 
@@ -263,7 +263,7 @@ def test_a_damaged_recording_is_refused_with_its_line(http, websocket, read):
 def test_a_missing_recording_is_refused(tmp_path):
     for name in ("test_y.ws.jsonl", "test_z.yaml"):
         with pytest.raises(CassetteError, match="No such file"):
-            check(tmp_path / name, REDACTOR)
+            audit(tmp_path / name, REDACTOR)
 
 
 # --- Where a recording is from -----------------------------------------------------------------------------

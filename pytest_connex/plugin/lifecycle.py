@@ -80,13 +80,16 @@ def begin(item: pytest.Item, known: dict[str, Any]) -> Trial:
     item.stash[OUTCOMES] = []
     item.stash[_HELD] = None
     item.stash[_UNDONE] = ExitStack()
-    item.config.stash[ACTIVE] = trial
     ending.open()
     return trial
 
 
 def open_recordings(item: pytest.Item, trial: Trial) -> None:
-    """Block the network, and read or begin the recordings of a test."""
+    """Block the network, and read or begin the recordings of a test.
+
+    What clients ask counts for it from then on, not before: a client that an earlier test has left behind may ask
+    while they are being read.
+    """
     run = item.config.stash[RUN]
     if run.options.mode == "recorded":
         block = blocked(allowed_hosts(item), run.options.allow_uvloop, trial.session.fail)
@@ -94,6 +97,7 @@ def open_recordings(item: pytest.Item, trial: Trial) -> None:
     elif trial.session.plan.action == "record":
         item.stash[_UNDONE].enter_context(nothing_around(run.addresses, trial.session.fail))
     trial.session.open()
+    item.config.stash[ACTIVE] = trial
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

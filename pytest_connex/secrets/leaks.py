@@ -31,8 +31,7 @@ _REMEMBERED = 10_000
 """So many short runs of what may be base64 are remembered that hold nothing: most are names, and come again."""
 
 _ESCAPING = b"%\\& "
-"""What begins an escape, or a space, which forms write in two ways: a secret with any of these may be escaped so that
-undoing it does not lead back to the secret."""
+"""What begins an escape, or a space, which forms write in two ways."""
 
 _SHARED = 8
 """So many characters at each end of a secret may be taken for a part of an escape that begins, or ends, beside it."""
@@ -51,8 +50,7 @@ class Search:
         digits = [(form, number) for number, secret in enumerate(self._secrets) for form in _digits(secret)]
         self._forms, self._of_form = Matcher(form for form, _ in forms), [number for _, number in forms]
         self._digits, self._of_digits = Matcher(form for form, _ in digits), [number for _, number in digits]
-        awkward = {number for number, secret in enumerate(self._secrets) if {*_ESCAPING} & {*secret.value.encode()}}
-        self._awkward = {number: _bare(self._secrets[number].value.encode())[_SHARED:-_SHARED] for number in awkward}
+        self._awkward = dict(_awkward(self._secrets))
         self._quoted = any('\\"' in secret.value for secret in self._secrets)
         self._harmless: set[bytes] = set()
         self.readable = Reading(b"".join(form for form, _ in forms), min((len(form) for form, _ in forms), default=1))
@@ -144,6 +142,18 @@ def _digits(secret: Spellings) -> Iterator[bytes]:
     for form in secret.hexadecimal:
         if not form.separator:
             yield form.digits.encode()
+
+
+def _awkward(secrets: Sequence[Spellings]) -> Iterator[tuple[int, bytes]]:
+    """Yield the numbers of secrets that may be escaped so that undoing it does not lead back to them.
+
+    With each comes what is in the text in any case then.
+    """
+    for number, secret in enumerate(secrets):
+        if not secret.value.isascii():  # one character may be written in Latin-1, the next one in UTF-8
+            yield number, b""
+        elif {*_ESCAPING} & {*secret.value.encode()}:
+            yield number, _bare(secret.value.encode())[_SHARED:-_SHARED]
 
 
 def _digits_in(data: bytes) -> bytes:

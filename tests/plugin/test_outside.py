@@ -52,6 +52,60 @@ def test_a_thread_that_was_left_behind_is_refused_and_spoils_no_test(project):
     project.run().assert_outcomes(passed=3)
 
 
+BEFORE_IT_BEGINS = """
+import pytest
+import requests
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+known, refused = [], []
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup():
+    for config in known:
+        refused.append(requests.get(config.rest_url + "/v1/nobody").status_code)
+        try:
+            connect(config.ws_url)
+        except InvalidStatus as exc:
+            refused.append(exc.response.status_code)
+    return (yield)
+
+@pytest.fixture(autouse=True)
+def learns(connex_config):
+    yield
+    known[:] = [connex_config]
+"""
+
+BOTH_KINDS = """
+import requests
+from websockets.sync.client import connect
+
+def said(config):
+    assert requests.get(config.rest_url + "/v1/status").status_code == 401
+    with connect(config.ws_url) as ws:
+        ws.send('{"action": "ping", "id": 7}')
+        assert "pong" in ws.recv(timeout=20)
+
+def test_a(connex_config):
+    said(connex_config)
+
+def test_b(connex_config):
+    said(connex_config)
+
+def test_c_was_not_asked_in_between():
+    from conftest import refused
+    assert refused == [503, 503] * 2
+"""
+
+
+def test_what_is_asked_while_the_recordings_of_a_test_are_read_belongs_to_nobody(project):
+    """As by a thread that the test before has left behind."""
+    project.pytester.makeconftest(BEFORE_IT_BEGINS)
+    project.test(BOTH_KINDS)
+    project.record().assert_outcomes(passed=3)
+    project.run().assert_outcomes(passed=3)
+
+
 OPEN = """
 import pytest
 import requests

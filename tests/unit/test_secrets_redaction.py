@@ -107,6 +107,16 @@ def test_a_secret_is_replaced_in_every_encoding(encoding, secret):
     assert redacted.endswith('>", "price": 1.10}')
 
 
+@pytest.mark.parametrize("secret", ["gehe1m-\xe9\u9375\"'\\&<>+/=%x", "ä\\u00e4%41&amp;b"])
+@pytest.mark.parametrize(
+    "spell", [ascii, lambda text: json.dumps(ascii(text)), lambda text: quote(text[:3]) + text[3:]]
+)
+def test_a_secret_is_replaced_with_each_character_escaped_in_its_own_way(secret, spell):
+    redactor = Redactor({secret: PLACEHOLDER})
+    assert refuses(redactor, spell(secret).encode())
+    assert PLACEHOLDER in redactor.text(spell(secret))
+
+
 @pytest.mark.parametrize("encoding", [name for name in ENCODINGS if "base64" not in name and "hex" not in name])
 def test_a_spelled_secret_becomes_exactly_its_placeholder(encoding):
     encoded = ENCODINGS[encoding](SECRET)

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from ..errors import CassetteError, SecretFound
 from ..secrets.redaction import Redactor
 from .cleaning import encoding_of
-from .events import Closed, Dial, Event, Late, Open, Payload, Received, Refused, Rejected, Sent
+from .events import Closed, Dial, Event, Late, Open, Payload, Received, Refused, Rejected, Sent, fields
 from .exchange import Fields, Interaction
 from .http_file import interaction_of, read_http
 from .inflation import ENCODINGS, inflated
 from .library import summarize
 from .places import WEBSOCKET_SUFFIX
 from .store import Recording
-
-_Pairs: TypeAlias = Iterable[tuple[str, str | list[str]]]
 
 
 class _Part(NamedTuple):
@@ -84,11 +82,11 @@ def _parts_of_event(event: Event, line: int, redactor: Redactor) -> Iterator[_Pa
     match event:
         case Dial(url=url, headers=headers):
             yield _Part("the URL of a dial", url, redactor.text(url), line)
-            yield from _parts_of_headers("a dial", headers.items(), redactor.header, line)
+            yield from _parts_of_headers("a dial", fields(headers), redactor.header, line)
         case Open(headers=headers):
-            yield from _parts_of_headers("the answer to a dial", headers.items(), redactor.heard_header, line)
+            yield from _parts_of_headers("the answer to a dial", fields(headers), redactor.heard_header, line)
         case Rejected(headers=headers, payload=payload):
-            yield from _parts_of_headers("the answer to a dial", headers.items(), redactor.heard_header, line)
+            yield from _parts_of_headers("the answer to a dial", fields(headers), redactor.heard_header, line)
             yield _Part("the answer to a dial", payload, redactor.heard(payload), line)
         case Closed(reason=text) | Refused(message=text):
             yield _Part("the end of a connection", text, redactor.text(text), line)
@@ -120,11 +118,10 @@ def _parts_of_interaction(interaction: Interaction, path: Path, redactor: Redact
 
 
 def _parts_of_headers(
-    what: str, headers: _Pairs, redacted: Callable[[str, str], str], line: int | None = None
+    what: str, headers: Iterable[tuple[str, str]], redacted: Callable[[str, str], str], line: int | None = None
 ) -> Iterator[_Part]:
     for name, value in headers:
-        for text in [value] if isinstance(value, str) else value:
-            yield _Part(f"the header {name} of {what}", text, redacted(name, text), line)
+        yield _Part(f"the header {name} of {what}", value, redacted(name, value), line)
 
 
 def _readable(body: bytes, headers: Fields, path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 Method, origin and path must be the same. Parameters of a query or of a form may come in any order, and values of
 volatile ones may be anything; other bodies are compared as messages are (:mod:`~pytest_connex.cassette.matching`).
+Of the headers those matter that :mod:`~pytest_connex.cassette.credentials` tells.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..config import origin
+from .credentials import ANY_HEADERS, HeaderRules
 from .exchange import HttpRequest, values
 from .generated import advice, generated
 from .matching import Difference, differences, fingerprint
@@ -38,13 +40,15 @@ class Matching:
     Attributes:
         volatile_query: Names of parameters of the query whose values differ in every run.
         volatile_body: Dotted paths of members of bodies, and names of parameters of forms, of which the same is true.
+        headers: Which headers matter.
     """
 
     volatile_query: Collection[str]
     volatile_body: Collection[str]
+    headers: HeaderRules = ANY_HEADERS
 
     def key(self, request: HttpRequest) -> Hashable:
-        """Return what is equal for two requests just when they match."""
+        """Return what is equal for two requests just when they match, but for their headers."""
         form = self._form(request)
         body = fingerprint(_body_of(request), self.volatile_body) if form is None else form
         return request.method, origin(request.url), _path(request), self._parameters(request), body
@@ -74,6 +78,8 @@ class Matching:
                 yield Miss(part, f"expected {expected}, actual {found}")
         if query := different(self._parameters(recorded), self._parameters(actual)):
             yield Miss("query", "; ".join(map(str, query)))
+        if headers := self.headers.misses(recorded.headers, actual.headers):
+            yield Miss("headers", "; ".join(headers))
         if body := self._body(recorded, actual):
             yield Miss("body", "; ".join(map(str, body)))
 

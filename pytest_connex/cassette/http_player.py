@@ -8,7 +8,7 @@ client each part of the answer when it is :meth:`~Played.due`: the head, the pie
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -183,14 +183,25 @@ class HttpPlayer:
         asked = self._cleaning.request(request, upstream)
         key = self._rules.matching.key(asked)
         with self.order.moving():
-            places = self._places.get(key)
-            if places:
-                place = places.popleft()
+            place = self._fitting(self._places.get(key, ()), asked)
+            if place is not None:
+                self._places[key].remove(place)
                 self._played[place] = True
                 self.order.ask(place)
                 interaction = self._interactions[place]
                 return Played(interaction, self.order, place, self._echoes(interaction.request, asked))
             raise self._verdict_on(asked)
+
+    def _fitting(self, places: Iterable[int], asked: HttpRequest) -> int | None:
+        """Return the first interaction with the headers of a request, or with some of them; None where none has."""
+        rules, some = self._rules.matching.headers, None
+        for place in places:
+            recorded = self._interactions[place].request.headers
+            if rules.are_equal(recorded, asked.headers):
+                return place
+            if some is None and not rules.misses(recorded, asked.headers):
+                some = place
+        return some
 
     def _echoes(self, recorded: HttpRequest, asked: HttpRequest) -> Echoes:
         """Remember what a request has in the place of recorded values."""

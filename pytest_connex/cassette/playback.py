@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from ..errors import CassetteMismatch
 from ..secrets.redaction import Redactor
 from .causality import Order
+from .credentials import ANY_HEADERS, HeaderRules
 from .events import Answer, Closed, Late, Left, Open, Payload, Received, Sent
 from .generated import advice, generated
 from .matching import Difference, differences, fingerprint
@@ -30,6 +31,7 @@ class Rules:
         again: The command that records the test again, for messages.
         echoed: Dotted paths of volatile members that the server repeats.
         volatile_query: Names of parameters in the URL of a dial whose values differ in every run.
+        headers: Which headers of a dial matter.
     """
 
     volatile: Collection[str]
@@ -38,6 +40,7 @@ class Rules:
     again: str = ""
     echoed: Collection[str] = ()
     volatile_query: Collection[str] = ()
+    headers: HeaderRules = ANY_HEADERS
 
 
 class Waiting(NamedTuple):

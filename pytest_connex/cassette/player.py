@@ -16,14 +16,15 @@ was dialled first. A tentative claim is held all the while, so that two playback
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from ..errors import CassetteMismatch, CassetteUnplayed
 from .causality import Order
 from .echoes import Distinctive, Echoes
-from .events import Answer, Open, Payload
+from .events import Answer, Open, Payload, fields
+from .exchange import Fields
 from .generated import advice, generated
 from .matching import fingerprint
 from .parameters import Parameters, different, made_up, parameters
@@ -59,29 +60,36 @@ class Player:
         self._fingerprints: dict[int, Hashable] = {}
         self._targets: dict[int, _Target] = {}
 
-    def dial(self, url: str, subprotocols: Collection[str] = ()) -> Playback:
+    def dial(self, url: str, subprotocols: Collection[str] = (), headers: Iterable[tuple[str, str]] = ()) -> Playback:
         """Answer a dial of ``url``, with the host that recordings carry.
+
+        Args:
+            url: That.
+            subprotocols: What the client offers.
+            headers: Those that the client adds to the handshake.
 
         Raises:
             CassetteMismatch: No recorded connection is left that fits.
         """
         with self.order.moving():
-            return self._dial(url, list(subprotocols))
+            shown = [(name, self.rules.redactor.header(name, value)) for name, value in headers]
+            return self._dial(url, list(subprotocols), shown)
 
-    def _dial(self, url: str, offered: list[str]) -> Playback:
+    def _dial(self, url: str, offered: list[str], headers: Fields) -> Playback:
         settled = self._settled()
         targets = {self._target(url), self._target(self.rules.redactor.text(url))}
-        candidates = [
-            self._track(connection)
+        fitting = [
+            connection
             for connection in self.recording.connections
             if connection.number not in settled
             and not connection.dial.of
             and self._recorded_target(connection) in targets
             and connection.dial.subprotocols == offered
         ]
+        candidates = list(map(self._track, self._with_headers(fitting, headers)))
         playback = Playback(self, candidates)
         if not self._place(playback, set()):
-            raise self._no_candidate(url, offered)
+            raise self._no_candidate(url, offered, self._lacking(fitting, headers))
         chosen = playback.track.connection.answer
         same = [track for track in candidates if _same_answer(track.connection.answer, chosen)]
         self.narrow(playback, same)
@@ -165,6 +173,22 @@ class Player:
                     f"{left} received messages were never read on connection {connection.number}",
                 )
 
+    def _with_headers(self, fitting: list[RecordedConnection], headers: Fields) -> list[RecordedConnection]:
+        """Return those that were dialled with these headers; where there are none, those with some of them."""
+        rules = self.rules.headers
+        if not rules.same and not headers and not any(connection.dial.headers for connection in fitting):
+            return fitting
+        recorded = [(connection, list(fields(connection.dial.headers))) for connection in fitting]
+        equal = [connection for connection, known in recorded if rules.are_equal(known, headers)]
+        return equal or [connection for connection, known in recorded if not rules.misses(known, headers)]
+
+    def _lacking(self, fitting: list[RecordedConnection], headers: Fields) -> str:
+        """Say which headers a dial lacks that fits else."""
+        for connection in fitting:
+            if misses := self.rules.headers.misses(list(fields(connection.dial.headers)), headers):
+                return "".join(f"\n  headers: {miss}" for miss in misses)
+        return ""
+
     def _track(self, connection: RecordedConnection) -> Track:
         return Track(connection, Echoes(self.rules.echoed, self._tape), self.order.limits)
 
@@ -242,14 +266,14 @@ class Player:
         else:
             self.order.stand(connection, track.standing())
 
-    def _no_candidate(self, url: str, subprotocols: list[str]) -> CassetteMismatch:
+    def _no_candidate(self, url: str, subprotocols: list[str], lacking: str) -> CassetteMismatch:
         recorded = "".join(
             f"\n  line {connection.line}: {connection.dial.url} {connection.dial.subprotocols or ''}"
             for connection in self.recording.connections[:10]
         )
         return CassetteMismatch(
             f"no recorded connection is left for {self.rules.redactor.text(url)} {subprotocols or ''}\n"
-            f"recorded are:{recorded or ' none'}{self._hint(url)}\n{self.rules.again}",
+            f"recorded are:{recorded or ' none'}{lacking or self._hint(url)}\n{self.rules.again}",
             self.recording.path,
             self.recording.connections[-1].line if self.recording.connections else 1,
         )

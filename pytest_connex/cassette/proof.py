@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from ..errors import CassetteError
 from .causality import Order
-from .events import Dial, Payload, Sent
+from .events import Dial, Payload, Sent, fields
 from .exchange import Interaction
 from .http_file import read_interactions
 from .http_player import HttpPlayer, HttpRules, Played
@@ -153,7 +153,7 @@ class _Trial:
                 raise CassetteError(f"connection {dial.conn} does not go on with that of {dial.of}", self._path)
             self._playbacks[dial.conn] = joined
         else:
-            self._playbacks[dial.conn] = self._player.dial(dial.url, dial.subprotocols)
+            self._playbacks[dial.conn] = self._player.dial(dial.url, dial.subprotocols, list(fields(dial.headers)))
 
     def _send(self, sent: Sent) -> None:
         playback = self._playbacks[sent.conn]

@@ -27,6 +27,7 @@ from .stamps import TapeClock
 
 if TYPE_CHECKING:
     from .causality import Order
+    from .credentials import HeaderRules
     from .events import Event, Message
     from .exchange import Interaction
     from .http_player import HttpPlayer, HttpRules
@@ -59,6 +60,7 @@ class Plan:
         strict: Whether every received message must be read.
         pace: What recorded intervals are multiplied with; 0 delivers at once what is due.
         volatile: Dotted paths of members, and names of parameters, that differ in every run, besides the dialect's.
+        match_headers: Names of headers that must hold what they held when they were recorded.
         baseline: Where the recordings are that those of this run are compared with, or None.
         kept: Recordings that a run would replace, and leaves alone because of their source, which is the value.
     """
@@ -77,6 +79,7 @@ class Plan:
     strict: bool = False
     pace: float = 0.0
     volatile: tuple[str, ...] = ()
+    match_headers: tuple[str, ...] = ()
     baseline: Path | None = None
     kept: Mapping[Path, str] = field(default_factory=dict)
 
@@ -444,6 +447,7 @@ class CassetteSession:
             again=self.plan.again,
             echoed=(*dialect.echoed_paths, *self.plan.volatile),
             volatile_query=(*dialect.volatile_query, *self.plan.volatile),
+            headers=self._header_rules(),
         )
 
     def _http_rules(self) -> HttpRules:
@@ -451,10 +455,16 @@ class CassetteSession:
         from .http_player import HttpRules
 
         _, dialect, upstreams = self._settings()
-        volatile = self.plan.volatile
-        matching = Matching((*dialect.volatile_query, *volatile), (*dialect.volatile_body, *volatile))
+        volatile, headers = self.plan.volatile, self._header_rules()
+        matching = Matching((*dialect.volatile_query, *volatile), (*dialect.volatile_body, *volatile), headers)
         echoed = (*dialect.echoed_paths, *volatile)
         return HttpRules(matching, self._known_redactor(), _as_http(upstreams), self.plan.again, echoed)
+
+    def _header_rules(self) -> HeaderRules:
+        from .credentials import HeaderRules
+
+        same = frozenset(name.lower() for name in self.plan.match_headers)
+        return HeaderRules(self._known_redactor().credentials, same)
 
     def _made_recorder(self) -> Recorder:
         from .events import FORMAT, VERSION, Header

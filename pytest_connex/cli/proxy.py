@@ -62,6 +62,10 @@ def proxy(
             metavar="PATH", help="With --replay: a member or parameter that differs in every run, dotted; repeatable."
         ),
     ] = None,
+    match_header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="With --replay: a header that must hold what it held; repeatable."),
+    ] = None,
     pace: Annotated[
         float,
         typer.Option(min=0, help="With --replay: recorded intervals are multiplied with this; 0 drops them."),
@@ -103,6 +107,7 @@ def proxy(
             secrets=secrets,
             again=f"record it: connex proxy --record {shlex.quote(str(stem))} --rewrite",
             volatile=tuple(volatile or ()),
+            match_headers=tuple(match_header or ()),
             pace=pace,
             strict=strict,
         )

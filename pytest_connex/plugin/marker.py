@@ -20,6 +20,7 @@ _WANTED = {
     "pace": '"instant", "recorded", or a number that the recorded intervals are multiplied with',
     "clock": " or ".join(f'"{clock}"' for clock in CLOCKS),
     "volatile": "a list of dotted paths",
+    "match_headers": "a list of names of headers",
     "tls": "True or False",
 }
 
@@ -33,6 +34,7 @@ class Wishes:
         pace: What the recorded intervals are multiplied with; 0 delivers at once what is due.
         virtual: Whether the test runs on a virtual clock.
         volatile: Dotted paths of members that differ in every run, besides those of the dialect.
+        match_headers: Names of headers that must hold what they held when they were recorded.
         tls: Whether ``connex_proxy`` gives URLs of TLS.
     """
 
@@ -40,6 +42,7 @@ class Wishes:
     pace: float
     virtual: bool
     volatile: tuple[str, ...]
+    match_headers: tuple[str, ...]
     tls: bool
 
 
@@ -67,6 +70,7 @@ def wishes(item: pytest.Item, options: RunOptions) -> Wishes:
         pace=asked.get("pace", options.pace),
         virtual=asked.get("clock", options.clock) == "virtual",
         volatile=asked.get("volatile", ()),
+        match_headers=asked.get("match_headers", options.match_headers),
         tls=asked.get("tls", options.tls),
     )
 
@@ -102,5 +106,6 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "pace": _pace,
     "clock": _clock,
     "volatile": _paths,
+    "match_headers": _paths,
     "tls": _flag,
 }

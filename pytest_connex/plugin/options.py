@@ -47,6 +47,7 @@ class RunOptions:
         stale: What becomes of an older one.
         pace: What recorded intervals are multiplied with on replay; 0 delivers at once what is due.
         clock: Whether asynchronous tests run on the ``real`` clock or on a ``virtual`` one.
+        match_headers: Names of headers that must hold what they held when they were recorded.
     """
 
     mode: Mode
@@ -65,6 +66,7 @@ class RunOptions:
     verify: bool = False
     verify_report: Path | None = None
     tls: bool = False
+    match_headers: tuple[str, ...] = ()
 
 
 class _Setting(NamedTuple):
@@ -147,6 +149,10 @@ def read_pace(text: str) -> float:
     return value
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
+
+
 def _folder(text: str) -> Path:
     if not text.strip():
         raise ValueError("a folder")
@@ -166,6 +172,9 @@ _SETTINGS = (
     _Setting("stale_cassette", "warn", _one_of(STALE_POLICIES), "what becomes of a stale recording: warn or fail"),
     _Setting("pace", "instant", read_pace, "how fast recordings replay: instant, recorded, or a factor"),
     _Setting("clock", "real", _one_of(CLOCKS), "the clock of asynchronous tests: real or virtual"),
+    _Setting(
+        "match_headers", "", _names, "headers that must hold on replay what they held, separated by spaces or commas"
+    ),
     _Setting(
         "allow_uvloop",
         "false",
@@ -255,6 +264,7 @@ def read(config: pytest.Config) -> RunOptions:
         seed=values["sandbox_seed"],
         interval=values["sandbox_interval"],
         tls=values["tls"],
+        match_headers=values["match_headers"],
         client={name: values[name] for name in _CLIENT},
         verify=verify,
         verify_report=report,

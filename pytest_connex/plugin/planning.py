@@ -56,6 +56,7 @@ def _planned(item: pytest.Item, run: Run, stem: Path) -> Plan:
         strict=asked.strict,
         pace=asked.pace,
         volatile=asked.volatile,
+        match_headers=asked.match_headers,
     )
 
 

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, Literal, Protocol
 from weakref import WeakSet
 
-from websockets.datastructures import Headers
 from websockets.frames import Close, Opcode
 from websockets.http11 import Request, Response
 
@@ -22,7 +21,7 @@ from ..cassette.recorder import Pairs
 from ..clock import time_of
 from .endpoint import REPLAYABLE, Behaviour, Endpoint
 from .frames import Broken, Control, Incoming
-from .upstream import Reach, Upstream, reach
+from .upstream import Reach, Upstream, added_headers, reach
 
 _TURNS = 3
 """How many turns of the loop the end of a connection takes."""
@@ -410,9 +409,8 @@ class RelayDialler:
             url: What the client dials.
             dial: The keyword arguments of ``websockets.connect``.
         """
-        headers = [(name, str(value)) for name, value in Headers(dial.get("additional_headers") or {}).raw_items()]
         now = self._now or partial(time_of, asyncio.get_running_loop())
-        conn = self._recorder.dial(now(), url, dial.get("subprotocols") or (), headers)
+        conn = self._recorder.dial(now(), url, dial.get("subprotocols") or (), added_headers(dial))
         relay = Relay(self._recorder, conn, url, dial, self._reach, now)
         self._relays.add(relay)
         return relay

@@ -20,6 +20,7 @@ from ..clock import Timer, time_of
 from ..errors import CassetteError, CassetteExhausted, CassetteMismatch, ReplayAborted
 from .endpoint import REPLAYABLE, Behaviour, Endpoint, Manners, State
 from .frames import Broken
+from .upstream import added_headers
 
 MISMATCH_CODE = 4900
 EXHAUSTED_CODE = 4901
@@ -389,7 +390,7 @@ class ReplayDialler:
     def behaviour(self, url: str, dial: dict[str, Any]) -> Behaviour:
         """Claim a recorded connection."""
         try:
-            playback = self.player.dial(url, dial.get("subprotocols") or ())
+            playback = self.player.dial(url, dial.get("subprotocols") or (), added_headers(dial))
         except CassetteMismatch as exc:
             self._verdict(exc)
             return Verdict(exc)

@@ -22,6 +22,7 @@ from websockets.protocol import State as HandshakeState
 from websockets.uri import parse_uri
 
 from ..cassette.events import NotText, Payload
+from ..cassette.exchange import Fields
 from ..clock import Timer
 from .endpoint import SILENT
 from .frames import FrameReader, Head, Incoming, client_frame
@@ -54,6 +55,11 @@ _DEFLATE = ClientPerMessageDeflateFactory(
 
 Reach: TypeAlias = Callable[[Callable[[], asyncio.Protocol], str, dict[str, Any]], Awaitable[Any]]
 """Connects a protocol to the server of a URL; the last argument are the options of the dial."""
+
+
+def added_headers(dial: dict[str, Any]) -> Fields:
+    """Return the headers that a client adds to a handshake, of the arguments of its dial."""
+    return [(name, str(value)) for name, value in Headers(dial.get("additional_headers") or {}).raw_items()]
 
 
 class Hearer(Protocol):
@@ -129,7 +135,7 @@ class Upstream(asyncio.Protocol):
             max_size=None,
             logger=SILENT,
         )
-        self._headers = Headers(options.get("additional_headers") or {})
+        self._headers = Headers(added_headers(options))
         self._user_agent: str | None = options.get("user_agent_header", USER_AGENT)
         self._head: Head | None = Head()
         self._reader = FrameReader(masked=False)

@@ -47,6 +47,11 @@ class Redactor:
         self._replaced = placeholders(self._headers)
 
     @property
+    def credentials(self) -> frozenset[str]:
+        """Names of headers whose values are secret, in lower case, but for cookies: those expire."""
+        return self._headers - _COOKIES
+
+    @property
     def learned(self) -> int:
         """How many values it has learned since it was made: none."""
         return 0

@@ -260,8 +260,8 @@ def test_a_message_that_does_not_match_any_more_is_found(studio, monkeypatch):
     studio.sent(studio.dial(), "hello")
     sent = Player.dial
 
-    def expecting(self, url, subprotocols=()):
-        playback = sent(self, url, subprotocols)
+    def expecting(self, *asked):
+        playback = sent(self, *asked)
         for track in playback.tracks:
             track.expected = (track.expected[0], replace_text(track.expected[1]))
         return playback

@@ -126,6 +126,19 @@ def test_one_upstream_is_enough_and_the_other_says_so(sandbox, tmp_path):
     assert (answer.status_code, answer.text) == (502, "no upstream for REST is configured\n")
 
 
+def test_a_header_that_is_named_must_hold_what_it_held(sandbox, tmp_path):
+    headers = authentication(sandbox.api_key, sandbox.api_secret)
+    with proxy("--record", "tape", folder=tmp_path, **variables(sandbox)) as process:
+        process.get("/v1/status", **headers, **{"X-Account": "main"})
+        process.stop()
+    with proxy("--replay", "tape", "--match-header", "X-Account", folder=tmp_path, lines=6) as process:
+        missed = process.get("/v1/status", **headers, **{"X-Account": "other"})
+        served = process.get("/v1/status", **headers, **{"X-Account": "main"})
+        process.stop()
+    assert (missed.status_code, served.status_code) == (501, 200)
+    assert "headers: x-account: expected main, actual other" in missed.text
+
+
 def test_what_is_not_recorded_is_told_and_the_next_client_is_served(sandbox, tmp_path):
     with proxy("--record", "tape", folder=tmp_path, **variables(sandbox)) as process:
         process.get("/v1/status", **authentication(sandbox.api_key, sandbox.api_secret))
@@ -134,7 +147,7 @@ def test_what_is_not_recorded_is_told_and_the_next_client_is_served(sandbox, tmp
         missed = process.get("/v1/other")
         with pytest.raises(InvalidStatus) as caught:
             process.converse(1)
-        served = process.get("/v1/status")
+        served = process.get("/v1/status", **authentication(sandbox.api_key, sandbox.api_secret))
         code, said = process.stop()
     assert (missed.status_code, served.status_code, code) == (501, 200, 1)
     assert caught.value.response.status_code == 501

@@ -84,7 +84,8 @@ def test_a_value_that_cannot_be_used_is_refused_with_what_can(name, value, expec
 
 def test_an_argument_that_does_not_exist_is_refused_with_those_that_do():
     assert refusal_of({"strikt": True}) == (
-        "test_x.py::test_y: the marker connex has no 'strikt': choose from strict, pace, clock, volatile, tls"
+        "test_x.py::test_y: the marker connex has no 'strikt': choose from strict, pace, clock, volatile, "
+        "match_headers, tls"
     )
 
 
@@ -110,7 +111,9 @@ def test_a_value_that_means_nothing_counts_too():
 
 
 def test_what_the_closest_does_not_say_comes_from_the_next():
-    assert ask({"strict": True}, {"pace": 3}, {"clock": "virtual", "pace": 4}) == Wishes(True, 3.0, True, (), False)
+    assert ask({"strict": True}, {"pace": 3}, {"clock": "virtual", "pace": 4}) == Wishes(
+        True, 3.0, True, (), (), False
+    )
 
 
 def test_a_marker_that_is_overruled_is_read_all_the_same():
@@ -132,14 +135,16 @@ def test_of_function_class_and_module_the_closest_counts(pytester):
         """,
         "test_it",
     )
-    assert wishes(item, OPTIONS) == Wishes(strict=True, pace=2.0, virtual=False, volatile=("ref",), tls=False)
+    assert wishes(item, OPTIONS) == Wishes(
+        strict=True, pace=2.0, virtual=False, volatile=("ref",), match_headers=(), tls=False
+    )
 
 
 @pytest.mark.parametrize("marks", [[], [{}]], ids=["no marker", "an empty one"])
 def test_what_no_marker_says_comes_from_the_options(marks):
-    assert ask(*marks) == Wishes(strict=False, pace=0.0, virtual=False, volatile=(), tls=False)
+    assert ask(*marks) == Wishes(strict=False, pace=0.0, virtual=False, volatile=(), match_headers=(), tls=False)
     assert ask(*marks, options=replace(OPTIONS, pace=2.0, clock="virtual", tls=True)) == Wishes(
-        False, 2.0, True, (), True
+        False, 2.0, True, (), (), True
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import yaml
 from websockets.sync.server import ServerConnection, serve
@@ -86,6 +87,7 @@ class Upstream:
         self._serve = serve or self._answer_all
         self._background = BackgroundLoop("upstream")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._transports: WeakSet[asyncio.WriteTransport] = WeakSet()
 
     def __enter__(self) -> Upstream:
         self._background.start()
@@ -112,12 +114,16 @@ class Upstream:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for transport in self._transports:  # closing waits for clients that do not read
+            transport.abort()
+        await hear()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self._transports.add(writer.transport)
         try:
             with suppress(asyncio.IncompleteReadError, ValueError, ConnectionError, asyncio.CancelledError):
                 await self._serve(reader, writer)

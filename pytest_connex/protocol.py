@@ -301,6 +301,10 @@ class Dialect:
     def decode(self, text: str | bytes) -> JSON:
         """Return the message that travelled as ``text``: the inverse of :meth:`encode`.
 
+        Recordings ask it how a binary message reads that is neither JSON nor compressed JSON (MessagePack, protobuf,
+        SBE): what it returns is compared, given back to the client with its own values, and searched for members
+        that are secret. The recording keeps the bytes.
+
         Raises:
             DataFormatError: It is none.
         """

@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
+from ..packing import unpacked
 from .events import Payload
-from .matching import Number, below, read_json
+from .matching import Decode, Number, below, nothing, said
 
 DISTINCTIVE = 8
 """Strings of this many characters and numbers of this many digits are given back wherever they stand, over REST and
@@ -56,6 +57,14 @@ class Distinctive:
         """Return what stands for a recorded value in this run; None where that is not known."""
         return self._now.get(_text(value))
 
+    def put_into(self, data: bytes) -> bytes:
+        """Return binary data with the values of this run, where they are as long: it may say how long things are."""
+        for before, now in self._now.items():
+            old, new = before.encode(), now.encode()
+            if len(old) == len(new):
+                data = data.replace(old, new)
+        return data
+
     def concerns(self, text: str) -> bool:
         """Tell whether a text may hold one of the values."""
         known = tuple(self._now)
@@ -68,9 +77,11 @@ class Echoes:
     Args:
         paths: Dotted paths of the members that a client makes up, with positions in arrays or without.
         tape: What is known of the whole tape, by its other connections and requests.
+        decode: Reads binary messages that are no JSON.
     """
 
-    def __init__(self, paths: Collection[str], tape: Distinctive | None = None) -> None:
+    def __init__(self, paths: Collection[str], tape: Distinctive | None = None, decode: Decode = nothing) -> None:
+        self._decode = decode
         self._paths = frozenset(paths)
         self._names = _quoted_names(self._paths)
         self._tape = Distinctive() if tape is None else tape
@@ -83,13 +94,11 @@ class Echoes:
 
     def learn(self, recorded: Payload, sent: Payload) -> None:
         """Remember what ``sent`` has in place of the values that ``recorded`` has."""
-        if not self._paths or not (isinstance(recorded, str) and isinstance(sent, str)):
+        if not self._paths or (recorded == sent and not self):
             return
-        if recorded == sent and not self:
-            return
-        before, now = read_json(recorded), read_json(sent)
+        before, now = said(recorded, self._decode), said(sent, self._decode)
         if before is not None and now is not None:
-            self.note(_made_up(before[0], now[0], "", "", self._paths))
+            self.note(_made_up(before.document, now.document, "", "", self._paths))
 
     def note(self, made_up: Iterable[MadeUp]) -> None:
         """Remember values that the client made up."""
@@ -111,9 +120,12 @@ class Echoes:
             payload: The message.
             whole: Whether it is one. In a part of one, only what is distinctive is given back: places are unknown.
         """
-        if isinstance(payload, bytes) or not self._concerns(payload):
-            return payload
-        return "".join(self._written(payload, whole))
+        if isinstance(payload, str):
+            return "".join(self._written(payload, whole)) if self._concerns(payload) else payload
+        if (packed := unpacked(payload)) is None:
+            return self._distinctive.put_into(self._tape.put_into(payload))
+        text = self.apply(packed.text, whole)
+        return payload if text == packed.text else packed.repacked(str(text))
 
     def _concerns(self, text: str) -> bool:
         if "\\" in text or any(name in text for name in self._names):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass
-from email.message import Message
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,7 +16,8 @@ from ..config import origin
 from .credentials import ANY_HEADERS, HeaderRules
 from .exchange import HttpRequest, values
 from .generated import advice, generated
-from .matching import Difference, differences, fingerprint
+from .matching import Difference, compared, differences, fingerprint, print_of
+from .multipart import parts_of, separator_of
 from .parameters import Parameters, different, parameters
 
 _FORM = "application/x-www-form-urlencoded"
@@ -49,8 +49,14 @@ class Matching:
 
     def key(self, request: HttpRequest) -> Hashable:
         """Return what is equal for two requests just when they match, but for their headers."""
-        form = self._form(request)
-        body = fingerprint(_body_of(request), self.volatile_body) if form is None else form
+        body: Hashable = self._form(request)
+        if body is None:
+            parts = parts_of(request)
+            body = (
+                fingerprint(_body_of(request), self.volatile_body)
+                if parts is None
+                else print_of(parts, self.volatile_body)
+            )
         return request.method, origin(request.url), _path(request), self._parameters(request), body
 
     def misses(self, recorded: HttpRequest, actual: HttpRequest) -> list[Miss]:
@@ -87,7 +93,8 @@ class Matching:
         forms = self._form(recorded), self._form(actual)
         if forms[0] is not None and forms[1] is not None:
             return different(forms[0], forms[1])
-        return differences(_body_of(recorded), _body_of(actual), self.volatile_body)
+        parts = compared(parts_of(recorded), parts_of(actual), self.volatile_body)
+        return differences(_body_of(recorded), _body_of(actual), self.volatile_body) if parts is None else parts
 
     def _parameters(self, request: HttpRequest) -> Parameters:
         return parameters(urlsplit(request.url).query, self.volatile_query)
@@ -100,7 +107,9 @@ class Matching:
 
 
 def is_form(request: HttpRequest) -> bool:
-    """Tell whether the body of a request is a form."""
+    """Tell whether the body of a request is a form; some clients say so of JSON."""
+    if request.body.lstrip()[:1] in (b"{", b"["):
+        return False
     return any(kind.partition(";")[0].strip().lower() == _FORM for kind in values(request.headers, "content-type"))
 
 
@@ -115,19 +124,9 @@ def _origin(request: HttpRequest) -> str:
 def _body_of(request: HttpRequest) -> str | bytes:
     """Return a body as it is compared: text where it is that, and the parts of a multipart separated as always."""
     body = request.body
-    if (separator := _separator(request)) is not None:
+    if (separator := separator_of(request)) is not None:
         body = body.replace(separator, b"connex-boundary")
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError:
         return body
-
-
-def _separator(request: HttpRequest) -> bytes | None:
-    """Return what a client made up to separate the parts of its body; None where that has no parts."""
-    for value in values(request.headers, "content-type"):
-        if value.lower().lstrip().startswith("multipart/"):
-            message = Message()
-            message["Content-Type"] = value
-            return (message.get_boundary() or "").encode("latin-1", "replace") or None
-    return None

@@ -12,6 +12,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import TextIO
 
+from ..packing import unpacked
 from .events import Closed, Dial, Event, Late, Left, Open, Payload, Received, Refused, Rejected, Sent
 from .http_file import read_http
 from .places import HTTP_SUFFIX, WEBSOCKET_SUFFIX, stem_of
@@ -169,7 +170,10 @@ def _described(event: Event) -> str:
 
 
 def _shown(payload: Payload) -> str:
-    return repr(payload) if isinstance(payload, bytes) else payload
+    if isinstance(payload, str):
+        return payload
+    packed = unpacked(payload)
+    return repr(payload) if packed is None else f"({packed.form}) {packed.text}"
 
 
 def _unusual(closed: Closed) -> Iterator[str]:

@@ -1,19 +1,28 @@
 """Telling whether what the client sends is what the recording says it sent.
 
 JSON is compared by value: the order of keys does not matter, numbers must be written the same (``1.10`` is
-not ``1.1``), and members at volatile paths may hold anything. What is not JSON must be the same to the byte.
+not ``1.1``), and members at volatile paths may hold anything. So is JSON behind a prefix, as Socket.IO writes it
+(``42["a", 1]``), JSON line by line, JSON as bytes or compressed, and whatever else the dialect can read. What is none
+of these must be the same to the byte.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Hashable
+import re
+from collections.abc import Callable, Collection, Hashable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
+from ..packing import unpacked
 from .events import Payload
 
 _Document: TypeAlias = Any
+
+Decode: TypeAlias = Callable[[bytes], Any]
+"""Reads a binary message; raises anything where it cannot."""
+
+_BEHIND = re.compile(r"(?P<prefix>[A-Za-z0-9][^\[{\"\n]{0,99}?)(?P<json>[\[{].*)", re.DOTALL)
 
 
 class Difference(NamedTuple):
@@ -33,7 +42,70 @@ class Number(NamedTuple):
     written: str
 
 
-def differences(expected: Payload, actual: Payload, volatile: Collection[str] = ()) -> list[Difference]:
+class Said(NamedTuple):
+    """What a message says.
+
+    Attributes:
+        form: How it says so: two messages of different forms differ.
+        document: What, with numbers as :class:`Number`.
+    """
+
+    form: Hashable
+    document: _Document
+
+
+def nothing(data: bytes) -> Any:
+    """Read no binary message."""
+    raise ValueError("nobody knows how to read it")
+
+
+def said(payload: Payload, decode: Decode = nothing) -> Said | None:
+    """Return what a message says; None where it can only be compared to the byte.
+
+    Args:
+        payload: The message.
+        decode: Reads binary messages that are no JSON.
+    """
+    if isinstance(payload, str):
+        return _said_by_text(payload)
+    if (packed := unpacked(payload)) is not None:
+        inner = _said_by_text(packed.text)
+        return inner and Said((packed.form, inner.form), inner.document)
+    try:
+        return Said("decoded", _as_json(decode(payload)))
+    except Exception:  # noqa: BLE001, whatever a decoder of somebody else raises for what it does not know
+        return None
+
+
+def _said_by_text(text: str) -> Said | None:
+    if (document := read_json(text)) is not None:
+        return Said("json", document[0])
+    if (behind := _BEHIND.fullmatch(text)) and (document := read_json(behind["json"])) is not None:
+        return Said(("behind", behind["prefix"]), document[0])
+    lines = text.splitlines()
+    if len(lines) < 2 or not text.startswith(("{", "[")):
+        return None
+    documents = [read_json(line) for line in lines if line.strip()]
+    return Said("lines", [one[0] for one in documents if one]) if all(documents) else None
+
+
+def _as_json(value: Any) -> _Document:
+    """Return what somebody else has decoded as it would be if it had been read from JSON."""
+    match value:
+        case None | bool() | str() | Number():
+            return value
+        case Mapping():
+            return {str(name): _as_json(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_as_json(inner) for inner in value]
+        case bytes() | bytearray() | memoryview():
+            return f"bytes {bytes(value).hex()}"
+    return Number(str(value))
+
+
+def differences(
+    expected: Payload, actual: Payload, volatile: Collection[str] = (), decode: Decode = nothing
+) -> list[Difference]:
     """Return where ``actual`` differs from ``expected``; nothing when it matches.
 
     Args:
@@ -41,24 +113,33 @@ def differences(expected: Payload, actual: Payload, volatile: Collection[str] = 
         actual: The message the client sent.
         volatile: Dotted paths whose values do not count. A path may name positions in arrays (``args.0.ts``) or leave
             all of them out (``args.ts``), which means every one.
+        decode: Reads binary messages that are no JSON.
     """
-    if expected == actual:
+    if expected == actual and isinstance(expected, str) == isinstance(actual, str):
         return []
-    if isinstance(expected, str) and isinstance(actual, str):
-        left, right = read_json(expected), read_json(actual)
-        if left is not None and right is not None:
-            with suppress(RecursionError):
-                return _compare(left[0], right[0], "", "", frozenset(volatile))
-    return [Difference("", _show(expected), _show(actual))]
+    found = compared(said(expected, decode), said(actual, decode), volatile)
+    return [Difference("", _show(expected), _show(actual))] if found is None else found
 
 
-def fingerprint(payload: Payload, volatile: Collection[str] = ()) -> Hashable:
+def compared(expected: Said | None, actual: Said | None, volatile: Collection[str]) -> list[Difference] | None:
+    """Return where what two messages say differs; None where they say it in different ways, or in no known one."""
+    if expected is not None and actual is not None and expected.form == actual.form:
+        with suppress(RecursionError):
+            return _compare(expected.document, actual.document, "", "", frozenset(volatile))
+    return None
+
+
+def fingerprint(payload: Payload, volatile: Collection[str] = (), decode: Decode = nothing) -> Hashable:
     """Return what is equal for two messages just when there are no :func:`differences` between them."""
-    if not isinstance(payload, str) or (document := read_json(payload)) is None:
-        return payload
+    known = said(payload, decode)
+    return payload if known is None else print_of(known, volatile)
+
+
+def print_of(known: Said, volatile: Collection[str]) -> Hashable:
+    """Return what is equal for two messages just when they say the same in the same way."""
     # Flat, because comparing and hashing what is nested has a limit of depth: each entry says how many follow.
-    flat: list[Hashable] = []
-    left: list[tuple[_Document, str, str]] = [(document[0], "", "")]
+    flat: list[Hashable] = [known.form]
+    left: list[tuple[_Document, str, str]] = [(known.document, "", "")]
     while left:
         value, path, key = left.pop()
         if key in volatile or path in volatile:

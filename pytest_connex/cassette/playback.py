@@ -12,7 +12,7 @@ from .causality import Order
 from .credentials import ANY_HEADERS, HeaderRules
 from .events import Answer, Closed, Late, Left, Open, Payload, Received, Sent
 from .generated import advice, generated
-from .matching import Difference, differences, fingerprint
+from .matching import Decode, Difference, differences, fingerprint, nothing
 from .store import Recording
 from .track import Track
 
@@ -32,6 +32,7 @@ class Rules:
         echoed: Dotted paths of volatile members that the server repeats.
         volatile_query: Names of parameters in the URL of a dial whose values differ in every run.
         headers: Which headers of a dial matter.
+        decode: Reads binary messages that are no JSON.
     """
 
     volatile: Collection[str]
@@ -41,6 +42,7 @@ class Rules:
     echoed: Collection[str] = ()
     volatile_query: Collection[str] = ()
     headers: HeaderRules = ANY_HEADERS
+    decode: Decode = nothing
 
 
 class Waiting(NamedTuple):
@@ -261,7 +263,8 @@ class Playback:
             expected = self.tracks[0].expected
             return self.tracks if expected and not self._differences(expected[1], message) else []
         rules = self._player.rules
-        actual = {fingerprint(form, rules.volatile) for form in (message, rules.redactor.payload(message))}
+        forms = message, rules.redactor.payload(message)
+        actual = {fingerprint(form, rules.volatile, rules.decode) for form in forms}
         return [
             track
             for track in self.tracks
@@ -270,10 +273,10 @@ class Playback:
 
     def _differences(self, expected: Sent | Late, message: Payload) -> list[Difference]:
         rules = self._player.rules
-        if not differences(expected.payload, message, rules.volatile):
+        if not differences(expected.payload, message, rules.volatile, rules.decode):
             return []
         redacted = rules.redactor.payload(message)
-        return differences(expected.payload, redacted, rules.volatile)
+        return differences(expected.payload, redacted, rules.volatile, rules.decode)
 
     def _mismatch(self, track: Track, message: Payload) -> CassetteMismatch:
         path, rules = self._player.recording.path, self._player.rules

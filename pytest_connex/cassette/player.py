@@ -107,9 +107,7 @@ class Player:
         with self.order.moving():
             for connection in self.recording.connections:
                 if (connection.dial.of, connection.dial.number) == (fixture, number):
-                    playback = Playback(
-                        self, [Track(connection, Echoes(self.rules.echoed, self._tape), self.order.limits)]
-                    )
+                    playback = Playback(self, [self._track(connection)])
                     if self._place(playback, set()):
                         playback.answer = connection.answer
                         return playback
@@ -122,7 +120,7 @@ class Player:
     def fingerprint(self, line: int, payload: Payload) -> Hashable:
         """Return that of a recorded message; kept, because every connection that has a choice asks for it."""
         if line not in self._fingerprints:
-            self._fingerprints[line] = fingerprint(payload, self.rules.volatile)
+            self._fingerprints[line] = fingerprint(payload, self.rules.volatile, self.rules.decode)
         return self._fingerprints[line]
 
     def held_by(self, playback: Playback) -> Track:
@@ -190,7 +188,8 @@ class Player:
         return ""
 
     def _track(self, connection: RecordedConnection) -> Track:
-        return Track(connection, Echoes(self.rules.echoed, self._tape), self.order.limits)
+        echoes = Echoes(self.rules.echoed, self._tape, self.rules.decode)
+        return Track(connection, echoes, self.order.limits)
 
     def _learn(self, playback: Playback, url: str) -> None:
         """Remember what a dial has in the place of recorded values, for whichever of its connections it is."""

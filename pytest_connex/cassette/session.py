@@ -448,6 +448,7 @@ class CassetteSession:
             echoed=(*dialect.echoed_paths, *self.plan.volatile),
             volatile_query=(*dialect.volatile_query, *self.plan.volatile),
             headers=self._header_rules(),
+            decode=dialect.decode,
         )
 
     def _http_rules(self) -> HttpRules:

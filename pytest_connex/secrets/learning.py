@@ -15,7 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from .members import PLACEHOLDERS
@@ -55,7 +55,7 @@ def redactor_for(
     """
     headers = (dialect.key_header, dialect.secret_header)
     fresh = (*dialect.volatile_paths, *dialect.volatile_query, *dialect.volatile_body, *volatile)
-    return LearningRedactor(values, dialect.secret_fields, headers, fresh, learned, told)
+    return LearningRedactor(values, dialect.secret_fields, headers, fresh, learned, told, dialect.decode)
 
 
 class LearningRedactor(Redactor):
@@ -68,6 +68,7 @@ class LearningRedactor(Redactor):
         fresh: Names of those whose values differ in every message, as signatures do: nobody repeats them.
         learned: What others have learned already, each with its placeholder.
         told: Told each value that is learned, and its placeholder.
+        decode: Reads binary messages; raises anything where it cannot.
     """
 
     def __init__(
@@ -78,9 +79,10 @@ class LearningRedactor(Redactor):
         fresh: Iterable[str] = (),
         learned: Mapping[str, str] | None = None,
         told: Callable[[str, str], None] = lambda value, placeholder: None,
+        decode: Callable[[bytes], Any] = bytes.decode,
     ) -> None:
         self._learned = dict(learned or {})
-        super().__init__({**values, **self._learned}, fields, headers)
+        super().__init__({**values, **self._learned}, fields, headers, decode)
         self._all = {**values, **self._learned}
         self._fresh = frozenset(path.rpartition(".")[2].lower() for path in fresh)
         self._told = told

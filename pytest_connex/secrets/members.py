@@ -7,7 +7,7 @@ no text takes longer than its length.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Protocol, TypeAlias
 
@@ -73,6 +73,23 @@ class Members:
     def may_be_in_bytes(self, data: bytes) -> bool:
         """Tell whether any of the names is in ``data``: letters beyond ASCII in the same case only."""
         return self._known.is_any_in(data.lower())
+
+    def of(self, document: object) -> Iterator[tuple[str, object]]:
+        """Yield the name and the value of each of these members in a document, at any depth, where there is any."""
+        waiting = [document]
+        while waiting:
+            match waiting.pop():
+                case Mapping() as members:
+                    for name, value in members.items():
+                        if str(name).lower() in self.names:
+                            listed = value if isinstance(value, list | tuple) else [value]
+                            yield from (
+                                (str(name), each) for each in listed if each not in (None, "", b"", True, False)
+                            )
+                        else:
+                            waiting.append(value)
+                case list() | tuple() as items:
+                    waiting += items
 
     def replace(self, text: str, shown: Shown, fit: Fit) -> str:
         """Return ``text`` with their values replaced."""

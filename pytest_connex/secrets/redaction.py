@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from ..errors import SecretFound
+from ..packing import unpacked
 from .escapes import has_escapes
 from .leaks import Search
 from .members import Fit, Members, Shown, placeholder_of, placeholders, replace_cookies
@@ -36,9 +37,18 @@ class Redactor:
         values: Secret values, each with the placeholder that takes its place.
         fields: Names of members and parameters whose values are secret whatever they are; in any case.
         headers: Names of headers whose values are secret whatever they are, besides the usual ones.
+        decode: Reads binary messages; raises anything where it cannot.
     """
 
-    def __init__(self, values: Mapping[str, str], fields: Iterable[str] = (), headers: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, str],
+        fields: Iterable[str] = (),
+        headers: Iterable[str] = (),
+        decode: Callable[[bytes], Any] = bytes.decode,
+    ) -> None:
+        self._decode = decode
+        self._irreplaceable = ""
         self._known = Known(values)
         self._members = Members(fields)
         names = "".join(self._members.names)
@@ -97,7 +107,26 @@ class Redactor:
     def _redacted_payload(self, payload: str | bytes, shown: Shown) -> str | bytes:
         if isinstance(payload, str):
             return self._redacted(payload, _as_it_is, shown)
-        return self._redacted_binary(payload, True, shown)
+        packed = unpacked(payload)
+        if packed is not None and packed.form != "bytes":
+            text = self._redacted(packed.text, _as_it_is, shown)
+            return bytes(payload) if text == packed.text else packed.repacked(text)
+        data = self._redacted_binary(payload, True, shown)
+        return data if packed is not None or not self._members.names else self._without_members(data, shown)
+
+    def _without_members(self, data: bytes, shown: Shown) -> bytes:
+        """Return a binary message with the values of secret members replaced that somebody can read in it."""
+        try:
+            document = self._decode(data)
+        except Exception:  # noqa: BLE001, whatever a decoder of somebody else raises for what it does not know
+            return data
+        for name, value in self._members.of(document):
+            raw = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+            if not isinstance(raw, bytes) or raw not in data:
+                self._irreplaceable = name
+            else:
+                data = data.replace(raw, _in_its_place(shown(name, raw.decode("utf-8", "replace")), raw))
+        return data
 
     def thoroughly(self, redact: Callable[[], _Redacted]) -> _Redacted:
         """Return what ``redact`` returns once it learns nothing more: its end may tell of its beginning."""
@@ -164,6 +193,12 @@ class Redactor:
             separate: Whether its lines are documents of their own.
             written: How it is written, where it is encoded there.
         """
+        if self._irreplaceable:
+            return (
+                f"the member {self._irreplaceable!r} of a binary message is secret by its name, and its value does "
+                "not stand there as text, so that it cannot be replaced; nothing was written. Where it is no secret, "
+                "have secret_fields of the dialect leave it out"
+            )
         search = self._known.search
         try:
             if not search.finds(data, separate) and not search.shows(written):
@@ -226,6 +261,10 @@ def _as_long(placeholder: str, replaced: str, pad: str = "-") -> str:
     """Return a placeholder that has as many bytes as what it replaces."""
     length = len(replaced.encode("utf-8", "surrogateescape"))
     return (placeholder + pad * length)[:length]
+
+
+def _in_its_place(placeholder: str, raw: bytes) -> bytes:
+    return placeholder.encode().ljust(len(raw), b"-")[: len(raw)]
 
 
 def _replace(text: str, value: Spellings, placeholder: str, fit: Fit) -> str:

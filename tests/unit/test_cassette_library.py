@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -296,3 +297,13 @@ def test_the_first_lines_say_what_a_recording_was_made_from(tmp_path, name, text
 
 def test_a_recording_that_is_not_there_was_made_from_nothing(tmp_path):
     assert source_of(tmp_path / "x.yaml") == ""
+
+
+def test_what_binary_messages_hold_is_shown(tmp_path):
+    tape = Tape().connection(("sent", gzip.compress(b'{"op": 1}')), ("received", b"[1]"), ("received", b"\x82\xff"))
+    lines = transcript_of(write_tape(tmp_path / "test_y.ws.jsonl", tape)).splitlines()
+    assert [line.partition("  1  ")[2].partition(" ")[2] for line in lines[3:6]] == [
+        '(gzip) {"op": 1}',
+        "(bytes) [1]",
+        r"b'\x82\xff'",
+    ]

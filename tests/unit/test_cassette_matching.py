@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -132,7 +136,14 @@ def test_every_place_that_differs_is_found(expected, actual, found):
         (b"\x00\x01", b"\x00\x02"),
         (b"ping", "ping"),
         ("ping", b"ping"),
-        (b'{"a": 1}', b'{"a":1}'),
+        (b'\xff{"a": 1}', b'\xff{"a":1}'),
+        ('42["a", 1]', '43["a", 1]'),
+        ('42["a", 1]', '["a", 1]'),
+        ('{"a": 1}\n{"b": 2}', '[{"a": 1}, {"b": 2}]'),
+        ('{"a": 1}\n{"b": 2', '{"a":1}\n{"b":2'),
+        (gzip.compress(b'{"a": 1}'), b'{"a": 1}'),
+        (gzip.compress(b'{"a": 1}'), zlib.compress(b'{"a": 1}')),
+        (b"1", b"1 "),
         ('{"a": 1, "a": 2}', '{"a": 2}'),
         ('{"a": 1, "a": 2}', '{"a":1,"a":2}'),
         ('{"b": [{"a": 2}]}', '{"b": [{"a": 1, "a": 2}]}'),
@@ -261,3 +272,62 @@ def test_deeply_nested_messages_have_fingerprints_that_can_be_compared(depth):
     known = {fingerprint(deep): 1}
     assert (fingerprint(spelled) in known) is (differences(deep, spelled) == [])
     assert fingerprint(deep.replace("1", "2")) not in known
+
+
+# --- Other forms -------------------------------------------------------------------------------------------
+
+
+def deflate(data: bytes, flush: int = zlib.Z_FINISH) -> bytes:
+    compressor = zlib.compressobj(wbits=-15)
+    return compressor.compress(data) + compressor.flush(flush)
+
+
+FORMS = {
+    "bytes": str.encode,
+    "gzip": lambda text: gzip.compress(text.encode()),
+    "zlib": lambda text: zlib.compress(text.encode()),
+    "deflate": lambda text: deflate(text.encode()),
+    "a flushed stream": lambda text: deflate(text.encode(), zlib.Z_SYNC_FLUSH),
+    "Socket.IO": lambda text: f'42["order", {text}]',
+    "Socket.IO with an acknowledgement": lambda text: f'42/private,13["order",{text}]',
+    "SockJS": lambda text: f"a[{text}]",
+    "lines": lambda text: f'{{"op": "login"}}\n{text}\r\n\n',
+    "lines in gzip": lambda text: gzip.compress(f'{{"op": "login"}}\n{text}\n'.encode()),
+    "MessagePack": lambda text: b"\xc1" + text.encode(),
+}
+
+
+def decode(data: bytes) -> Any:
+    if data[0] != 0xC1:
+        raise LookupError(data)
+    return json.loads(data[1:], parse_float=Decimal) | {"at": Decimal("1.10"), "raw": b"\xff", "both": (1, 2)}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_json_in_any_form_is_compared_by_value(form):
+    recorded, same = form('{"id": 7, "args": [{"px": 1.10}]}'), form('{"args":[{"px":1.10}],"id":7}')
+    other = form('{"id": 7, "args": [{"px": 1.2}]}')
+    assert differences(recorded, same, decode=decode) == []
+    assert fingerprint(recorded, decode=decode) == fingerprint(same, decode=decode)
+    [found] = differences(recorded, other, decode=decode)
+    assert (found.path.removeprefix("1.").removeprefix("0."), found.expected, found.actual) == (
+        "args.0.px",
+        "1.10",
+        "1.2",
+    )
+    assert fingerprint(recorded, decode=decode) != fingerprint(other, decode=decode)
+    assert differences(recorded, other, [found.path], decode) == []
+    assert fingerprint(recorded, [found.path], decode) == fingerprint(other, [found.path], decode)
+
+
+@pytest.mark.parametrize("names", [["args.px"], ["order.args.px", "args.px"]])
+def test_a_path_need_not_say_the_line_or_the_position(names):
+    for form in (FORMS["lines"], FORMS["Socket.IO"], FORMS["bytes"]):
+        assert not differences(form('{"args": [{"px": 1}]}'), form('{"args": [{"px": 2}]}'), names)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_the_same_as_themselves_and_differ_from_others(data):
+    assert differences(data, data) == []
+    assert differences(data, data + b"x") != []
+    assert fingerprint(data) != fingerprint(data + b"x")

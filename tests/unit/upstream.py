@@ -191,7 +191,8 @@ class Lenient:
 class Stage:
     """One test's recordings, and what a proxy makes of them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, dialect: Dialect | None = None) -> None:
+        self._dialect = dialect or Dialect()
         self.stem = folder / "test_y"
         self.session: CassetteSession
 
@@ -207,7 +208,7 @@ class Stage:
             if action == "replay"
             else ConnexConfig(rest_url=rest, ws_url=ws, api_key=KEY, api_secret=SECRET)
         )
-        settings = Settings(config, Dialect(), all_upstreams(config, {}))
+        settings = Settings(config, self._dialect, all_upstreams(config, {}))
         plan = Plan(
             action,
             "tests/test_x.py::test_y",

@@ -21,6 +21,7 @@ _FOLDED = re.compile(r"(,(?=\s*[^=;,\s]+=)|\n)")
 
 _SPACE = r"(?:\s|\\++[nrt])*+"
 _PAST_SPACE, _PAST_COLON, _PAST_COMMA = (re.compile(_SPACE + more) for more in ("", f":{_SPACE}", f",?{_SPACE}"))
+_USERINFO = re.compile(r"(?P<before>:\\*+/\\*+/[^\s/?#@:\"\\]*+:)(?P<value>[^\s/?#@\"\\]++)(?=@)")
 _NUMBER = re.compile(r"-?[0-9][0-9.eE+-]*+")
 
 
@@ -162,6 +163,13 @@ def _listed(text: str, start: int, quote: str) -> Iterator[tuple[int, int]]:
 
 def _parameter(shown: Shown, fit: Fit, match: re.Match[str]) -> str:
     return match["before"] + fit(shown(match["name"], match["value"]), match["value"])
+
+
+def replace_passwords(text: str, shown: Shown, fit: Fit) -> str:
+    """Return ``text`` with the passwords replaced that stand in URLs before the host (RFC 3986)."""
+    if "@" not in text:
+        return text
+    return _USERINFO.sub(lambda match: match["before"] + fit(shown("password", match["value"]), match["value"]), text)
 
 
 def replace_cookies(shown: Shown, header: str, value: str) -> str:

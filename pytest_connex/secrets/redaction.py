@@ -17,8 +17,8 @@ from ..errors import SecretFound
 from ..packing import unpacked
 from .escapes import has_escapes
 from .leaks import Search
-from .members import Fit, Members, Shown, placeholder_of, placeholders, replace_cookies
-from .spellings import Spellings, spellings_of
+from .members import Fit, Members, Shown, placeholder_of, placeholders, replace_cookies, replace_passwords
+from .spellings import Spellings, spellings_of, variants
 from .unwrapping import Reading, TooMuch, is_text
 
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
@@ -71,7 +71,8 @@ class Redactor:
         return self._redacted(text, _as_it_is, self._shown)
 
     def _redacted(self, text: str, fit: Fit, shown: Shown) -> str:
-        return self._members.replace(self._known.replace(text, fit), shown, fit)
+        text = self._members.replace(self._known.replace(text, fit), shown, fit)
+        return replace_passwords(text, shown, fit)
 
     def _shown(self, name: str, value: str) -> str:
         """Return what takes the place of a value, as it is written, whose name says that it is secret."""
@@ -91,7 +92,9 @@ class Redactor:
         return self._redacted_binary(data, measured, self._shown)
 
     def _redacted_binary(self, data: bytes, measured: bool, shown: Shown) -> bytes:
-        if not (self._members.may_be_in_bytes(self._readable(data)) or self._known.search.spelled(data)):
+        readable = self._readable(data)
+        named = self._members.may_be_in_bytes(readable) or b"@" in readable
+        if not named and not self._known.search.spelled(data):
             return bytes(data)  # and no longer the frame that it was
         fit = _as_long if measured and not is_text(data) else _as_it_is
         return self._redacted(data.decode("utf-8", "surrogateescape"), fit, shown).encode("utf-8", "surrogateescape")
@@ -146,6 +149,8 @@ class Redactor:
         except (TypeError, UnicodeEncodeError):
             return False
         if data.count(b"\n") >= len(payloads) or self._members.may_be_in_bytes(data):
+            return False
+        if b"://" in data and b"@" in data:
             return False
         if not data.isascii() and self._members.may_be_in(data.decode()):
             return False
@@ -231,10 +236,14 @@ class Known:
     """
 
     def __init__(self, values: Mapping[str, str]) -> None:
+        known: dict[str, str] = {}
+        for secret, placeholder in values.items():
+            for variant in variants(secret) if secret != placeholder else ():
+                known.setdefault(variant, placeholder)
         self.values = tuple(
             (spellings_of(secret), placeholder)
-            for secret, placeholder in sorted(values.items(), key=lambda pair: -len(pair[0]))
-            if secret and secret != placeholder
+            for secret, placeholder in sorted(known.items(), key=lambda pair: -len(pair[0]))
+            if secret
         )
         self.search = Search(one for one, _ in self.values)
 

@@ -10,8 +10,13 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from typing import NamedTuple
+
+_BORDER = re.compile("-----(?:BEGIN|END) [^-]+-----")
+_MIN_LINE = 8
+"""A shorter line of a secret is not told from other text."""
 
 _SURROGATES = 0x10000
 _SEPARATORS = ("", " ", ":", "-")
@@ -77,6 +82,26 @@ class Spellings:
         """
         first = _character(self.value[:1]).replace(_BACKSLASHES, rf"(?<!\\){_BACKSLASHES}")  # each run is read once
         return re.compile(first + "".join(map(_character, self.value[1:])))
+
+
+def variants(secret: str) -> Iterator[str]:
+    """Yield a value, and in what other ways whoever reads it may take it.
+
+    A value from a file has white space around it. A key in PEM (RFC 7468) is written in lines: each of them is
+    secret, so are all of them joined, and the bytes that they encode.
+    """
+    yield secret
+    if stripped := secret.strip():
+        yield stripped
+    lines = [line for part in secret.splitlines() if (line := part.strip()) and not _BORDER.fullmatch(line)]
+    if len(lines) == len(secret.splitlines()) == 1:
+        return
+    yield from (line for line in lines if len(line) >= _MIN_LINE)
+    joined = "".join(lines)
+    yield joined
+    if _BORDER.match(stripped):
+        with suppress(ValueError):
+            yield base64.b64decode(joined, validate=True).decode("latin-1")
 
 
 @lru_cache(maxsize=4096)

@@ -454,3 +454,71 @@ def test_base64_is_replaced_also_where_plus_and_slash_are_escaped(text):
 def test_a_known_value_in_a_secret_header_has_the_placeholder_of_the_value(value, shown):
     redactor = Redactor({"a-known-key": "connex-recorded-key", "a-known-secret": "x"}, headers=("X-Key",))
     assert redactor.header("x-key", value) == shown
+
+
+# --- Values of several lines, or with space around them ----------------------------------------------------
+
+
+DER = bytes(range(48, 160))
+PEM = f"-----BEGIN PRIVATE KEY-----\n{base64.encodebytes(DER).decode()}-----END PRIVATE KEY-----\n"
+LINES = base64.encodebytes(DER).decode().split()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        PEM,
+        PEM.strip(),
+        json.dumps(PEM),
+        PEM.replace("\n", "\r\n"),
+        f"the key is {LINES[0]}!",
+        f"the key is {LINES[1]}!",
+        f"the key is {''.join(LINES)}!",
+        f"the key is {DER.hex()}!",
+        f"the key is {base64.urlsafe_b64encode(b'?' + DER).decode()}!",
+        f"the key is {quote(PEM)}!",
+    ],
+)
+def test_a_key_in_pem_is_replaced_whole_by_line_joined_and_as_what_it_encodes(written):
+    redactor = Redactor({PEM: PLACEHOLDER})
+    assert refuses(redactor, written.encode())
+    redacted = redactor.text(written)
+    assert not refuses(redactor, redacted.encode())
+    assert not any(line in redacted for line in LINES)
+
+
+def test_the_bytes_of_a_key_in_pem_are_replaced_in_binary_messages():
+    redacted = Redactor({PEM: PLACEHOLDER}).binary(b"\x82\xff" + DER + b"\x00")
+    assert len(redacted) == len(DER) + 3
+    assert DER not in redacted
+    assert PLACEHOLDER.encode() in redacted
+
+
+@pytest.mark.parametrize("value", [f" {KEY}\n", f"{KEY}\r\n", f"\t{KEY}"])
+def test_a_value_is_known_with_the_space_around_it_and_without(value):
+    redactor = Redactor({value: PLACEHOLDER})
+    assert redactor.text(f"<{KEY}>") == f"<{PLACEHOLDER}>"
+    assert KEY not in redactor.text(f"<{value}>")
+    assert refuses(redactor, KEY.encode())
+
+
+# --- Passwords in URLs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:hunter2@h/p?a=1", "https://me:connex-recorded-password@h/p?a=1"),
+        ('{"proxy": "socks5://me:p%40ss@h:1080"}', '{"proxy": "socks5://me:connex-recorded-password@h:1080"}'),
+        ('"wss:\\/\\/:hunter2@h"', '"wss:\\/\\/:connex-recorded-password@h"'),
+        ("wss://:hunter2@h", "wss://:connex-recorded-password@h"),
+        ("https://me@h/p", "https://me@h/p"),
+        ("https://h:8080/p@x", "https://h:8080/p@x"),
+        ("https://h:8080?q=a@b", "https://h:8080?q=a@b"),
+        ("ask a:b@h at https://h", "ask a:b@h at https://h"),
+        ("https://me:connex-recorded-password@h", "https://me:connex-recorded-password@h"),
+    ],
+)
+def test_a_password_before_the_host_of_a_url_is_replaced(text, shown):
+    assert REDACTOR.text(text) == shown
+    assert REDACTOR.passes([text]) is False or shown == text

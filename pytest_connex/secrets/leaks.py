@@ -13,7 +13,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from .escapes import stages
 from .matcher import Matcher
 from .spellings import Spellings
-from .unwrapping import LONG, SHAPE, WHITE_SPACE, Allowance, Reading, decoded, inflated, parts, rewritten, runs
+from .unwrapping import (
+    LONG,
+    SHAPE,
+    WHITE_SPACE,
+    Allowance,
+    Reading,
+    decoded,
+    inflated,
+    parts,
+    rewritten,
+    runs,
+    spaced_digits,
+)
 
 _DEPTH = 5
 """How many encodings, one inside the other, are undone."""
@@ -58,7 +70,7 @@ class Search:
     def passes(self, data: bytes) -> bool:
         """Tell at a glance that no secret is in lines of text, each a document of its own; False is no answer."""
         shape = data.translate(_GLANCE)
-        return not (b"?" in shape or LONG in shape or self._is_in(data))
+        return not (b"?" in shape or LONG in shape or any(spaced_digits(data)) or self._is_in(data))
 
     def spelled(self, data: bytes) -> list[int]:
         """Return the numbers of the secrets that may be in ``data``, as they are or escaped; not what it wraps."""
@@ -122,8 +134,9 @@ class Search:
         if not self._awkward or plain is text:
             return
         bare, written = _bare(plain), text.decode("utf-8", "surrogateescape")
-        for number, core in self._awkward.items():
-            if core in bare and self._secrets[number].escaped.search(written):
+        for number, (whole, core) in self._awkward.items():
+            undone = len(whole) >= _SHARED and whole in bare
+            if undone or (core in bare and self._secrets[number].escaped.search(written)):
                 yield number
 
 
@@ -144,16 +157,18 @@ def _digits(secret: Spellings) -> Iterator[bytes]:
             yield form.digits.encode()
 
 
-def _awkward(secrets: Sequence[Spellings]) -> Iterator[tuple[int, bytes]]:
+def _awkward(secrets: Sequence[Spellings]) -> Iterator[tuple[int, tuple[bytes, bytes]]]:
     """Yield the numbers of secrets that may be escaped so that undoing it does not lead back to them.
 
-    With each comes what is in the text in any case then.
+    With each comes what it is when all that looks like an escape is undone in it too, and what of that must be there
+    whatever stands beside it.
     """
     for number, secret in enumerate(secrets):
+        bare = _bare(secret.value.encode())
         if not secret.value.isascii():  # one character may be written in Latin-1, the next one in UTF-8
-            yield number, b""
+            yield number, (bare, b"")
         elif {*_ESCAPING} & {*secret.value.encode()}:
-            yield number, _bare(secret.value.encode())[_SHARED:-_SHARED]
+            yield number, (bare, bare[_SHARED:-_SHARED])
 
 
 def _digits_in(data: bytes) -> bytes:

@@ -22,6 +22,7 @@ _FOLDED = re.compile(r"(,(?=\s*[^=;,\s]+=)|\n)")
 _SPACE = r"(?:\s|\\++[nrt])*+"
 _PAST_SPACE, _PAST_COLON, _PAST_COMMA = (re.compile(_SPACE + more) for more in ("", f":{_SPACE}", f",?{_SPACE}"))
 _USERINFO = re.compile(r"(?P<before>:\\*+/\\*+/[^\s/?#@:\"\\]*+:)(?P<value>[^\s/?#@\"\\]++)(?=@)")
+_AUTHORITY = re.compile(rb":\\*+/\\*+/")
 _NUMBER = re.compile(r"-?[0-9][0-9.eE+-]*+")
 
 
@@ -163,6 +164,11 @@ def _listed(text: str, start: int, quote: str) -> Iterator[tuple[int, int]]:
 
 def _parameter(shown: Shown, fit: Fit, match: re.Match[str]) -> str:
     return match["before"] + fit(shown(match["name"], match["value"]), match["value"])
+
+
+def may_have_password(data: bytes) -> bool:
+    """Tell whether there may be a URL with a password in ``data``."""
+    return b"@" in data and bool(_AUTHORITY.search(data))
 
 
 def replace_passwords(text: str, shown: Shown, fit: Fit) -> str:

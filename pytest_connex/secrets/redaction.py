@@ -17,7 +17,16 @@ from ..errors import SecretFound
 from ..packing import unpacked
 from .escapes import has_escapes
 from .leaks import Search
-from .members import Fit, Members, Shown, placeholder_of, placeholders, replace_cookies, replace_passwords
+from .members import (
+    Fit,
+    Members,
+    Shown,
+    may_have_password,
+    placeholder_of,
+    placeholders,
+    replace_cookies,
+    replace_passwords,
+)
 from .spellings import Spellings, spellings_of, variants
 from .unwrapping import Reading, TooMuch, is_text
 
@@ -93,7 +102,7 @@ class Redactor:
 
     def _redacted_binary(self, data: bytes, measured: bool, shown: Shown) -> bytes:
         readable = self._readable(data)
-        named = self._members.may_be_in_bytes(readable) or b"@" in readable
+        named = self._members.may_be_in_bytes(readable) or may_have_password(readable)
         if not named and not self._known.search.spelled(data):
             return bytes(data)  # and no longer the frame that it was
         fit = _as_long if measured and not is_text(data) else _as_it_is
@@ -150,7 +159,7 @@ class Redactor:
             return False
         if data.count(b"\n") >= len(payloads) or self._members.may_be_in_bytes(data):
             return False
-        if b"://" in data and b"@" in data:
+        if may_have_password(data):
             return False
         if not data.isascii() and self._members.may_be_in(data.decode()):
             return False

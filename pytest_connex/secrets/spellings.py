@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 _BORDER = re.compile("-----(?:BEGIN|END) [^-]+-----")
 _MIN_LINE = 8
-"""A shorter line of a secret is not told from other text."""
+"""A shorter part of a secret is not told from other text."""
 
 _SURROGATES = 0x10000
 _SEPARATORS = ("", " ", ":", "-")
@@ -96,12 +96,12 @@ def variants(secret: str) -> Iterator[str]:
     lines = [line for part in secret.splitlines() if (line := part.strip()) and not _BORDER.fullmatch(line)]
     if len(lines) == len(secret.splitlines()) == 1:
         return
-    yield from (line for line in lines if len(line) >= _MIN_LINE)
     joined = "".join(lines)
-    yield joined
+    found = [*lines, joined]
     if _BORDER.match(stripped):
         with suppress(ValueError):
-            yield base64.b64decode(joined, validate=True).decode("latin-1")
+            found.append(base64.b64decode(joined, validate=True).decode("latin-1"))
+    yield from (text for text in found if len(text) >= _MIN_LINE)
 
 
 @lru_cache(maxsize=4096)

@@ -56,8 +56,13 @@ _CONTROLS = bytes(code for code in range(1, 32) if code not in WHITE_SPACE)
 _DIGITS = bytes(
     ord("x") if code in string.hexdigits.encode() else ord("-") if code in b"+/" else 32 for code in range(256)
 )
-"""Shows with ``x`` hexadecimal digits. Where there is nothing else but dashes, it is no base64: that all of it were
-such digits by chance does not happen."""
+"""Shows with ``x`` hexadecimal digits, and with a dash two of the other characters of base64. Where there is nothing
+else, it is no base64: that all of it were such characters by chance does not happen."""
+
+
+_BETWEEN_BYTES = b" :-"
+_SPACED = bytes(ord("x") if code in string.hexdigits.encode() + _BETWEEN_BYTES else 32 for code in range(256))
+"""Shows with ``x`` hexadecimal digits and what may be between each two of them."""
 
 
 class TooMuch(ValueError):
@@ -116,7 +121,8 @@ class Reading:
         return data if is_text(data) else self._gap.join(parts(data, data.translate(self._shape), self._run))
 
 
-_LONG_TEXT = Reading(b"", _MIN_RUN)
+_MIN_TEXT = 8
+_SOME_TEXT = Reading(b"", _MIN_TEXT)
 
 
 def runs(plain: bytes) -> Iterator[bytes]:
@@ -156,6 +162,16 @@ def rewritten(plain: bytes, separate: bool) -> Iterator[bytes]:
         joined = b"".join(map(bytes.strip, plain.splitlines()))
         if encoded := b" ".join(parts(joined, joined.translate(SHAPE), LONG)):
             yield encoded
+    if spaced := b" ".join(spaced_digits(plain)):
+        yield spaced
+
+
+def spaced_digits(plain: bytes) -> Iterator[bytes]:
+    """Yield hexadecimal digits without what is between each two of them; there are fewer dashes in a UUID."""
+    for part in parts(plain, plain.translate(_SPACED), LONG):
+        digits = part.translate(None, _BETWEEN_BYTES)
+        if len(digits) >= _MIN_RUN and 7 * len(digits) <= 5 * len(part):
+            yield digits
 
 
 def inflated(data: bytes, allowance: Allowance) -> Iterator[bytes]:
@@ -194,7 +210,7 @@ def _from_base64(run: bytes, allowance: Allowance) -> Iterator[bytes]:
     yield allowance.of(_base64(run))
     for start in (1, 2, 3):
         shifted = allowance.of(_base64(run[start:]))
-        if text := _LONG_TEXT(shifted):
+        if text := _SOME_TEXT(shifted):
             yield text
         yield from _inflated_at_a_mark(shifted, allowance)
 

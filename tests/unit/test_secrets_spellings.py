@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from pytest_connex.secrets.escapes import has_escapes
-from pytest_connex.secrets.spellings import Spellings
+from pytest_connex.secrets.spellings import Spellings, variants
 
 
 def test_an_ascii_value_has_one_plain_spelling():
@@ -122,3 +122,28 @@ def test_base64_is_recognised_with_plus_and_slash_escaped(plus, slash):
     assert {"+", "/"} <= {*text}
     spelled = text.rstrip("=").translate({ord("+"): plus, ord("/"): slash})
     assert Spellings("???>>>ab").base64[0].pattern.fullmatch(spelled)
+
+
+@pytest.mark.parametrize(
+    ("value", "known"),
+    [
+        ("abcdefgh", ["abcdefgh"]),
+        (" abcdefgh\n", [" abcdefgh\n", "abcdefgh"]),
+        ("abcdefgh\nshort\n", ["abcdefgh\nshort\n", "abcdefgh\nshort", "abcdefgh", "abcdefghshort"]),
+        ("-----BEGIN X-----\nYWI=\n-----END X-----", ["-----BEGIN X-----\nYWI=\n-----END X-----"]),
+        (
+            "-----BEGIN X-----\nYWJjZGVm\nZ2hpag==\n-----END X-----",
+            [
+                "-----BEGIN X-----\nYWJjZGVm\nZ2hpag==\n-----END X-----",
+                "YWJjZGVm",
+                "Z2hpag==",
+                "YWJjZGVmZ2hpag==",
+                "abcdefghij",
+            ],
+        ),
+        ("  ", ["  "]),
+        ("", [""]),
+    ],
+)
+def test_a_value_is_known_stripped_and_by_its_longer_lines(value, known):
+    assert list(dict.fromkeys(variants(value))) == known

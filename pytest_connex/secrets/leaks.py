@@ -1,8 +1,9 @@
 """Searching what is about to be written for secrets, through everything that they may be wrapped in.
 
 Replacing touches only what it can replace to the character. The search goes further, because whatever it finds
-is refused: it undoes escapes (:mod:`~pytest_connex.secrets.escapes`), encodings and compression
-(:mod:`~pytest_connex.secrets.unwrapping`), one inside the other.
+is refused: it undoes escapes (:mod:`~pytest_connex.secrets.escapes`), encodings
+(:mod:`~pytest_connex.secrets.unwrapping`) and compression (:mod:`~pytest_connex.secrets.inflating`), one inside the
+other.
 """
 
 from __future__ import annotations
@@ -10,22 +11,13 @@ from __future__ import annotations
 import string
 from collections.abc import Iterable, Iterator, Sequence
 
+from .allowance import Allowance
 from .escapes import stages
+from .inflating import inflated
 from .matcher import Matcher
+from .reading import WHITE_SPACE, Reading, parts
 from .spellings import Spellings
-from .unwrapping import (
-    LONG,
-    SHAPE,
-    WHITE_SPACE,
-    Allowance,
-    Reading,
-    decoded,
-    inflated,
-    parts,
-    rewritten,
-    runs,
-    spaced_digits,
-)
+from .unwrapping import LONG, SHAPE, decoded, rewritten, runs, spaced_digits
 
 _DEPTH = 5
 """How many encodings, one inside the other, are undone."""

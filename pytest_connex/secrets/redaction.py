@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from ..errors import SecretFound
 from ..packing import unpacked
+from .allowance import TooMuch
 from .escapes import has_escapes
 from .leaks import Search
 from .members import (
@@ -27,8 +29,8 @@ from .members import (
     replace_cookies,
     replace_passwords,
 )
+from .reading import Reading, is_text
 from .spellings import Spellings, spellings_of, variants
-from .unwrapping import Reading, TooMuch, is_text
 
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
@@ -254,13 +256,19 @@ class Known:
             for secret, placeholder in sorted(known.items(), key=lambda pair: -len(pair[0]))
             if secret
         )
-        self.search = Search(one for one, _ in self.values)
+        self.search = _search_for(tuple(one.value for one, _ in self.values))
 
     def replace(self, text: str, fit: Fit) -> str:
         """Return ``text`` with all of them replaced that it spells."""
         for number in self.search.spelled(_as_bytes(text)):
             text = _replace(text, *self.values[number], fit)
         return text
+
+
+@lru_cache(maxsize=64)
+def _search_for(secrets: tuple[str, ...]) -> Search:
+    """Return what finds these; kept, because it takes milliseconds to make, and most tests have the same ones."""
+    return Search(map(spellings_of, secrets))
 
 
 def _as_bytes(text: str) -> bytes:

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_connex.secrets.allowance import MOST, MOST_FOR_EACH
 from pytest_connex.secrets.leaks import Search
 from pytest_connex.secrets.redaction import Redactor
 from pytest_connex.secrets.spellings import Spellings
-from pytest_connex.secrets.unwrapping import MOST, MOST_FOR_EACH
 
 KEY, SECRET = "AKfYcbwXYZ0123456789abcd", 's3cr3t/with+special=chars=="ü'
 SEARCH = Search([Spellings(KEY), Spellings(SECRET)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import Counter, defaultdict
 from decimal import Decimal
@@ -786,25 +787,23 @@ def test_every_gap_in_a_binance_stream_is_reported_where_it_is(seed):
 def test_every_gap_in_a_stream_of_okx_is_reported_where_the_covered_levels_first_differ(seed):
     frames = okx_frames()
     dropped = {number for number in a_hundredth(len(frames), seed) if isinstance(frames[number], Update)}
-    truths: dict[str, NaiveBook] = defaultdict(NaiveBook)
     lossy: dict[str, NaiveBook] = defaultdict(NaiveBook)
     books = {frame.symbol: OrderBook(sequence=None, checksum=OKX) for frame in frames}
     found, expected = [], []
-    for number, frame in enumerate(frames):
+    for number, (frame, truth) in enumerate(zip(frames, okx_books(), strict=True)):
         symbol = frame.symbol
-        truths[symbol].apply(frame)
         if number in dropped:
             continue
         lossy[symbol].apply(frame)
-        if lossy[symbol].covered() != truths[symbol].covered():
+        if lossy[symbol].covered() != truth.covered():
             expected.append(number)
-            lossy[symbol].sides = {name: dict(side) for name, side in truths[symbol].sides.items()}
+            lossy[symbol] = truth.copied()
         try:
             books[symbol].apply(frame)
         except BookError as error:
             assert error.rule == "checksum"
             found.append(number)
-            sides = {name: truths[symbol].best_first(name) for name in ("bids", "asks")}
+            sides = {name: truth.best_first(name) for name in truth.sides}
             books[symbol].apply(Snapshot(symbol=symbol, **sides))  # what a new subscription brings
     assert found == expected
 
@@ -836,11 +835,27 @@ def a_hundredth(count: int, seed: int) -> set[int]:
     return set(random.Random(seed).sample(range(count), max(1, count // 100)))
 
 
+@functools.cache
+def okx_books() -> list[NaiveBook]:
+    """The book of its symbol after each of the frames."""
+    books: dict[str, NaiveBook] = defaultdict(NaiveBook)
+    after = []
+    for frame in okx_frames():
+        books[frame.symbol].apply(frame)
+        after.append(books[frame.symbol].copied())
+    return after
+
+
 class NaiveBook:
     """Two dictionaries, sorted when asked."""
 
     def __init__(self) -> None:
         self.sides: dict[str, dict[Decimal, Decimal]] = {"bids": {}, "asks": {}}
+
+    def copied(self) -> NaiveBook:
+        copy = NaiveBook()
+        copy.sides = {name: dict(side) for name, side in self.sides.items()}
+        return copy
 
     def apply(self, frame: Snapshot | Update) -> None:
         if isinstance(frame, Snapshot):

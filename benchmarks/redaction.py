@@ -1,6 +1,6 @@
 """How many megabytes a second are searched for secrets, and have them replaced.
 
-    python benchmarks/secrets.py --megabytes 8 --rounds 3
+    python benchmarks/redaction.py --megabytes 8 --rounds 3
 
 Everything that is recorded goes through both: replacing first, and a search of what is left, which refuses the
 recording when it finds something. Each kind of data is made from a seed and holds no secret, as most data does not.

@@ -13,6 +13,7 @@ from .credentials import ANY_HEADERS, HeaderRules
 from .events import Answer, Closed, Late, Left, Open, Payload, Received, Sent
 from .generated import advice, generated
 from .matching import Decode, Difference, differences, fingerprint, nothing
+from .places import fixture_of
 from .store import Recording
 from .track import Track
 
@@ -174,6 +175,11 @@ class Playback:
     def strict(self) -> bool:
         """Whether the test must use up everything, and may send nothing more."""
         return self._player.rules.strict
+
+    @property
+    def counts_reads(self) -> bool:
+        """Whether it matters what the client has read: in a strict test, and where any test may go on with it."""
+        return self.strict or fixture_of(self._player.recording.path) is not None
 
     def read(self) -> None:
         """The client has read a message."""

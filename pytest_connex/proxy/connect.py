@@ -96,7 +96,7 @@ async def _connected(
     proxy: Announced, ours: Address, sock: socket.socket, url: str, kwargs: dict[str, Any]
 ) -> ClientConnection:
     local = {name: value for name, value in kwargs.items() if not name.startswith(TRANSPORT_OPTIONS)}
-    made = _Counting.made_by(kwargs.get("create_connection"))
+    made = _Reading.made_by(kwargs.get("create_connection"))
     try:
         connection = await websockets_connect(at(proxy, url), sock=sock, **(local | {"create_connection": made}))
     except Exception as exc:
@@ -105,28 +105,30 @@ async def _connected(
             raise
         raise behaviour.refusal from exc
     behaviour = proxy.behaviour(ours)
-    if behaviour is not None:
-        connection.connex_read = behaviour.on_read  # type: ignore[attr-defined]
+    if behaviour is not None and behaviour.on_read is not None:
+        connection.recv = _counted(connection.recv, behaviour.on_read)  # type: ignore[assignment,method-assign]
     return connection
 
 
-class _Counting(ClientConnection):
-    """A connection that tells of every message it hands out, if anybody wants to know, and reads while it closes."""
+def _counted(recv: Callable[..., Awaitable[Any]], on_read: Callable[[], None]) -> Callable[..., Awaitable[Any]]:
+    """Return ``recv`` that tells of every message it hands out."""
 
-    connex_read: Callable[[], None] | None = None
+    async def counted(*args: Any, **options: Any) -> Any:
+        message = await recv(*args, **options)
+        on_read()
+        return message
+
+    return counted
+
+
+class _Reading(ClientConnection):
+    """A connection that reads on while it closes."""
 
     @staticmethod
     def made_by(base: object) -> type[ClientConnection]:
-        """Return the class of connections that counts, below the one that the client asks for."""
+        """Return the class of connections that does, below the one that the client asks for."""
         parent = base if isinstance(base, type) else ClientConnection
-        return _Counting if parent is ClientConnection else type("Counting", (_Counting, parent), {})
-
-    async def recv(self, *args: Any, **options: Any) -> Any:
-        """Return the next message."""
-        message = await super().recv(*args, **options)
-        if self.connex_read is not None:
-            self.connex_read()
-        return message
+        return _Reading if parent is ClientConnection else type("Reading", (_Reading, parent), {})
 
     async def close(self, *args: Any, **options: Any) -> None:
         """Close the connection."""

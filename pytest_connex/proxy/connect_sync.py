@@ -59,36 +59,25 @@ def _connected(
     proxy: Announced, ours: Address, sock: socket.socket, url: str, given: dict[str, Any]
 ) -> ClientConnection:
     local = {name: value for name, value in given.items() if not name.startswith(TRANSPORT_OPTIONS)}
-    made = _Counting.made_by(given.get("create_connection"))
     try:
-        connection: ClientConnection = websockets_connect(
-            at(proxy, url), sock=sock, **(local | {"create_connection": made})
-        )
+        connection: ClientConnection = websockets_connect(at(proxy, url), sock=sock, **local)
     except Exception as exc:
         behaviour = proxy.behaviour(ours)
         if behaviour is None or behaviour.refusal is None:
             raise
         raise behaviour.refusal from exc
     behaviour = proxy.behaviour(ours)
-    if behaviour is not None:
-        connection.connex_read = behaviour.on_read  # type: ignore[attr-defined]
+    if behaviour is not None and behaviour.on_read is not None:
+        connection.recv = _counted(connection.recv, behaviour.on_read)  # type: ignore[method-assign]
     return connection
 
 
-class _Counting(ClientConnection):
-    """A connection that tells of every message it hands out, once it knows whom to tell."""
+def _counted(recv: Callable[..., Any], on_read: Callable[[], None]) -> Callable[..., Any]:
+    """Return ``recv`` that tells of every message it hands out."""
 
-    connex_read: Callable[[], None] | None = None
-
-    @staticmethod
-    def made_by(base: object) -> type[ClientConnection]:
-        """Return the class of connections that counts, below the one that the client asks for."""
-        parent = base if isinstance(base, type) else ClientConnection
-        return _Counting if parent is ClientConnection else type("Counting", (_Counting, parent), {})
-
-    def recv(self, *args: Any, **options: Any) -> Any:
-        """Return the next message."""
-        message = super().recv(*args, **options)
-        if self.connex_read is not None:
-            self.connex_read()
+    def counted(*args: Any, **options: Any) -> Any:
+        message = recv(*args, **options)
+        on_read()
         return message
+
+    return counted

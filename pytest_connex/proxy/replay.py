@@ -99,9 +99,9 @@ class Replay(Manners):
         return self._playback
 
     @property
-    def on_read(self) -> Callable[[], None]:
-        """What the client's connection is to call for every message it hands out."""
-        return self._note_read
+    def on_read(self) -> Callable[[], None] | None:
+        """What the client's connection is to call for every message it hands out, if anybody counts them."""
+        return self._note_read if self._playback.counts_reads else None
 
     def turn_to(
         self,

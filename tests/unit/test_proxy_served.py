@@ -41,7 +41,7 @@ class House:
         self._folder = folder
         self._action = action
         self._config = ConnexConfig(ws_url=ws_url) if ws_url else recorded_config()
-        self.fixture = self.session("fixture")
+        self.fixture = self.session("@fixture")
         self.served = Served(self.fixture, lambda: self.current)
         self.connect: Connect = connects(self.served.dial)
 
@@ -99,7 +99,7 @@ async def says(ws: ClientConnection, message: str) -> str | bytes:
 
 
 async def test_a_recording_answers(tmp_path):
-    recorded(tmp_path, "fixture", ("sent", "a"), ("received", "1"))
+    recorded(tmp_path, "@fixture", ("sent", "a"), ("received", "1"))
     house = House(tmp_path, "replay")
     async with house.connect(URL) as ws:
         assert await says(ws, "a") == "1"
@@ -112,11 +112,11 @@ async def test_a_dial_without_a_recording_is_missing(tmp_path):
         await house.connect(URL)
     assert type(house.fixture.verdict) is CassetteMissing
     assert caught.value.response.body.decode() == str(house.fixture.verdict)
-    assert house.fixture.account.missing == [str(tmp_path / "fixture.ws.jsonl")]
+    assert house.fixture.account.missing == [str(tmp_path / "@fixture.ws.jsonl")]
 
 
 async def test_a_dial_after_a_verdict_gets_the_verdict(tmp_path):
-    recorded(tmp_path, "fixture")
+    recorded(tmp_path, "@fixture")
     house = House(tmp_path, "replay")
     house.fixture.fail(CassetteError("the first", again=False))
     with pytest.raises(InvalidStatus) as caught:
@@ -125,7 +125,7 @@ async def test_a_dial_after_a_verdict_gets_the_verdict(tmp_path):
 
 
 async def test_a_second_dial_of_what_is_recorded_once_is_a_mismatch(tmp_path):
-    recorded(tmp_path, "fixture")
+    recorded(tmp_path, "@fixture")
     house = House(tmp_path, "replay")
     async with house.connect(URL):
         with pytest.raises(InvalidStatus):
@@ -161,7 +161,7 @@ async def test_stopping_gives_up_the_server_and_what_was_open_is_recorded_as_suc
         house.fixture.commit()
         ws.transport.abort()
         await ws.wait_closed()
-    *events, end = events_of(tmp_path / "fixture.ws.jsonl")
+    *events, end = events_of(tmp_path / "@fixture.ws.jsonl")
     assert [type(event) for event in events] == [Dial, Open, Sent, Received]
     assert (end.by, end.code) == ("client", 1006)
 
@@ -174,7 +174,7 @@ async def test_what_is_only_passed_on_is_recorded_nowhere(tmp_path, url):
 
 
 async def test_it_knows_its_connections(tmp_path):
-    recorded(tmp_path, "fixture")
+    recorded(tmp_path, "@fixture")
     house = House(tmp_path, "replay")
     behaviour = house.served.dial(URL, {})
     assert house.served.has(behaviour)
@@ -204,16 +204,16 @@ async def records(tmp_path: Path, url: str) -> None:
 async def test_what_passes_while_a_test_runs_is_on_its_tape(tmp_path, url):
     await records(tmp_path, url)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "@fixture.ws.jsonl",
         "first.ws.jsonl",
-        "fixture.ws.jsonl",
         "last.ws.jsonl",
     ]
-    own = events_of(tmp_path / "fixture.ws.jsonl")
+    own = events_of(tmp_path / "@fixture.ws.jsonl")
     assert [event.payload for event in own if isinstance(event, Sent)] == ["login"]
     assert (own[-1].by, own[-1].code) == ("client", 1000)
     for name, message in (("first", "a"), ("last", "b")):
         dial, opened, asked, answered, end = events_of(tmp_path / f"{name}.ws.jsonl")
-        assert (dial.url, dial.of, dial.number, type(opened)) == (URL, "fixture", 1, Open)
+        assert (dial.url, dial.of, dial.number, type(opened)) == (URL, "@fixture", 1, Open)
         assert [asked.payload, answered.payload] == [message, message]
         assert (end.by, end.code) == ("test", 1006)
 

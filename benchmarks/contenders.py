@@ -57,18 +57,23 @@ class Ours:
         writer.commit()
         writer.settle()
 
-    async def replay(self, path: Path, count: int) -> str | bytes:
+    def player(self, recording: Any) -> Any:
+        """Return what plays a recording to the clients of a test."""
         from pytest_connex.cassette.player import Player, Rules
-        from pytest_connex.cassette.store import Recording
         from pytest_connex.protocol import Dialect
-        from pytest_connex.proxy.replay import ReplayDialler
         from pytest_connex.secrets.redaction import Redactor
+
+        rules = Rules(Dialect().volatile_paths, Redactor({}), echoed=Dialect().echoed_paths)
+        return Player(recording, rules)
+
+    async def replay(self, path: Path, count: int) -> str | bytes:
+        from pytest_connex.cassette.store import Recording
+        from pytest_connex.proxy.replay import ReplayDialler
 
         def verdict(error: Exception) -> None:
             raise error
 
-        rules = Rules(Dialect().volatile_paths, Redactor({}), echoed=Dialect().echoed_paths)
-        dialler = ReplayDialler(Player(Recording(path), rules), 5.0, verdict)
+        dialler = ReplayDialler(self.player(Recording(path)), 5.0, verdict)
         async with Door(dialler.behaviour) as connect, connect(URL, compression=None) as ws:
             await ws.send(SUBSCRIBE)
             return await read(ws.recv, count)

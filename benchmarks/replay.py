@@ -1,12 +1,15 @@
 """How fast a recording replays into the real client: against that client's own ceiling, and against peers.
 
     python benchmarks/replay.py --frames 10000 100000 --rounds 5
+    python benchmarks/replay.py --stages
     python benchmarks/replay.py --memory
     python benchmarks/replay.py --peers                   # ten thousand, a hundred thousand and a million frames
 
 By itself it compares with the ceiling: the same ``websockets`` client reads the same frames of about 300 bytes,
 encoded beforehand, from a socket pair, whereas replay begins at the file. Ceiling and replay take turns. The ratio
 is given twice, the second time of processor time, which other work on the machine hardly changes.
+
+``--stages`` says where the time goes that replay takes and the ceiling does not: each stage is run by itself.
 
 ``--peers`` runs ours beside those of cassetter and nimax that are installed (``pip install
 'pytest-connex[bench]'``), and ``--memory`` ours with ten thousand and a million frames: every measurement in a
@@ -26,15 +29,18 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 from contenders import CONTENDERS, Ours, importable, read, timed
-from conversation import SUBSCRIBE, frames
+from conversation import SUBSCRIBE, URL, frames
 from websockets.asyncio.client import connect
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
+
+from pytest_connex.cassette.store import Recording
 
 FEW, MANY = 10_000, 1_000_000
 
@@ -106,6 +112,42 @@ def compare_with_ceiling(count: int, rounds: int) -> None:
         f"ratio {spread([b.seconds / a.seconds for a, b in pairs])}   "
         f"by processor time {spread([b.cpu / a.cpu for a, b in pairs])}"
     )
+
+
+def show_stages(count: int, rounds: int) -> None:
+    chunks = encoded(frames(count))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bench.ws.jsonl"
+        Ours().write(path, frames(count))
+        asyncio.run(Ours().replay(path, count))
+        taken: dict[str, list[float]] = defaultdict(list)
+        for _ in range(rounds):
+            taken["all of it"].append(asyncio.run(timed(Ours().replay(path, count)))[1].cpu)
+            taken["the client reads (the ceiling)"].append(asyncio.run(timed(ceiling(chunks, count)))[1].cpu)
+            recording, load = asyncio.run(timed(checked(path)))
+            taken["the file is read and checked"].append(load.cpu)
+            taken["what is due is chosen, and read again behind 24 MiB"].append(
+                asyncio.run(timed(delivered(recording, count)))[1].cpu
+            )
+    whole, *stages = (statistics.median(times) / count * 1e6 for times in taken.values())
+    print(f"{count:>9,} frames, by processor time: {whole:.2f} us a frame")
+    for name, share in zip(
+        [*list(taken)[1:], "framing, TCP, the event loop"], [*stages, whole - sum(stages)], strict=True
+    ):
+        print(f"{share:14.2f} us  {share / whole:4.0%}  {name}")
+
+
+async def checked(path: Path) -> Recording:
+    return Recording(path)
+
+
+async def delivered(recording: Recording, count: int) -> None:
+    playback = Ours().player(recording).dial(URL)
+    playback.sent(SUBSCRIBE)
+    while batch := playback.deliver(256):
+        count -= len(batch)
+    if count:
+        raise AssertionError(f"{count} messages were not delivered")
 
 
 def spread(values: list[float]) -> str:
@@ -196,6 +238,7 @@ def compare_memory(rounds: int, timeout: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--stages", action="store_true", help="where the time goes")
     kind.add_argument("--peers", action="store_true", help="beside cassetter and nimax")
     kind.add_argument("--memory", action="store_true", help="peak memory of a million frames against ten thousand")
     parser.add_argument("--frames", type=int, nargs="+")
@@ -210,6 +253,9 @@ def main() -> None:
                 print(f"{name} is not installed: pip install 'pytest-connex[bench]'")
         for count in given.frames or (FEW, 100_000, MANY):
             compare_with_peers(count, given.rounds, given.timeout)
+    elif given.stages:
+        for count in given.frames or (FEW, 100_000, MANY):
+            show_stages(count, given.rounds)
     else:
         for count in given.frames or (FEW, 100_000):
             compare_with_ceiling(count, given.rounds)

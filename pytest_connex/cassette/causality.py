@@ -82,6 +82,7 @@ class Order:
         self._asked: set[int] = set()
         self._listeners: list[Callable[[], None]] = []
         self._moved = False
+        self._telling = False
         for connection in self._connections:
             self.begin(connection)
 
@@ -92,10 +93,10 @@ class Order:
         """Hold the lock, and tell the listeners afterwards if anything may have become due."""
         with self.lock:
             yield
-            moved, self._moved = self._moved, False
-        if moved:
-            for listener in tuple(self._listeners):
-                listener()
+            tells = self._moved and not self._telling
+            self._telling |= tells
+        if tells:
+            self._tell()
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Have ``listener`` called when something may have become due, from any thread; return what ends that."""
@@ -168,6 +169,24 @@ class Order:
         return f"the client takes what it received on connection {number} at {next_at:g} s"
 
     # inside
+
+    def _tell(self) -> None:
+        """Tell the listeners, again and again while what they do moves something.
+
+        One tells at a time: were a listener to tell the others, they would stand as deep in each other as there are.
+        """
+        try:
+            while self._take_news():
+                for listener in tuple(self._listeners):
+                    listener()
+        finally:
+            self._telling = False
+
+    def _take_news(self) -> bool:
+        with self.lock:
+            moved, self._moved = self._moved, False
+            self._telling = moved
+            return moved
 
     @property
     def _unasked_at(self) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.parse import urlsplit
@@ -237,6 +236,13 @@ class Recording:
     def _check_order(self, event: Event, by_number: dict[int, RecordedConnection], line: int) -> RecordedConnection:
         connection = by_number.get(event.conn)
         kind = type(event)
+        if (
+            isinstance(event, Received)
+            and connection is not None
+            and connection.answered
+            and not (connection.ended or unplayable(event))
+        ):
+            return connection  # nearly all of them, and quickly: what follows finds nothing either
         problem = ""
         if isinstance(event, Dial):
             if event.conn != len(by_number) + 1:
@@ -320,12 +326,12 @@ def _end_of_run(events: list[Event | End], index: int) -> int:
     if type(previous) not in (Open, Sent, Received):
         return index
     conn, last = previous.conn, previous.at  # type: ignore[union-attr]
-    for event in islice(events, index, None):
+    for stop in range(index, len(events)):
+        event = events[stop]
         if type(event) is not Received or event.conn != conn:
-            return index
+            return stop
         at = event.at
         if at < last or (event.text is None) == (event.binary is None):
-            return index
+            return stop
         last = at
-        index += 1
-    return index
+    return len(events)

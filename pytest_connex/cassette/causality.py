@@ -108,7 +108,8 @@ class Order:
         if self._one_clock:
             self._stand(connection, Place(connection.line, connection.dial.at), connection.dial.at)
         else:
-            self._stand(connection, connection.first_sent, None)
+            first = connection.first_sent
+            self._stand(connection, first and Place(first[0], first[1].at), None)
 
     def stand(self, connection: RecordedConnection, standing: Standing) -> None:
         """A connection has been played so far."""

@@ -57,6 +57,7 @@ class Player:
         self._claims: dict[Playback, Track] = {}
         self.order = order or Order(recording)
         self._tape = Distinctive() if tape is None else tape
+        self._echoes, self._limits = self._made_echoes, self.order.limits  # made once, for each of many tracks
         self._fingerprints: dict[int, Hashable] = {}
         self._targets: dict[int, _Target] = {}
 
@@ -188,8 +189,10 @@ class Player:
         return ""
 
     def _track(self, connection: RecordedConnection) -> Track:
-        echoes = Echoes(self.rules.echoed, self._tape, self.rules.decode)
-        return Track(connection, echoes, self.order.limits)
+        return Track(connection, self._echoes, self._limits)
+
+    def _made_echoes(self) -> Echoes:
+        return Echoes(self.rules.echoed, self._tape, self.rules.decode)
 
     def _learn(self, playback: Playback, url: str) -> None:
         """Remember what a dial has in the place of recorded values, for whichever of its connections it is."""

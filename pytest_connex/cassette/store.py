@@ -63,7 +63,11 @@ class Place(NamedTuple):
 
 
 class RecordedConnection:
-    """One connection of a recording: its dial, its answer, and where the rest of it stands in the file."""
+    """One connection of a recording: its dial, its answer, and where the rest of it stands in the file.
+
+    Attributes:
+        first_sent: The line and the event of the first message that the client sent; None where it sent none.
+    """
 
     def __init__(self, path: Path, dial: Dial, line: int) -> None:
         self.number = dial.conn
@@ -73,7 +77,7 @@ class RecordedConnection:
         self.answered = False
         self.closing: Closed | None = None
         self.last_line = 0
-        self.first_sent: Place | None = None
+        self.first_sent: tuple[int, Sent] | None = None
         self.late: list[Late] = []
         self.sent_count = 0
         self.received_count = 0
@@ -268,7 +272,7 @@ class Recording:
         if isinstance(event, Open | Rejected | Refused | Left):
             connection.answer, connection.answered = event, True
         if isinstance(event, Sent) and connection.first_sent is None:
-            connection.first_sent = Place(line, event.at)
+            connection.first_sent = line, event
         if isinstance(event, Late):
             connection.late.append(event)
         if isinstance(event, Closed | Rejected | Refused | Left):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_connex.cassette.causality import Limits, Order, Standing
-from pytest_connex.cassette.events import Dial
+from pytest_connex.cassette.events import Dial, Sent
 from pytest_connex.cassette.exchange import HttpRequest, Interaction
 from pytest_connex.cassette.store import Place, RecordedConnection
 
@@ -31,7 +31,7 @@ class Tape:
 
 def connection(number: int, line: int, last_line: int, first_sent: int | None = None) -> RecordedConnection:
     made = RecordedConnection(Path("x.ws.jsonl"), Dial(number, line / 10, URL), line)
-    made.last_line, made.first_sent = last_line, first_sent and place(first_sent)
+    made.last_line, made.first_sent = last_line, first_sent and (first_sent, Sent(number, first_sent / 10, "a"))
     return made
 
 
@@ -69,7 +69,7 @@ def test_in_version_1_the_first_of_the_others_is_found(data):
         connection(number, start, start + length, data.draw(numbers))
         for number, (start, length) in enumerate(spans, start=1)
     ]
-    lines = {other: other.first_sent and other.first_sent.line for other in connections}
+    lines = {other: other.first_sent and other.first_sent[0] for other in connections}
     order = version_1(connections)
     for _ in range(data.draw(st.integers(0, 12))):
         changed, line = data.draw(st.sampled_from(connections)), data.draw(numbers)
@@ -291,3 +291,38 @@ def test_in_version_1_nothing_waits_for_an_answer():
     order.answer(0, 2.0)
     assert order.limits(one) == END
     assert order.is_due(99.0)
+
+
+def test_listeners_that_move_something_are_called_in_turn():
+    """As deep in each other as there are clients, they would exceed the depth of calls."""
+    clients = [connection(number, number + 1, 10_000) for number in range(1, 2_001)]
+    order = Order(Tape(clients))
+    waiting = iter(clients)
+
+    def listener() -> None:
+        with order.moving():
+            if client := next(waiting, None):
+                order.stand(client, standing(None, None))
+
+    for _ in range(3):
+        order.listen(listener)
+    listener()
+    assert next(waiting, None) is None
+
+
+def test_a_listener_that_fails_keeps_no_other_from_hearing():
+    client = connection(1, 2, 9)
+    order = Order(Tape([client]))
+    heard: list[str] = []
+
+    def listener() -> None:
+        heard.append("moved")
+        if len(heard) == 1:
+            raise ValueError
+
+    order.listen(listener)
+    with pytest.raises(ValueError, match=""), order.moving():
+        order.stand(client, standing(4, 4))
+    with order.moving():
+        order.stand(client, standing(5, 5))
+    assert heard == ["moved", "moved"]

@@ -328,7 +328,7 @@ def test_a_message_is_read_wherever_in_the_file_it_stands(write: Write, monkeypa
         sent = [(line, event) for line, event in expected if isinstance(event, Sent)]
         assert list(connection.events()) == expected[1:]
         assert list(connection.sent()) == sent
-        assert (connection.first_sent.line, connection.sent_count) == (sent[0][0], len(sent))
+        assert (connection.first_sent, connection.sent_count) == (sent[0], len(sent))
 
 
 def test_connections_overlap_that_were_there_at_the_same_time(write: Write):

@@ -6,6 +6,8 @@ the clock, and in processor time (user and system) of the child process, which o
 
     python benchmarks/startup.py --rounds 20
 
+The same is printed of ``connex --help`` against a Python that does nothing.
+
 Then it prints the modules that the plugin brings, with what ``-X importtime`` says that they take, and which of the
 heavy ones are among them: once beside the plugins that are installed, some of which import heavy ones themselves, and
 once with no plugin but this one and what it imports itself.
@@ -27,6 +29,7 @@ from typing import NamedTuple
 COMMAND = ("-m", "pytest", "-q", "-p", "no:hypothesispytest")
 """Hypothesis is left out of every run: it takes a second of its own, in which a few milliseconds would be lost."""
 
+HELP = ("-c", "from pytest_connex.cli import app; app()", "--help")
 WITHOUT = ("-p", "no:connex")
 ALONE = ("-p", "pytest_connex.plugin")
 IMPORT_ROUNDS = 5
@@ -54,7 +57,11 @@ class Taken(NamedTuple):
 
 
 def run(folder: Path, *args: str) -> Taken:
-    command = [sys.executable, *COMMAND, *args]
+    return python_takes(folder, *COMMAND, *args)
+
+
+def python_takes(folder: Path, *args: str) -> Taken:
+    command = [sys.executable, *args]
     start = time.perf_counter()
     child = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
@@ -73,13 +80,13 @@ def pair(folder: Path, without_first: bool) -> tuple[Taken, Taken]:
     return run(folder), run(folder, *WITHOUT)
 
 
-def report(label: str, pairs: list[tuple[float, float]]) -> None:
+def report(label: str, pairs: list[tuple[float, float]], what: str = "the plugin's own") -> None:
     differences = [a - b for a, b in pairs]
     low, median, high = statistics.quantiles(differences, n=4)
     print(
         f"{label:15} with {statistics.median(a for a, _ in pairs):6.1f} ms   "
         f"without {statistics.median(b for _, b in pairs):6.1f} ms   "
-        f"the plugin's own {median:5.1f} ms (half of the differences from {low:.1f} to {high:.1f}; "
+        f"{what} {median:5.1f} ms (half of the differences from {low:.1f} to {high:.1f}; "
         f"of the quickest runs {min(a for a, _ in pairs) - min(b for _, b in pairs):.1f})"
     )
 
@@ -165,6 +172,8 @@ def main() -> None:
         pairs = [pair(folder, bool(number % 2)) for number in range(rounds)]
         report("by the clock", [(a.clock, b.clock) for a, b in pairs])
         report("processor time", [(a.cpu, b.cpu) for a, b in pairs])
+        helped = [(python_takes(folder, *HELP), python_takes(folder, "-c", "pass")) for _ in range(rounds)]
+        report("connex --help", [(a.clock, b.clock) for a, b in helped], "beyond Python's own start")
         report_imports("beside other plugins", folder, (), WITHOUT, plugins=True)
         report_imports("alone", folder, ALONE, (), plugins=False)
 

@@ -17,7 +17,9 @@ from .proxy import proxy
 from .sandbox import sandbox
 from .schema import app as schema
 
-app = typer.Typer(name="connex", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    rich_markup_mode=None, name="connex", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 app.command()(sandbox)
 app.command()(proxy)
 app.command()(capture)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -10,13 +9,9 @@ import typer
 
 from ..book.checksum import CHECKSUMS
 from ..book.orderbook import RULES, SEQUENCINGS, OrderBook
-from ..cassette.events import Event, Received
-from ..cassette.store import Recording
-from ..errors import CassetteError, ConfigError, DataFormatError
-from ..model import Snapshot, Subscribed, Update
-from ..protocol import Dialect
+from ..errors import ConfigError
 
-app = typer.Typer(no_args_is_help=True, help="Hold order books against their rules.")
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Hold order books against their rules.")
 
 _NONE = "none"
 
@@ -59,61 +54,15 @@ def check(
         OrderBook(**rules)
     except ConfigError as exc:
         _refuse(str(exc))
-    checked = _Check(rules, depth)
+    from .checking import Check
+
+    checked = Check(rules, depth)
     for file in files:
         for line in checked.broken(file):
             typer.echo(line)
     typer.echo(f"{checked.frames} frames of {checked.books} books checked, {checked.count} broken rules")
     if checked.count:
         raise typer.Exit(1)
-
-
-class _Check:
-    """Applies what was received to books, and counts."""
-
-    def __init__(self, rules: dict[str, Any], depth: int | None) -> None:
-        self.frames = self.books = self.count = 0
-        self._rules = rules
-        self._depth = depth
-        self._parse = Dialect().parse
-
-    def broken(self, file: Path) -> Iterator[str]:
-        """Yield a line for every broken rule of a recording, for every frame that is none, and if it is damaged."""
-        try:
-            for connection in Recording(file).connections:
-                for line, error in self._connection(connection.events()):
-                    self.count += 1
-                    yield f"{file}:{line}: connection {connection.number}: {error}"
-        except CassetteError as exc:
-            self.count += 1
-            yield str(exc)
-
-    def _connection(self, events: Iterable[tuple[int, Event]]) -> Iterator[tuple[int, DataFormatError]]:
-        books: dict[str, OrderBook] = {}
-        depths: dict[str, int] = {}
-        errors: list[DataFormatError] = []
-        for line, event in events:
-            if not isinstance(event, Received) or event.text is None:
-                continue
-            try:
-                frame = self._parse(event.text)
-            except DataFormatError as exc:
-                yield line, exc
-                continue
-            if isinstance(frame, Subscribed) and frame.symbol is not None:
-                books.pop(frame.symbol, None)  # what follows is another stream
-                if frame.depth is not None:
-                    depths[frame.symbol] = frame.depth
-            elif isinstance(frame, Snapshot | Update):
-                symbol = frame.symbol
-                if symbol not in books:
-                    self.books += 1
-                    depth = self._depth or depths.get(symbol)
-                    books[symbol] = OrderBook(symbol, depth=depth, report=errors.append, **self._rules)
-                self.frames += 1
-                books[symbol].apply(frame)
-                yield from ((line, error) for error in errors)
-                errors.clear()
 
 
 def _refuse(message: str) -> NoReturn:

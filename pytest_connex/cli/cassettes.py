@@ -18,7 +18,7 @@ from ..config import API_KEY, API_SECRET, live_config, read_environment
 from ..errors import CassetteError, ConfigError
 from .dialect import load_dialect
 
-app = typer.Typer(no_args_is_help=True, help="Look after recordings.")
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look after recordings.")
 
 Folder = Annotated[Path, typer.Option("--dir", help="The folder of the recordings.")]
 _DEFAULT = Path("cassettes")

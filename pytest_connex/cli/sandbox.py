@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 import signal
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +30,8 @@ def sandbox(
     expose: Annotated[bool, typer.Option(help="Allow a host that other machines can reach.")] = False,
 ) -> None:
     """Serve the sandbox exchange until interrupted; print the variables that lead to it."""
+    import asyncio
+
     from ..sandbox.exchange import Exchange
 
     try:
@@ -44,6 +45,8 @@ def sandbox(
 
 
 async def _serve(exchange: Exchange, host: str, port: int, interval: float) -> None:
+    import asyncio
+
     from ..faults import Faults
     from ..sandbox.server import WEBSOCKET_PATH, SandboxServer
 

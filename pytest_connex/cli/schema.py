@@ -11,7 +11,9 @@ import typer
 from ..errors import CassetteError, ConfigError, DataFormatError
 from .captured import SKIP_HELP, captured
 
-app = typer.Typer(no_args_is_help=True, help="Pin what messages look like, and see what has changed.")
+app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Pin what messages look like, and see what has changed."
+)
 
 _DEFAULT = Path("cassettes/schemas")
 _LIBRARIES = ("jsonschema_rs", "genson")

@@ -19,6 +19,16 @@ from .commands import run
 COMMAND = [sys.executable, "-c", "from pytest_connex.cli import app; app()"]
 
 
+def test_the_help_imports_nothing_heavy():
+    """What a command works with is imported when it is run."""
+    code = "import sys; from pytest_connex.cli import app; app(standalone_mode=False); print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    assert "Tools for testing Connex integrations." in ran.stdout
+    imported = {name.partition(".")[0] for name in ran.stdout.splitlines()[-1].split()}
+    assert "pytest_connex" in imported
+    assert not imported & {"asyncio", "ssl", "websockets", "aiohttp", "requests", "vcr", "yaml", "rich", "pytest"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_sandbox_prints_where_it_is_serves_and_exits_with_zero(number):
     with subprocess.Popen(

@@ -11,9 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain, zip_longest
+from typing import TYPE_CHECKING
 
 from ..errors import DataFormatError
-from ..model import Level
+
+if TYPE_CHECKING:
+    from ..model import Level
 
 _LONGEST = 10_000  # digits of one number, written without an exponent
 

@@ -19,45 +19,12 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Sequence
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
 from itertools import pairwise
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from ..errors import BookError, ConfigError, DataFormatError
 from ..model import Level, Snapshot, Update
 from .checksum import Checksum
-
-Sequencing: TypeAlias = Literal["contiguous", "linked", "increasing", "ranged"]
-
-SEQUENCINGS: tuple[Sequencing, ...] = ("contiguous", "linked", "increasing", "ranged")
-"""How the sequence of an update follows on the one before.
-
-``contiguous``: one more. ``linked``: its ``previous_sequence`` is the one before. ``increasing``: more.
-``ranged``: its ``first_sequence`` is one more than the one before, and it goes up to its ``sequence``.
-"""
-
-RULES = (
-    "sorted",
-    "duplicate",
-    "price",
-    "quantity",
-    "depth",
-    "symbol",
-    "exchange",
-    "timestamp",
-    "backwards",
-    "stale",
-    "sequence",
-    "crossed",
-    "checksum",
-)
-"""What frames are held against.
-
-``sorted``: the sides of a snapshot have their best level first. ``duplicate``: no price stands twice on a side of
-one frame. ``price``: above zero. ``quantity``: zero or more; in an update zero deletes, also what is not there.
-``depth``: a snapshot has no more levels a side than were subscribed. ``symbol`` and ``exchange``: as subscribed, or
-as in the first frame. ``timestamp``: a whole number of epoch milliseconds between 2009 and 2100. ``backwards``: no
-frame is older than the one before. ``stale``: no frame is older than ``max_age``. ``sequence``: nothing is missing.
-``crossed``: the best bid is below the best ask. ``checksum``: the one in the frame is that of the book.
-"""
+from .rules import RULES, SEQUENCINGS, Sequencing
 
 _FIRST_MS = 1_230_768_000_000  # 2009-01-01, before which nothing was traded
 _LAST_MS = 4_102_444_800_000  # 2100-01-01

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ..book.checksum import CHECKSUMS
-from ..book.orderbook import RULES, SEQUENCINGS, OrderBook
+from ..book.rules import RULES, SEQUENCINGS
 from ..errors import ConfigError
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Hold order books against their rules.")
@@ -42,6 +42,9 @@ def check(
 
     Each connection has a book of its own for each symbol. What is no book, such as a pong, is passed over.
     """
+    from ..book.orderbook import OrderBook
+    from .checking import Check
+
     if checksum not in (*CHECKSUMS, _NONE):
         _refuse(f"there is no checksum {checksum!r}; there are {', '.join(CHECKSUMS)}, none")
     rules: dict[str, Any] = {
@@ -54,8 +57,6 @@ def check(
         OrderBook(**rules)
     except ConfigError as exc:
         _refuse(str(exc))
-    from .checking import Check
-
     checked = Check(rules, depth)
     for file in files:
         for line in checked.broken(file):

@@ -7,9 +7,12 @@ import sys
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from ..protocol import Dialect
+
+if TYPE_CHECKING:
+    from ..protocol import Dialect
 
 
 def load_dialect(named: str) -> Dialect:
@@ -20,6 +23,8 @@ def load_dialect(named: str) -> Dialect:
     Raises:
         ConfigError: There is no such module or class, it is no dialect, or it fails.
     """
+    from ..protocol import Dialect
+
     module_name, colon, name = named.partition(":")
     if not (module_name and colon and name):
         raise ConfigError(f"--dialect {named}: it must be MODULE:CLASS, for example conftest:MyDialect")

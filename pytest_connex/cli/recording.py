@@ -15,7 +15,6 @@ import typer
 from .. import GENERATOR
 from ..config import API_KEY, API_SECRET, ConnexConfig
 from ..errors import ConfigError
-from ..protocol import Dialect
 
 if TYPE_CHECKING:
     from ..secrets.redaction import Redactor
@@ -65,6 +64,7 @@ def redactor_of(config: ConnexConfig) -> Redactor:
     Raises:
         ConfigError: One is too short to be replaced.
     """
+    from ..protocol import Dialect
     from ..secrets.learning import redactor_for
 
     return redactor_for(Dialect(), config.placeholders())

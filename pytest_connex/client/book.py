@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
 
 from ..book.checksum import Checksum
-from ..book.orderbook import OrderBook, Sequencing
+from ..book.orderbook import OrderBook
+from ..book.rules import Sequencing
 from ..errors import ConnectionLost, DataFormatError
 from ..model import ErrorEvent, Snapshot, Update
 from .websocket import ConnexWebSocket

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from pytest_connex.book.checksum import KRAKEN, OKX
-from pytest_connex.book.orderbook import RULES, SEQUENCINGS, OrderBook
+from pytest_connex.book.orderbook import OrderBook
+from pytest_connex.book.rules import RULES, SEQUENCINGS
 from pytest_connex.errors import BookError, ConfigError, DataFormatError
 from pytest_connex.model import Level, Snapshot, Update
 from pytest_connex.protocol import Dialect

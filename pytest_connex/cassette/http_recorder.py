@@ -8,6 +8,7 @@ that recordings carry, what is left is searched for secrets, and it waits on dis
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,12 @@ from .tally import Requests
 
 _BREATH = 0.05
 """Seconds within which a body comes with the head of its answer, unless something else happens on the tape."""
+
+_LONG = 2**18
+"""Bodies of so many bytes and more wait to be cleaned until the test is over: nothing would pass meanwhile."""
+
+_MOST_WAITING = 200
+"""So many of them wait at most: each may have two files open."""
 
 
 class _Place(NamedTuple):
@@ -69,6 +76,7 @@ class HttpRecorder:
         self._settle = settle
         self._problem: CassetteError | None = None
         self._open: set[Conversation] = set()
+        self._waiting: deque[Conversation] = deque()
         self._closed = False
         self._ended = Spool()
         self._places: list[_Place] = []
@@ -110,6 +118,7 @@ class HttpRecorder:
         Raises:
             CassetteError: Something could not be recorded.
         """
+        self.check()
         if self._problem is not None:
             raise self._problem
         if not self._places:
@@ -120,26 +129,50 @@ class HttpRecorder:
         """Let go of what waits on disk."""
         with self._lock:
             self._closed = True
-            for conversation in self._open:
+            for conversation in (*self._open, *self._waiting):
                 conversation.close()
             self._open.clear()
+            self._waiting.clear()
             self._ended.close()
 
     # what conversations call
 
-    def take(self, conversation: Conversation, interaction: Interaction, came: int) -> None:
-        """Keep what a request came to; ``came`` bytes of its answer came."""
+    def take(self, conversation: Conversation) -> None:
+        """Keep what a request came to."""
         with self._lock:
             if conversation not in self._open:
+                conversation.close()
                 return
             self._open.discard(conversation)
+            if conversation.size < _LONG:
+                self._clean(conversation)
+                return
+            self._waiting.append(conversation)
+        self._clean_waiting(_MOST_WAITING)
+
+    def check(self) -> None:
+        """Clean what is long, which has waited until now."""
+        self._clean_waiting(0)
+
+    def _clean_waiting(self, most: int) -> None:
+        """Clean what has waited longest, until there are at most so many left."""
+        while True:
+            with self._lock:
+                if len(self._waiting) <= most:
+                    return
+                conversation = self._waiting.popleft()
+            self._clean(conversation)
+
+    def _clean(self, conversation: Conversation) -> None:
         try:
             self._settle()
-            cleaned = self._cleaning.interaction(interaction, came)
+            cleaned = self._cleaning.interaction(conversation.interaction(), conversation.came)
             with self._lock:
                 self._keep(cleaned)
         except CassetteError as exc:
             self.refuse(exc)
+        finally:
+            conversation.close()
 
     def refuse(self, problem: CassetteError) -> None:
         """Tell what cannot be recorded, once."""
@@ -162,8 +195,21 @@ class HttpRecorder:
             yield from self._ended.parts(place.offset, place.length)
 
 
+class _End(NamedTuple):
+    """How a request ended, with which error of the operating system, and when, where that matters."""
+
+    how: Ending
+    error: OSError | None
+    at: float | None
+
+
 class Conversation:
-    """One request, and what comes of it."""
+    """One request, and what comes of it.
+
+    Attributes:
+        asked: When it was, in seconds.
+        came: How many bytes of the body of the answer came, as they were on the wire.
+    """
 
     def __init__(self, recorder: HttpRecorder, request: HttpRequest, upstream: str, asked: float) -> None:
         self.asked = asked
@@ -178,8 +224,9 @@ class Conversation:
         self._pieces: list[Piece] = []
         self._at_once = True
         self._inflation: Inflation | None = None
-        self._came = 0
+        self.came = 0
         self._over = False
+        self._end = _End("left", None, None)
         self._last = asked
         self._sent = Spool()
         self._body = Spool()
@@ -209,7 +256,7 @@ class Conversation:
                 return
             before = self._last
             at, alone = self._moment()
-            self._came += len(data)
+            self.came += len(data)
             try:
                 content = self._inflation.feed(data) if self._inflation else data
             except ValueError as exc:
@@ -238,9 +285,36 @@ class Conversation:
             except ValueError as exc:
                 self._refuse(f"the body of an answer is {exc}")
                 return
-            interaction = self._interaction(how, error, at if timed else None)
-            self.close()
-        self._recorder.take(self, interaction, self._came)
+            self._end = _End(how, error, at if timed else None)
+            self._over = True
+        self._recorder.take(self)
+
+    def interaction(self) -> Interaction:
+        """Return what it has come to, once it has ended."""
+        how, error, over = self._end
+        request = replace(self._request, body=self._request.body + self._sent.whole())
+        pieces = () if self._at_once and len(self._pieces) < 2 else tuple(self._pieces)
+        answered = self._status is not None
+        return Interaction(
+            request,
+            self._status,
+            self._reason if answered else reason_without_answer(how),
+            self._headers,
+            self._body.whole(),
+            self.asked,
+            self._answered,
+            pieces,
+            over,
+            how,
+            type(error).__name__ if error else "",
+            error.errno if error else None,
+            self._upstream,
+        )
+
+    @property
+    def size(self) -> int:
+        """How many bytes were sent and came, unpacked."""
+        return len(self._request.body) + self._sent.size + self._body.size
 
     def close(self) -> None:
         """Let go of what waits on disk; nothing counts any more."""
@@ -260,26 +334,6 @@ class Conversation:
             self._pieces[-1] = Piece(at, self._pieces[-1].length + length)
         else:
             self._pieces.append(Piece(at, length))
-
-    def _interaction(self, how: Ending, error: OSError | None, over: float | None) -> Interaction:
-        request = replace(self._request, body=self._request.body + self._sent.whole())
-        pieces = () if self._at_once and len(self._pieces) < 2 else tuple(self._pieces)
-        answered = self._status is not None
-        return Interaction(
-            request,
-            self._status,
-            self._reason if answered else reason_without_answer(how),
-            self._headers,
-            self._body.whole(),
-            self.asked,
-            self._answered,
-            pieces,
-            over,
-            how,
-            type(error).__name__ if error else "",
-            error.errno if error else None,
-            self._upstream,
-        )
 
     def _refuse(self, problem: str) -> None:
         self.close()

@@ -322,6 +322,8 @@ class CassetteSession:
         self._hear_messages()
         if self._writer is not None:
             self._guarded(self._writer.flush)
+        if self._http_recorder is not None:
+            self._http_recorder.check()
 
     def _hear_messages(self) -> None:
         """Learn from the messages that wait to be written."""

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_connex.cassette import http_recorder
 from pytest_connex.cassette.exchange import HttpRequest, Interaction, Piece
 from pytest_connex.cassette.http_file import read_interactions
 from pytest_connex.cassette.http_recorder import HttpRecorder
@@ -149,6 +150,59 @@ def test_bodies_that_do_not_fit_into_memory_wait_on_disk(deck):
         deck.exchange(None, *pieces)
     first, second = deck.held()
     assert first.body == second.body == b"".join(pieces)
+
+
+LONG = b'{"token": "abcdefgh-1", "note": "%s"}' % (b"x" * http_recorder._LONG)
+
+
+def looked_into(deck: Deck, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the length of each body that is cleaned."""
+    lengths: list[int] = []
+    plain = deck.recorder._cleaning.interaction
+
+    def cleaned(interaction: Interaction, came: int) -> Interaction:
+        lengths.append(max(len(interaction.body), len(interaction.request.body)))
+        return plain(interaction, came)
+
+    monkeypatch.setattr(deck.recorder._cleaning, "interaction", cleaned)
+    return lengths
+
+
+def test_what_is_long_waits_for_the_end_of_the_test_to_be_cleaned(deck, monkeypatch):
+    """Nothing else would pass while it is."""
+    cleaned = looked_into(deck, monkeypatch)
+    deck.exchange(request("GET /long"), LONG[:100], LONG[100:])
+    deck.now += 1
+    deck.exchange(request("POST /sent", body=LONG), b"ok")
+    deck.now += 1
+    deck.exchange(request("GET /short"), b"ok")
+    assert cleaned == [2]
+    deck.recorder.check()
+    assert cleaned == [2, len(LONG), len(LONG)]
+    first, second, third = deck.held()
+    assert b"abcdefgh-1" not in first.body + second.request.body
+    assert [one.request.url for one in (first, second, third)] == [
+        f"{HOST}/{name}" for name in ("long", "sent", "short")
+    ]
+    assert len(cleaned) == 3
+
+
+def test_only_so_many_wait(deck, monkeypatch):
+    monkeypatch.setattr(http_recorder, "_MOST_WAITING", 2)
+    cleaned = looked_into(deck, monkeypatch)
+    for count in range(5):
+        deck.now += 1
+        deck.exchange(request(f"GET /{count}"), LONG)
+    assert len(cleaned) == 3
+    assert [one.request.url for one in deck.held()] == [f"{HOST}/{count}" for count in range(5)]
+
+
+def test_a_test_that_fails_cleans_nothing_long(deck, monkeypatch):
+    cleaned = looked_into(deck, monkeypatch)
+    deck.exchange(request("GET /long"), LONG)
+    deck.recorder.close()
+    deck.recorder.check()
+    assert cleaned == []
 
 
 def test_another_upstream_has_a_host_of_its_own(deck):

@@ -69,6 +69,11 @@ class Cleaning:
             pieces=pieces,
         )
 
+    def hear(self, headers: Fields) -> None:
+        """Learn the secrets that the headers of an answer tell."""
+        for name, value in headers:
+            self._redactor.heard_header(name, _as_text(value))
+
     def request(self, asked: HttpRequest, upstream: str) -> HttpRequest:
         """Return a request as a recording has it.
 

@@ -29,7 +29,13 @@ _BREATH = 0.05
 """Seconds within which a body comes with the head of its answer, unless something else happens on the tape."""
 
 _LONG = 2**18
-"""Bodies of so many bytes and more wait to be cleaned until the test is over: nothing would pass meanwhile."""
+"""Bodies of so many bytes and more wait to be cleaned until the test is over: nothing would pass meanwhile.
+
+Those that may tell a secret do not wait, so that it is known when the client uses it.
+"""
+
+_LONGEST_NAME = 128
+"""Names of secret members have so many bytes at most, where they are looked for in the pieces of a body."""
 
 _MOST_WAITING = 200
 """So many of them wait at most: each may have two files open."""
@@ -144,9 +150,10 @@ class HttpRecorder:
                 conversation.close()
                 return
             self._open.discard(conversation)
-            if conversation.size < _LONG:
+            if conversation.size < _LONG or conversation.may_tell:
                 self._clean(conversation)
                 return
+            self._cleaning.hear(conversation.headers)
             self._waiting.append(conversation)
         self._clean_waiting(_MOST_WAITING)
 
@@ -173,6 +180,10 @@ class HttpRecorder:
             self.refuse(exc)
         finally:
             conversation.close()
+
+    def may_tell(self, data: bytes) -> bool:
+        """Tell quickly whether there may be a secret of the server in ``data``."""
+        return self._redactor.may_tell(data)
 
     def refuse(self, problem: CassetteError) -> None:
         """Tell what cannot be recorded, once."""
@@ -209,6 +220,8 @@ class Conversation:
     Attributes:
         asked: When it was, in seconds.
         came: How many bytes of the body of the answer came, as they were on the wire.
+        headers: Those of the answer.
+        may_tell: Whether there may be a secret in it.
     """
 
     def __init__(self, recorder: HttpRecorder, request: HttpRequest, upstream: str, asked: float) -> None:
@@ -218,13 +231,15 @@ class Conversation:
         self._upstream = upstream
         self._status: int | None = None
         self._reason = ""
-        self._headers: Fields = []
+        self.headers: Fields = []
         self._length_is_declared = False
         self._answered: float | None = None
         self._pieces: list[Piece] = []
         self._at_once = True
         self._inflation: Inflation | None = None
         self.came = 0
+        self.may_tell = False
+        self._last_bytes = b""
         self._over = False
         self._end = _End("left", None, None)
         self._last = asked
@@ -243,7 +258,7 @@ class Conversation:
         with self._lock:
             if self._over:
                 return
-            self._status, self._reason, self._headers = status, reason, headers
+            self._status, self._reason, self.headers = status, reason, headers
             self._length_is_declared = bool(values(headers, "content-length"))
             self._answered, _ = self._moment()
             if (encoding := encoding_of(headers)) in ENCODINGS:
@@ -263,6 +278,8 @@ class Conversation:
                 self._refuse(f"the body of an answer is {exc}")
                 return
             if content:
+                self.may_tell = self.may_tell or self._recorder.may_tell(self._last_bytes + content)
+                self._last_bytes = content[-_LONGEST_NAME:]
                 self._body.append(content)
                 self._note(at, len(content), alone and at - before <= _BREATH)
 
@@ -299,7 +316,7 @@ class Conversation:
             request,
             self._status,
             self._reason if answered else reason_without_answer(how),
-            self._headers,
+            self.headers,
             self._body.whole(),
             self.asked,
             self._answered,

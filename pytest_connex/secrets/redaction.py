@@ -142,6 +142,10 @@ class Redactor:
                 data = data.replace(raw, _in_its_place(shown(name, raw.decode("utf-8", "replace")), raw))
         return data
 
+    def may_tell(self, data: bytes) -> bool:
+        """Tell quickly whether ``data`` may have a member whose value is secret."""
+        return self._members.may_be_in_bytes(data)
+
     def thoroughly(self, redact: Callable[[], _Redacted]) -> _Redacted:
         """Return what ``redact`` returns once it learns nothing more: its end may tell of its beginning."""
         while True:

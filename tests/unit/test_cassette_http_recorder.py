@@ -20,6 +20,7 @@ from pytest_connex.cassette.stamps import TapeClock
 from pytest_connex.cassette.tally import Requests
 from pytest_connex.errors import CassetteError, SecretFound
 from pytest_connex.protocol import Dialect
+from pytest_connex.secrets.learning import redactor_for
 from pytest_connex.secrets.redaction import Redactor
 
 KEY, SECRET = "AKfYcbwXYZ0123456789abcd", "s3cr3t/with+special=chars=="
@@ -152,7 +153,7 @@ def test_bodies_that_do_not_fit_into_memory_wait_on_disk(deck):
     assert first.body == second.body == b"".join(pieces)
 
 
-LONG = b'{"token": "abcdefgh-1", "note": "%s"}' % (b"x" * http_recorder._LONG)
+LONG = b'{"note": "%s", "again": "%s"}' % (b"x" * http_recorder._LONG, KEY.encode())
 
 
 def looked_into(deck: Deck, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -180,11 +181,29 @@ def test_what_is_long_waits_for_the_end_of_the_test_to_be_cleaned(deck, monkeypa
     deck.recorder.check()
     assert cleaned == [2, len(LONG), len(LONG)]
     first, second, third = deck.held()
-    assert b"abcdefgh-1" not in first.body + second.request.body
+    assert KEY.encode() not in first.body + second.request.body
     assert [one.request.url for one in (first, second, third)] == [
         f"{HOST}/{name}" for name in ("long", "sent", "short")
     ]
     assert len(cleaned) == 3
+
+
+@pytest.mark.parametrize("told", ["body", "header"])
+def test_a_secret_that_is_told_in_what_is_long_is_known_at_once(tmp_path, told):
+    redactor = redactor_for(Dialect(), {KEY: "connex-recorded-key"})
+    deck = Deck(tmp_path / "a.yaml", redactor)
+    secret = "abcdefgh-1"
+    told_in_body = b'{"note": "%s", "token": "%s"}' % (b"x" * http_recorder._LONG, secret.encode())
+    place = told_in_body.index(b"token") + 2  # its name comes in two pieces
+    if told == "body":
+        deck.exchange(request("GET /long"), told_in_body[:place], told_in_body[place:])
+    else:
+        deck.exchange(request("GET /long"), LONG, headers=[("Set-Cookie", f"session={secret}; Path=/")])
+    assert secret not in redactor.text(f"/ws/{secret}")
+    deck.now += 1
+    deck.exchange(request(f"GET /ws/{secret}"), b"ok")
+    first, second = deck.held()
+    assert secret.encode() not in first.body + second.request.url.encode()
 
 
 def test_only_so_many_wait(deck, monkeypatch):

@@ -54,6 +54,11 @@ def unpacked(data: bytes) -> Packed | None:
     return None
 
 
+def begins_packed(data: bytes) -> bool:
+    """Tell whether data begins as gzip and zlib do (RFC 1950, 1952)."""
+    return data[:2] == b"\x1f\x8b" or (data[:1] == b"\x78" and int.from_bytes(data[:2]) % 31 == 0)
+
+
 def _forms(data: bytes) -> list[_Form]:
     """Return how data may be compressed, by its first bytes (RFC 1950, 1951, 1952)."""
     if data[:2] == b"\x1f\x8b":

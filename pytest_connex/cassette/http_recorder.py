@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import CassetteError
+from ..packing import begins_packed
 from ..secrets.redaction import Redactor
 from ..upstreams import REST
 from .cleaning import Cleaning, encoding_of
@@ -181,9 +182,9 @@ class HttpRecorder:
         finally:
             conversation.close()
 
-    def may_tell(self, data: bytes) -> bool:
-        """Tell quickly whether there may be a secret of the server in ``data``."""
-        return self._redactor.may_tell(data)
+    def may_name(self, data: bytes) -> bool:
+        """Tell quickly whether ``data`` may name a secret of the server."""
+        return self._redactor.may_name(data)
 
     def refuse(self, problem: CassetteError) -> None:
         """Tell what cannot be recorded, once."""
@@ -278,7 +279,8 @@ class Conversation:
                 self._refuse(f"the body of an answer is {exc}")
                 return
             if content:
-                self.may_tell = self.may_tell or self._recorder.may_tell(self._last_bytes + content)
+                begins = not self._body.size and begins_packed(content)
+                self.may_tell = self.may_tell or begins or self._recorder.may_name(self._last_bytes + content)
                 self._last_bytes = content[-_LONGEST_NAME:]
                 self._body.append(content)
                 self._note(at, len(content), alone and at - before <= _BREATH)

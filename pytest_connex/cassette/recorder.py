@@ -4,7 +4,8 @@ A sans-I/O core, which several threads may use at once: whoever sees the traffic
 Secrets are replaced here, before anything reaches the writer; hosts are replaced by those that recordings carry.
 
 Messages wait until there are many of them, or until something else happens on any connection: most hold no
-secret, and to see that of many at once is quicker.
+secret, and to see that of many at once is quicker. Behind a long one, which takes a while, everything waits until the
+test is over, unless a message may tell a secret: that has to be known when the client uses it.
 """
 
 from __future__ import annotations
@@ -46,6 +47,12 @@ _BATCH = 256
 
 _BATCH_CHARACTERS = 65_536
 """So long are all of them together at most, but for the last."""
+
+_LONG = 2**18
+"""A message is long that has so many characters or bytes."""
+
+_MOST_HELD = 2**26
+"""So long are all messages together at most that wait behind a long one."""
 
 
 class _State(Enum):
@@ -96,7 +103,8 @@ class Recorder:
         self._unanswered_pings: dict[int, float] = {}
         self._pongs: dict[int, int] = {}
         self._farewells: dict[int, tuple[int, str]] = {}
-        self._waiting: list[Message] = []
+        self._waiting: list[Event] = []
+        self._holds = False
         self._waiting_characters = 0
         self.passed = Messages()
         self._lock = threading.RLock()
@@ -164,7 +172,7 @@ class Recorder:
         self, conn: int, now: float, status: int, headers: Pairs, body: str | bytes, reason: str = ""
     ) -> None:
         """Note that the server answered the dial with an HTTP status."""
-        self.flush()
+        self.hear()
         text, binary = _text_or_binary(self._redactor.heard(body))
         with self._lock:
             self._states.pop(conn, None)
@@ -270,24 +278,42 @@ class Recorder:
             self.flush()
 
     def flush(self) -> None:
-        """Pass on the messages that wait."""
+        """Pass on what waits."""
         with self._lock:
-            if not self._waiting:
-                return
-            messages, self._waiting, self._waiting_characters = self._waiting, [], 0
-            payloads = [message.payload for message in messages]
-            sent = sum(type(message) is Sent for message in messages)
-            self.passed.sent += sent
-            self.passed.received += len(messages) - sent
-            if self._redactor.passes(payloads):
-                self.passed.size += sum(map(len, payloads))
-                self._write_messages(messages)
-                return
-            cleaned = self._redactor.thoroughly(lambda: list(map(self._cleaned, messages)))
-            for message, redacted in zip(messages, cleaned, strict=True):
-                self.passed.size += len(redacted)
-                text, binary, _ = _split(redacted)
-                self._write(type(message)(message.conn, message.at, text, binary, message.invalid))
+            waiting, self._waiting, self._waiting_characters = self._waiting, [], 0
+            self._holds = False
+            messages: list[Message] = []
+            for event in waiting:
+                if isinstance(event, Sent | Received):
+                    messages.append(event)
+                    continue
+                self._pass_on(messages)
+                messages = []
+                self._write(event)
+            self._pass_on(messages)
+
+    def hear(self) -> None:
+        """Learn the secrets that messages have told; what waits behind a long one tells none."""
+        with self._lock:
+            if not self._holds:
+                self.flush()
+
+    def _pass_on(self, messages: list[Message]) -> None:
+        if not messages:
+            return
+        payloads = [message.payload for message in messages]
+        sent = sum(type(message) is Sent for message in messages)
+        self.passed.sent += sent
+        self.passed.received += len(messages) - sent
+        if self._redactor.passes(payloads):
+            self.passed.size += sum(map(len, payloads))
+            self._write_messages(messages)
+            return
+        cleaned = self._redactor.thoroughly(lambda: list(map(self._cleaned, messages)))
+        for message, redacted in zip(messages, cleaned, strict=True):
+            self.passed.size += len(redacted)
+            text, binary, _ = _split(redacted)
+            self._write(type(message)(message.conn, message.at, text, binary, message.invalid))
 
     def _cleaned(self, message: Message) -> Payload:
         if type(message) is Received:
@@ -302,18 +328,28 @@ class Recorder:
                     text, binary, _ = _split(self._redactor.payload(message))
                     self._event(Late(conn, self._at(now), text, binary, _split(message)[2]))
                 return
+            if len(message) >= _LONG:
+                self.hear()
+                self._holds = True
             self._waiting.append(kind(conn, self._at(now), *_split(message)))
             self._waiting_characters += len(message)
-            if self._waiting_characters >= _BATCH_CHARACTERS or len(self._waiting) >= _BATCH:
+            if self._holds:
+                full = self._waiting_characters > _MOST_HELD or self._redactor.may_tell(message)
+            else:
+                full = self._waiting_characters >= _BATCH_CHARACTERS or len(self._waiting) >= _BATCH
+            if full:
                 self.flush()
 
     def _event(self, event: Event) -> None:
-        self.flush()
-        self._write(event)
+        if self._holds:
+            self._waiting.append(event)
+        else:
+            self.flush()
+            self._write(event)
 
     def _target(self, url: str) -> str:
         """Return what is dialled as the recording has it."""
-        self.flush()  # it may repeat what a message has told
+        self.hear()  # it may repeat what a message has told
         return self._redactor.text(self._canonical(url))
 
     def _kept_headers(self, headers: Pairs, redacted: Callable[[str, str], str]) -> Headers:

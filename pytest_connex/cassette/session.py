@@ -319,7 +319,8 @@ class CassetteSession:
 
     def check_recorded(self) -> None:
         """Search what was recorded so far, while the test can still fail for it."""
-        self._hear_messages()
+        if self._recorder is not None:
+            self._recorder.flush()
         if self._writer is not None:
             self._guarded(self._writer.flush)
         if self._http_recorder is not None:
@@ -328,7 +329,7 @@ class CassetteSession:
     def _hear_messages(self) -> None:
         """Learn from the messages that wait to be written."""
         if self._recorder is not None:
-            self._recorder.flush()
+            self._recorder.hear()
 
     def unplayed(self) -> CassetteError | None:
         """Return what the test left unused, when nothing worse is known."""

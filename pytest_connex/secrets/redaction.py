@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from ..errors import SecretFound
-from ..packing import unpacked
+from ..packing import begins_packed, unpacked
 from .allowance import TooMuch
 from .escapes import has_escapes
 from .leaks import Search
@@ -142,9 +142,21 @@ class Redactor:
                 data = data.replace(raw, _in_its_place(shown(name, raw.decode("utf-8", "replace")), raw))
         return data
 
-    def may_tell(self, data: bytes) -> bool:
-        """Tell quickly whether ``data`` may have a member whose value is secret."""
+    def may_name(self, data: bytes) -> bool:
+        """Tell quickly whether the name of a member whose value is secret may be in ``data``."""
         return self._members.may_be_in_bytes(data)
+
+    def may_tell(self, payload: str | bytes) -> bool:
+        """Tell quickly whether there may be a member in a message whose value is secret."""
+        if isinstance(payload, str):
+            return self._members.may_be_in(payload)
+        if begins_packed(payload) or self.may_name(payload):
+            return True
+        try:
+            document = self._decode(payload)
+        except Exception:  # noqa: BLE001, whatever a decoder of somebody else raises for what it does not know
+            return False
+        return next(self._members.of(document), None) is not None
 
     def thoroughly(self, redact: Callable[[], _Redacted]) -> _Redacted:
         """Return what ``redact`` returns once it learns nothing more: its end may tell of its beginning."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import random
+
 import pytest
 
+from pytest_connex.cassette import recorder as recorder_module
 from pytest_connex.cassette.events import Closed, Dial, Event, Late, Left, Open, Received, Refused, Rejected, Sent
 from pytest_connex.cassette.recorder import Recorder
 from pytest_connex.cassette.stamps import TapeClock
 from pytest_connex.config import RECORDED_WS_URL, canonical_url
+from pytest_connex.secrets.learning import LearningRedactor
 from pytest_connex.secrets.redaction import Redactor
 
 from .conftest import URL
@@ -81,6 +87,88 @@ def test_messages_wait_for_others_and_go_before_what_is_none(recorder, events):
     for _ in range(256):
         recorder.received(conn, 0.0, "x")
     assert len(events) == 6 + 256
+
+
+LONG = "x" * recorder_module._LONG
+
+
+def opened(recorder: Recorder) -> int:
+    conn = recorder.dial(0.0, GATEWAY)
+    recorder.opened(conn, 0.0, None, {})
+    return conn
+
+
+@pytest.mark.parametrize("long", [LONG, LONG.encode()])
+def test_everything_waits_behind_a_long_message_and_keeps_its_order(recorder, events, long):
+    """To search it takes a while, in which nothing else would pass."""
+    conn = opened(recorder)
+    recorder.received(conn, 0.0, "first")
+    recorder.received(conn, 0.0, long)
+    recorder.hear()
+    recorder.sent(conn, 1.0, f"my key is {KEY}")
+    second = recorder.dial(2.0, GATEWAY)
+    recorder.opened(second, 2.0, None, {})
+    recorder.closed(conn, 3.0, "server", 1012, "restart")
+    assert [type(event) for event in events] == [Dial, Open, Received]
+    recorder.finish()
+    assert [type(event) for event in events[2:]] == [Received, Received, Sent, Dial, Open, Closed, Closed]
+    assert [event.payload for event in events[2:5]] == ["first", long, "my key is connex-recorded-key"]
+    assert (recorder.passed.received, recorder.passed.sent) == (2, 1)
+
+
+SECRET = "a1b2c3d4e5f6"
+TOLD = {
+    "text": json.dumps({"token": SECRET}),
+    "bytes": json.dumps({"token": SECRET}).encode(),
+    "gzip": gzip.compress(json.dumps({"token": SECRET}).encode()),
+    "what the dialect reads": b"\xffm" + SECRET.encode(),
+}
+
+
+def read(data: bytes) -> dict[str, str]:
+    """Read the messages of some exchange."""
+    if not data.startswith(b"\xffm"):
+        raise ValueError
+    return {"token": data[2:].decode()}
+
+
+@pytest.mark.parametrize("told", TOLD.values(), ids=TOLD)
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_secret_is_known_at_once_that_is_told_behind_a_long_message_or_in_it(events, told, behind):
+    redactor = LearningRedactor({KEY: "connex-recorded-key"}, ("token",), decode=read)
+    recorder = Recorder(events.append, events.extend, redactor, str)
+    conn = opened(recorder)
+    if behind:
+        recorder.received(conn, 0.0, LONG)
+        recorder.received(conn, 0.0, told)
+    else:
+        recorder.received(conn, 0.0, in_something_long(told))
+    recorder.dial(1.0, f"wss://h/ws/{SECRET}")
+    recorder.finish()
+    assert SECRET not in str(events)
+    [url] = [event.url for event in events if isinstance(event, Dial) and event.conn == 2]
+    assert url == "wss://h/ws/connex-recorded-token"
+
+
+def in_something_long(told: str | bytes) -> str | bytes:
+    """Return a long message that tells the same."""
+    document = json.dumps({"note": LONG, "token": SECRET})
+    if isinstance(told, str):
+        return document
+    if told.startswith(b"{"):
+        return document.encode()
+    if told.startswith(b"\x1f"):
+        noise = random.Random(1).randbytes(len(LONG)).hex()
+        return gzip.compress(json.dumps({"note": noise, "token": SECRET}).encode())
+    return told
+
+
+def test_only_so_much_waits_behind_a_long_message(recorder, events, monkeypatch):
+    monkeypatch.setattr(recorder_module, "_MOST_HELD", 2 * len(LONG))
+    conn = opened(recorder)
+    for _ in range(3):
+        recorder.received(conn, 0.0, LONG)
+    assert len(events) == 2 + 3
 
 
 @pytest.mark.parametrize("message", [f'{{"apiKey": "{KEY}", "signature": "00ff"}}', f"{KEY}&signature=00ff".encode()])

@@ -50,6 +50,7 @@ class Studio:
         """Wait until the end of a connection is recorded."""
         while not isinstance(self.events[-1], Closed):
             await asyncio.sleep(0)
+            self.recorder.flush()
         return self.events[-1]
 
 

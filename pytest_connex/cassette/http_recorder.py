@@ -147,16 +147,17 @@ class HttpRecorder:
     def take(self, conversation: Conversation) -> None:
         """Keep what a request came to."""
         with self._lock:
-            if conversation not in self._open:
-                conversation.close()
-                return
+            is_open = conversation in self._open
             self._open.discard(conversation)
-            if conversation.size < _LONG or conversation.may_tell:
-                self._clean(conversation)
-                return
+        if not is_open:
+            conversation.close()
+        elif conversation.size < _LONG or conversation.may_tell:
+            self._clean(conversation)
+        else:
             self._cleaning.hear(conversation.headers)
-            self._waiting.append(conversation)
-        self._clean_waiting(_MOST_WAITING)
+            with self._lock:
+                self._waiting.append(conversation)
+            self._clean_waiting(_MOST_WAITING)
 
     def check(self) -> None:
         """Clean what is long, which has waited until now."""

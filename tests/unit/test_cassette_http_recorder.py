@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -204,6 +205,26 @@ def test_a_secret_that_is_told_in_what_is_long_is_known_at_once(tmp_path, told):
     deck.exchange(request(f"GET /ws/{secret}"), b"ok")
     first, second = deck.held()
     assert secret.encode() not in first.body + second.request.url.encode()
+
+
+@pytest.mark.parametrize("padding", [b"", LONG], ids=["short", "long"])
+def test_others_may_ask_while_a_refusal_is_told(tmp_path, padding):
+    """Whoever is told may end the test, and its clients ask on other threads meanwhile."""
+    waits: list[bool] = []
+
+    def fail(problem: CassetteError) -> None:
+        other = threading.Thread(target=recorder.asked, args=[request()])
+        other.start()
+        other.join(1)
+        waits.append(other.is_alive())
+
+    recorder = HttpRecorder(tmp_path / "a.yaml", REDACTOR, {"rest": LIVE}, TapeClock(lambda: 0.0), fail)
+    conversation = recorder.asked(request("POST /a", body=gzip.compress(KEY.encode()) + padding))
+    conversation.answered(200, "OK", [])
+    conversation.ended("whole")
+    recorder.check()
+    recorder.close()
+    assert waits == [False]
 
 
 def test_only_so_many_wait(deck, monkeypatch):

@@ -55,8 +55,8 @@ def unpacked(data: bytes) -> Packed | None:
 
 
 def begins_packed(data: bytes) -> bool:
-    """Tell whether data begins as gzip and zlib do (RFC 1950, 1952)."""
-    return data[:2] == b"\x1f\x8b" or (data[:1] == b"\x78" and int.from_bytes(data[:2]) % 31 == 0)
+    """Tell whether data begins as gzip and zlib do; raw deflate begins as anything may."""
+    return _forms(data)[:1] in (["gzip"], ["zlib"])
 
 
 def _forms(data: bytes) -> list[_Form]:

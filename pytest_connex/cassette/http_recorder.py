@@ -2,7 +2,9 @@
 
 A sans-I/O core, which several threads may use at once: whoever sees the traffic says of each request what came of
 it. Bodies wait on disk where they are long. When a request has ended, its secrets are replaced and hosts become those
-that recordings carry, what is left is searched for secrets, and it waits on disk to be put into its file.
+that recordings carry, what is left is searched for secrets, and it waits on disk to be put into its file. That takes
+a while where it is long, and nothing else would pass meanwhile: it waits for that until the test is over, unless it
+may tell a secret, which has to be known when the client uses it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any, NamedTuple
 
 from ..errors import CassetteError
 from ..packing import begins_packed
-from ..secrets.redaction import Redactor
+from ..secrets.redaction import LONG, Redactor
 from ..upstreams import REST
 from .cleaning import Cleaning, encoding_of
 from .exchange import Ending, Fields, HttpRequest, Interaction, Piece, reason_without_answer, values
@@ -28,12 +30,6 @@ from .tally import Requests
 
 _BREATH = 0.05
 """Seconds within which a body comes with the head of its answer, unless something else happens on the tape."""
-
-_LONG = 2**18
-"""Bodies of so many bytes and more wait to be cleaned until the test is over: nothing would pass meanwhile.
-
-Those that may tell a secret do not wait, so that it is known when the client uses it.
-"""
 
 _LONGEST_NAME = 128
 """Names of secret members have so many bytes at most, where they are looked for in the pieces of a body."""
@@ -151,7 +147,7 @@ class HttpRecorder:
             self._open.discard(conversation)
         if not is_open:
             conversation.close()
-        elif conversation.size < _LONG or conversation.may_tell:
+        elif conversation.size < LONG or conversation.may_tell:
             self._clean(conversation)
         else:
             self._cleaning.hear(conversation.headers)

@@ -4,8 +4,9 @@ A sans-I/O core, which several threads may use at once: whoever sees the traffic
 Secrets are replaced here, before anything reaches the writer; hosts are replaced by those that recordings carry.
 
 Messages wait until there are many of them, or until something else happens on any connection: most hold no
-secret, and to see that of many at once is quicker. Behind a long one, which takes a while, everything waits until the
-test is over, unless a message may tell a secret: that has to be known when the client uses it.
+secret, and to see that of many at once is quicker. A long message takes a while to clean, and nothing else would pass
+meanwhile: it waits until the test is over, unless it may tell a secret, which has to be known when the client uses
+it. What happens after it is cleaned as ever, and waits to be written.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
-from ..secrets.redaction import Redactor
+from ..secrets.redaction import LONG, Redactor
 from .events import (
     LONGEST_REASON,
     BrokenFrame,
@@ -48,11 +49,14 @@ _BATCH = 256
 _BATCH_CHARACTERS = 65_536
 """So long are all of them together at most, but for the last."""
 
-_LONG = 2**18
-"""A message is long that has so many characters or bytes."""
-
 _MOST_HELD = 2**26
-"""So long are all messages together at most that wait behind a long one."""
+"""So long are a long message and all behind it at most, until they are written."""
+
+
+class _Long(NamedTuple):
+    """A message that has not been cleaned yet."""
+
+    message: Message
 
 
 class _State(Enum):
@@ -103,9 +107,10 @@ class Recorder:
         self._unanswered_pings: dict[int, float] = {}
         self._pongs: dict[int, int] = {}
         self._farewells: dict[int, tuple[int, str]] = {}
-        self._waiting: list[Event] = []
-        self._holds = False
+        self._waiting: list[Message] = []
         self._waiting_characters = 0
+        self._held: list[_Long | Event | list[Message]] = []
+        self._held_characters = 0
         self.passed = Messages()
         self._lock = threading.RLock()
 
@@ -172,7 +177,7 @@ class Recorder:
         self, conn: int, now: float, status: int, headers: Pairs, body: str | bytes, reason: str = ""
     ) -> None:
         """Note that the server answered the dial with an HTTP status."""
-        self.hear()
+        self.flush()
         text, binary = _text_or_binary(self._redactor.heard(body))
         with self._lock:
             self._states.pop(conn, None)
@@ -275,45 +280,55 @@ class Recorder:
                 else:
                     self.closed(conn, now, "client", 1006, "")
             self._states.clear()
-            self.flush()
+            self.check()
 
     def flush(self) -> None:
-        """Pass on what waits."""
+        """Pass on the messages that wait, and learn the secrets that they tell."""
         with self._lock:
-            waiting, self._waiting, self._waiting_characters = self._waiting, [], 0
-            self._holds = False
-            messages: list[Message] = []
-            for event in waiting:
-                if isinstance(event, Sent | Received):
-                    messages.append(event)
-                    continue
+            if self._waiting:
+                messages, self._waiting, self._waiting_characters = self._waiting, [], 0
                 self._pass_on(messages)
-                messages = []
-                self._write(event)
-            self._pass_on(messages)
 
-    def hear(self) -> None:
-        """Learn the secrets that messages have told; what waits behind a long one tells none."""
+    def check(self) -> None:
+        """Clean what is long, and write it and what has happened since."""
         with self._lock:
-            if not self._holds:
-                self.flush()
+            self.flush()
+            held, self._held, self._held_characters = self._held, [], 0
+            for item in held:
+                if isinstance(item, _Long):
+                    self._pass_on([item.message])
+                else:
+                    self._out(item)
 
     def _pass_on(self, messages: list[Message]) -> None:
-        if not messages:
-            return
         payloads = [message.payload for message in messages]
         sent = sum(type(message) is Sent for message in messages)
         self.passed.sent += sent
         self.passed.received += len(messages) - sent
         if self._redactor.passes(payloads):
             self.passed.size += sum(map(len, payloads))
-            self._write_messages(messages)
+            self._out(messages, sum(map(len, payloads)))
             return
         cleaned = self._redactor.thoroughly(lambda: list(map(self._cleaned, messages)))
         for message, redacted in zip(messages, cleaned, strict=True):
             self.passed.size += len(redacted)
             text, binary, _ = _split(redacted)
-            self._write(type(message)(message.conn, message.at, text, binary, message.invalid))
+            self._out(type(message)(message.conn, message.at, text, binary, message.invalid), len(redacted))
+
+    def _out(self, item: Event | list[Message], characters: int = 0) -> None:
+        """Write what has been cleaned, or have it wait behind what is long."""
+        if self._held:
+            self._hold(item, characters)
+        elif isinstance(item, list):
+            self._write_messages(item)
+        else:
+            self._write(item)
+
+    def _hold(self, item: _Long | Event | list[Message], characters: int) -> None:
+        self._held.append(item)
+        self._held_characters += characters
+        if self._held_characters > _MOST_HELD:
+            self.check()
 
     def _cleaned(self, message: Message) -> Payload:
         if type(message) is Received:
@@ -328,28 +343,23 @@ class Recorder:
                     text, binary, _ = _split(self._redactor.payload(message))
                     self._event(Late(conn, self._at(now), text, binary, _split(message)[2]))
                 return
-            if len(message) >= _LONG:
-                self.hear()
-                self._holds = True
-            self._waiting.append(kind(conn, self._at(now), *_split(message)))
+            noted = kind(conn, self._at(now), *_split(message))
+            if len(message) >= LONG and not self._redactor.may_tell(message):
+                self.flush()
+                self._hold(_Long(noted), len(message))
+                return
+            self._waiting.append(noted)
             self._waiting_characters += len(message)
-            if self._holds:
-                full = self._waiting_characters > _MOST_HELD or self._redactor.may_tell(message)
-            else:
-                full = self._waiting_characters >= _BATCH_CHARACTERS or len(self._waiting) >= _BATCH
-            if full:
+            if self._waiting_characters >= _BATCH_CHARACTERS or len(self._waiting) >= _BATCH:
                 self.flush()
 
     def _event(self, event: Event) -> None:
-        if self._holds:
-            self._waiting.append(event)
-        else:
-            self.flush()
-            self._write(event)
+        self.flush()
+        self._out(event)
 
     def _target(self, url: str) -> str:
         """Return what is dialled as the recording has it."""
-        self.hear()  # it may repeat what a message has told
+        self.flush()  # it may repeat what a message has told
         return self._redactor.text(self._canonical(url))
 
     def _kept_headers(self, headers: Pairs, redacted: Callable[[str, str], str]) -> Headers:

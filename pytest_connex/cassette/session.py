@@ -320,7 +320,7 @@ class CassetteSession:
     def check_recorded(self) -> None:
         """Search what was recorded so far, while the test can still fail for it."""
         if self._recorder is not None:
-            self._recorder.flush()
+            self._recorder.check()
         if self._writer is not None:
             self._guarded(self._writer.flush)
         if self._http_recorder is not None:
@@ -329,7 +329,7 @@ class CassetteSession:
     def _hear_messages(self) -> None:
         """Learn from the messages that wait to be written."""
         if self._recorder is not None:
-            self._recorder.hear()
+            self._recorder.flush()
 
     def unplayed(self) -> CassetteError | None:
         """Return what the test left unused, when nothing worse is known."""

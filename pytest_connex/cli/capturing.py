@@ -24,11 +24,7 @@ from ..errors import CassetteError, ConnexError
 from ..model import ErrorEvent
 from ..protocol import Dialect, classify, decode_leniently
 from ..proxy.endpoint import SILENT
-from .recording import (
-    counted,
-    facts,
-    redactor_of,
-)
+from .recording import counted, facts, redactor_of
 
 if TYPE_CHECKING:
     import threading

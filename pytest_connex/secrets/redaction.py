@@ -41,6 +41,10 @@ _BASE64_PLACEHOLDER = "UkVEQUNURUQ"
 _Redacted = TypeVar("_Redacted")
 
 
+LONG = 2**18
+"""To clean so many characters or bytes takes a moment, in which the loop that they came on would do nothing else."""
+
+
 class Redactor:
     """Replaces secrets in text, bytes, headers and URLs.
 

@@ -22,6 +22,7 @@ from pytest_connex.cassette.tally import Requests
 from pytest_connex.errors import CassetteError, SecretFound
 from pytest_connex.protocol import Dialect
 from pytest_connex.secrets.learning import redactor_for
+from pytest_connex.secrets.redaction import LONG as LENGTH
 from pytest_connex.secrets.redaction import Redactor
 
 KEY, SECRET = "AKfYcbwXYZ0123456789abcd", "s3cr3t/with+special=chars=="
@@ -154,7 +155,7 @@ def test_bodies_that_do_not_fit_into_memory_wait_on_disk(deck):
     assert first.body == second.body == b"".join(pieces)
 
 
-LONG = b'{"note": "%s", "again": "%s"}' % (b"x" * http_recorder._LONG, KEY.encode())
+LONG = b'{"note": "%s", "again": "%s"}' % (b"x" * LENGTH, KEY.encode())
 
 
 def looked_into(deck: Deck, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -194,7 +195,7 @@ def test_a_secret_that_is_told_in_what_is_long_is_known_at_once(tmp_path, told):
     redactor = redactor_for(Dialect(), {KEY: "connex-recorded-key"})
     deck = Deck(tmp_path / "a.yaml", redactor)
     secret = "a1b2c3d4e5f6"
-    told_in_body = b'{"note": "%s", "token": "%s"}' % (b"x" * http_recorder._LONG, secret.encode())
+    told_in_body = b'{"note": "%s", "token": "%s"}' % (b"x" * LENGTH, secret.encode())
     place = told_in_body.index(b"token") + 2  # its name comes in two pieces
     if told == "body":
         deck.exchange(request("GET /long"), told_in_body[:place], told_in_body[place:])

@@ -14,6 +14,7 @@ from pytest_connex.cassette.recorder import Recorder
 from pytest_connex.cassette.stamps import TapeClock
 from pytest_connex.config import RECORDED_WS_URL, canonical_url
 from pytest_connex.secrets.learning import LearningRedactor
+from pytest_connex.secrets.redaction import LONG as LENGTH
 from pytest_connex.secrets.redaction import Redactor
 
 from .conftest import URL
@@ -89,7 +90,7 @@ def test_messages_wait_for_others_and_go_before_what_is_none(recorder, events):
     assert len(events) == 6 + 256
 
 
-LONG = "x" * recorder_module._LONG
+LONG = "x" * LENGTH
 
 
 def opened(recorder: Recorder) -> int:
@@ -104,7 +105,7 @@ def test_everything_waits_behind_a_long_message_and_keeps_its_order(recorder, ev
     conn = opened(recorder)
     recorder.received(conn, 0.0, "first")
     recorder.received(conn, 0.0, long)
-    recorder.hear()
+    recorder.flush()
     recorder.sent(conn, 1.0, f"my key is {KEY}")
     second = recorder.dial(2.0, GATEWAY)
     recorder.opened(second, 2.0, None, {})
@@ -161,6 +162,22 @@ def in_something_long(told: str | bytes) -> str | bytes:
         noise = random.Random(1).randbytes(len(LONG)).hex()
         return gzip.compress(json.dumps({"note": noise, "token": SECRET}).encode())
     return told
+
+
+def test_what_comes_behind_a_long_message_is_cleaned_as_it_comes(events, monkeypatch):
+    """At the end of the test there is only what is long to be cleaned, however much came behind it."""
+    recorder = Recorder(events.append, events.extend, REDACTOR, str)
+    searched: list[int] = []
+    passes = REDACTOR.passes
+    monkeypatch.setattr(REDACTOR, "passes", lambda payloads: searched.append(len(payloads)) or passes(payloads))
+    conn = opened(recorder)
+    recorder.received(conn, 0.0, LONG)
+    for _ in range(1_000):
+        recorder.received(conn, 0.0, "x")
+    recorder.flush()
+    assert (sum(searched), max(searched) < 1_000, len(events)) == (1_000, True, 2)
+    recorder.check()
+    assert (searched[-1], len(events)) == (1, 2 + 1_001)
 
 
 def test_only_so_much_waits_behind_a_long_message(recorder, events, monkeypatch):

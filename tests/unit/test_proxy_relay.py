@@ -50,7 +50,7 @@ class Studio:
         """Wait until the end of a connection is recorded."""
         while not isinstance(self.events[-1], Closed):
             await asyncio.sleep(0)
-            self.recorder.flush()
+            self.recorder.check()
         return self.events[-1]
 
 
